@@ -1,0 +1,9 @@
+"""The one exception that stands for "you can mend this"."""
+
+
+class MendableError(Exception):
+    """A fault the user can mend: wrong name, missing data, damaged file, impossible setting.
+
+    The message is one or two plain sentences: what was looked for, what was found, what to type.
+    Commands print it without a traceback and exit with status 2; everything else is a fault of ours.
+    """

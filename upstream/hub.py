@@ -1,0 +1,69 @@
+"""Model repositories of the Hugging Face hub: fetched when online, found in the local cache when not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from upstream.errors import MendableError
+
+SMALL_FILES = ["config.json", "preprocessor_config.json"]
+SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
+PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]  # read weights-only
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on this machine's disk.
+
+    revision: the commit it was resolved to.
+    """
+
+    folder: Path
+    revision: str
+
+
+def fetch(name: str, revision: str | None = None) -> Repository:
+    """The repository `name` ("microsoft/wavlm-base") at a branch, tag or commit; the default branch if None.
+
+    Online, the files are brought into huggingface_hub's cache, safetensors where there are any; offline, they
+    are looked for there. Raises MendableError where the hub does not know the repository or revision, or where
+    neither hub nor cache has it.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_FILES + SAFETENSORS))
+        if not any(folder.glob("model*.safetensors")):
+            folder = Path(snapshot_download(name, revision=folder.name, allow_patterns=SMALL_FILES + PICKLES))
+    except GatedRepoError as error:
+        raise MendableError(
+            f"The hub keeps {name} behind a licence. Accept it on the repository's page, then type `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise MendableError(
+            f"The hub's repository {name} has no revision {revision!r}; check what follows the @."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise MendableError(
+            f"The hub has no repository {name!r}; check the name, or log in if it is private."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        at = f" at revision {revision}" if revision else ""
+        raise MendableError(
+            f"Cannot reach the Hugging Face hub, and {name}{at} is not in the local cache ({constants.HF_HUB_CACHE}). "
+            f"On a machine with a network type `hf download {name}` and copy the cache, give the path of a checkpoint "
+            "to -u, or add --random-init for untrained weights."
+        ) from error
+    except HfHubHTTPError as error:
+        raise MendableError(
+            f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
+        ) from error
+    return Repository(folder, folder.name)

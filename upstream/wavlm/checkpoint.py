@@ -1,0 +1,329 @@
+"""Reading WavLM checkpoints, whoever wrote them, and writing Hugging Face's format.
+
+Files from others are untrusted: only safetensors and PyTorch's weights-only loader are used, and nothing in a
+file can make code run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from upstream.errors import MendableError
+from upstream.wavlm import names
+from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft
+from upstream.wavlm.model import WavLM
+
+FORMATS = (
+    "a Hugging Face directory (config.json with model.safetensors or pytorch_model.bin), "
+    "Microsoft's WavLM-*.pt, torchaudio's wavlm_*.pth, or an s3prl checkpoint of a fine-tuned upstream"
+)
+NO_CONFIGURATION = (
+    "The file holds no configuration: sizes were read off the tensors, strides and the largest distance of the "
+    "position bias are as published."
+)
+# What may stand beside the encoder in a checkpoint of a task model, and is left alone.
+HEAD_PREFIXES = (
+    "lm_head.",
+    "projector.",
+    "classifier.",
+    "tdnn.",
+    "feature_extractor.",
+    "objective.",
+    "layer_weights",
+    "adapter.",
+    "aux.",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read.
+
+    tensors: under Hugging Face's names, in the precision of the file.
+    format: what it was recognised as, in words.
+    file_sha256: digest of the weight file; of the digests in order where there are several.
+    notes: what had to be inferred or was left aside.
+    """
+
+    config: WavLMConfig
+    tensors: names.Tensors
+    format: str
+    file_sha256: str
+    notes: tuple[str, ...] = ()
+
+    def build(self) -> WavLM:
+        """The model with these weights, float32; every parameter is known to come from the file."""
+        with torch.device("meta"):
+            model = WavLM(self.config)
+        model.load_state_dict(names.to_native(self.tensors, self.config), strict=True, assign=True)
+        empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+        assert not empty, f"parameters without weights: {empty}"  # strict loading leaves none
+        return model
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint of any known format; its weights are checked against its configuration by name.
+
+    Raises MendableError where the path is missing, the file is damaged, of no known format or would need
+    arbitrary objects unpickled, or where tensors are missing, unexpected, misshapen or not finite.
+    """
+    if not path.exists():
+        raise MendableError(f"There is no checkpoint at {path}. Expected {FORMATS}.")
+    if path.is_dir():
+        checkpoint = _read_hugging_face(path)
+    elif path.suffix in (".safetensors", ".bin") or path.name == "config.json":
+        checkpoint = _read_hugging_face(path.parent)
+    else:
+        checkpoint = _read_torch_file(path)
+    names.check(checkpoint.tensors, checkpoint.config, str(path))
+    return checkpoint
+
+
+def write(
+    folder: Path, config: WavLMConfig, tensors: Mapping[str, Tensor], architectures: tuple[str, ...] = ("WavLMModel",)
+) -> None:
+    """Write a Hugging Face directory that transformers and this package read.
+
+    tensors: under Hugging Face's names. `normalize_epsilon` in preprocessor_config.json is ours: transformers
+    ignores it and always uses 1e-7.
+    """
+    names.check(tensors, config, "The model to be written")
+    preprocessor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "do_normalize": config.normalize_waveform,
+        "normalize_epsilon": config.normalize_epsilon,
+        "feature_size": 1,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": True,
+        "sampling_rate": 16_000,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+        save_file(contents, folder / "model.safetensors", metadata={"format": "pt"})
+        content = config.to_hugging_face() | {"architectures": list(architectures)}
+        (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+    except OSError as error:
+        raise MendableError(
+            f"Cannot write the checkpoint to {folder}: {error.strerror}. Choose another folder."
+        ) from error
+
+
+# ---------------------------------------------------------------- Hugging Face
+
+
+def _read_hugging_face(folder: Path) -> Checkpoint:
+    content = _read_json(folder / "config.json")
+    if content is None:
+        raise MendableError(
+            f"{folder} has no config.json; found {_first_names(folder)}. Expected {FORMATS}. "
+            "For Hugging Face weights, put the config.json of the repository beside them."
+        )
+    preprocessor = _read_json(folder / "preprocessor_config.json")
+    config = from_hugging_face(content, preprocessor)
+    files = weight_files(folder)
+    tensors: names.Tensors = {}
+    for file in files:
+        tensors |= _load_safetensors(file) if file.suffix == ".safetensors" else _load_weights_only(file)
+    encoder, heads = _without_heads(tensors)
+    notes = []
+    if preprocessor is None:
+        does = "standardised" if config.normalize_waveform else "not standardised"
+        notes.append(f"No preprocessor_config.json: waveforms are {does}, as published for this kind of front end.")
+    if heads:
+        notes.append(f"Left aside {len(heads)} tensors of a task head ({heads[0]} first).")
+    return Checkpoint(
+        config,
+        names.with_newer_weight_norm(encoder),
+        f"Hugging Face directory ({', '.join(file.name for file in files)})",
+        digest_of(files),
+        tuple(notes),
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a Hugging Face directory, safetensors before .bin, shards in order."""
+    for whole, index in (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        content = _read_json(folder / index)
+        if content is not None:
+            files = [folder / name for name in sorted(set(content["weight_map"].values()))]
+            absent = [file.name for file in files if not file.is_file()]
+            if absent:
+                raise MendableError(
+                    f"{folder / index} names {', '.join(absent)}, which are not there. Download them too."
+                )
+            return files
+    raise MendableError(
+        f"{folder} has a config.json but no model.safetensors or pytorch_model.bin; found {_first_names(folder)}. "
+        "Download the weights into it as well."
+    )
+
+
+def _without_heads(tensors: names.Tensors) -> tuple[names.Tensors, list[str]]:
+    """Encoder tensors without the prefix that task models give them, and the names of the head's tensors.
+
+    Only a task model has both: there the encoder stands under `wavlm.`, and nothing outside of it is its own.
+    """
+    if not any(name.startswith("wavlm.") for name in tensors):
+        return tensors, []
+    encoder = {name.removeprefix("wavlm."): tensor for name, tensor in tensors.items() if name.startswith("wavlm.")}
+    others = [name for name in tensors if not name.startswith("wavlm.")]
+    strangers = {name: tensors[name] for name in others if not name.startswith(HEAD_PREFIXES)}
+    return encoder | strangers, [name for name in others if name not in strangers]
+
+
+# ---------------------------------------------------------------- .pt, .pth, .ckpt
+
+
+def _read_torch_file(path: Path) -> Checkpoint:
+    content = _load_weights_only(path)
+    digest = digest_of([path])
+    if "cfg" in content and "model" in content:
+        config = from_microsoft(content["cfg"])
+        return Checkpoint(config, names.from_microsoft(content["model"]), "Microsoft's checkpoint", digest)
+    if "Featurizer" in content or "Downstream" in content or "Upstream" in content:
+        return _read_s3prl(path, content, digest)
+    if any(name.startswith("encoder.transformer.") for name in content):
+        encoder = {name: tensor for name, tensor in content.items() if not name.startswith("aux.")}
+        tensors = names.from_torchaudio(encoder)
+        return Checkpoint(
+            config_from_shapes(tensors, path), tensors, "torchaudio's state dict", digest, (NO_CONFIGURATION,)
+        )
+    raise MendableError(
+        f"{path} is a PyTorch file, but of no kind known here; its first keys are {list(content)[:4]}. "
+        f"Expected {FORMATS}."
+    )
+
+
+def _read_s3prl(path: Path, content: Mapping[str, Any], digest: str) -> Checkpoint:
+    if "Upstream" not in content:
+        raise MendableError(
+            f"{path} is an s3prl checkpoint of a frozen run: it holds {', '.join(sorted(content))} but no upstream. "
+            "Load the upstream that the run used by its own name or file."
+        )
+    upstream = {name.removeprefix("model."): tensor for name, tensor in content["Upstream"].items()}
+    tensors = names.from_microsoft(upstream)
+    return Checkpoint(
+        config_from_shapes(tensors, path), tensors, "the upstream of an s3prl checkpoint", digest, (NO_CONFIGURATION,)
+    )
+
+
+def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig:
+    """Configuration of a checkpoint that carries none.
+
+    Strides, the largest bucket distance, the place of the norms and the waveform's standardisation leave no
+    trace in the shapes: they are those of the published model with the same front end.
+    """
+    try:
+        convolutions = [
+            tensors[f"feature_extractor.conv_layers.{i}.conv.weight"].shape
+            for i in range(sum(name.endswith(".conv.weight") for name in tensors))
+        ]
+        num_buckets, heads = tensors["encoder.layers.0.attention.rel_attn_embed.weight"].shape
+        inner, dim = tensors["encoder.layers.0.feed_forward.intermediate_dense.weight"].shape
+        group_width, positions = tensors[names.DIRECTION].shape[1:]
+    except KeyError as error:
+        raise MendableError(
+            f"{path} lacks the tensor {error.args[0]}, so it is not a whole WavLM encoder. Expected {FORMATS}."
+        ) from error
+    if tuple(shape[2] for shape in convolutions) != BASE.conv_kernel:
+        raise MendableError(
+            f"{path} holds no configuration and its convolutions have kernels {[shape[2] for shape in convolutions]}, "
+            "not the published ones, so their strides are unknown. Convert it to a Hugging Face directory first."
+        )
+    layer_normed = "feature_extractor.conv_layers.1.layer_norm.weight" in tensors
+    published = LARGE if layer_normed else BASE
+    layers = {name.split(".")[2] for name in tensors if name.startswith("encoder.layers.")}
+    return WavLMConfig(
+        hidden_size=dim,
+        num_hidden_layers=len(layers),
+        num_attention_heads=heads,
+        intermediate_size=inner,
+        conv_dim=tuple(shape[0] for shape in convolutions),
+        conv_bias="feature_extractor.conv_layers.0.conv.bias" in tensors,
+        feat_extract_norm=published.feat_extract_norm,
+        do_stable_layer_norm=published.do_stable_layer_norm,
+        num_conv_pos_embeddings=positions,
+        num_conv_pos_embedding_groups=dim // group_width,
+        num_buckets=num_buckets,
+        normalize_waveform=published.normalize_waveform,
+    )
+
+
+# ---------------------------------------------------------------- files
+
+
+def _load_safetensors(path: Path) -> names.Tensors:
+    try:
+        tensors: names.Tensors = load_file(path)
+    except SafetensorError as error:
+        raise MendableError(f"{path} is cut short or damaged ({error}). Download it again.") from error
+    return tensors
+
+
+def _load_weights_only(path: Path) -> dict[str, Any]:
+    """`torch.load` that builds tensors and plain containers only; s3prl's argparse.Namespace is let in."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MendableError(
+            f"{path} is not a file of tensors: loading it would run code of its own, or it is damaged "
+            f"({str(error).splitlines()[0]}). Only checkpoints of plain tensors are read; expected {FORMATS}."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # a garbled pickle fails in any of these ways
+        raise MendableError(
+            f"{path} is cut short or damaged ({reason}). Download it again. Expected {FORMATS}."
+        ) from error
+    if not isinstance(content, dict):
+        raise MendableError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of tensors. Expected {FORMATS}."
+        )
+    return content
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file, None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MendableError(f"{path} is not valid JSON ({error}). Download it again.") from error
+    if not isinstance(content, dict):
+        raise MendableError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
+    return content
+
+
+def digest_of(files: list[Path]) -> str:
+    """SHA-256 of a file; of several files, of their digests in order."""
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _first_names(folder: Path) -> str:
+    found = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(found[:5]) + (" …" if len(found) > 5 else "") if found else "nothing"

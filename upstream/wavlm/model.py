@@ -1,0 +1,152 @@
+"""WavLM: front end, positional convolution, transformer blocks.
+
+A batch is packed: the frames of its utterances stand one after another as (N, D) rows, with the list of
+lengths beside them. Everything but attention and the convolutions works on single frames, so it runs on all
+rows at once; attention and the convolutions take one utterance at a time. There is no padding, hence no
+mask, and an utterance's states cannot depend on its batch-mates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from upstream.wavlm.attention import Attention, RelativePositions
+from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.front_end import FrontEnd
+
+
+class PositionalConv(nn.Module):
+    """Grouped convolution over time whose output is added to its input: the absolute positions.
+
+    The weight norm that checkpoints store it with is folded into `weight` when they are read.
+    """
+
+    def __init__(self, config: WavLMConfig) -> None:
+        super().__init__()
+        dim, kernel = config.hidden_size, config.num_conv_pos_embeddings
+        self.groups = config.num_conv_pos_embedding_groups
+        self.weight = nn.Parameter(torch.empty(dim, dim // self.groups, kernel))
+        self.bias = nn.Parameter(torch.empty(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One utterance, (T, D) -> (T, D); frame t sees frames t - 64 … t + 63 at kernel 128."""
+        kernel = self.weight.shape[2]
+        y = F.conv1d(x.T[None], self.weight, self.bias, padding=kernel // 2, groups=self.groups)
+        return F.gelu(y[0, :, : len(x)]).T  # an even kernel gives one frame too many, the last
+
+
+class Block(nn.Module):
+    """One transformer block; `pre_norm` says whether the norms stand before (Large) or after (Base)."""
+
+    def __init__(self, config: WavLMConfig) -> None:
+        super().__init__()
+        dim, eps = config.hidden_size, config.layer_norm_eps
+        self.pre_norm = config.do_stable_layer_norm
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(dim, eps)
+        self.feed_forward_in = nn.Linear(dim, config.intermediate_size)
+        self.feed_forward_out = nn.Linear(config.intermediate_size, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim, eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+
+    def forward(self, x: Tensor, lengths: list[int], by_distance: Tensor) -> Tensor:
+        """(N, D) -> (N, D); arguments as in `Attention.forward`."""
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.attention_norm(x), lengths, by_distance))
+            return x + self._feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + self.dropout(self.attention(x, lengths, by_distance)))
+        result: Tensor = self.feed_forward_norm(x + self._feed_forward(x))
+        return result
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        inner = self.activation_dropout(F.gelu(self.feed_forward_in(x)))
+        result: Tensor = self.dropout(self.feed_forward_out(inner))
+        return result
+
+
+class WavLM(nn.Module):
+    """The encoder. Its parameters hold nothing of meaning until a checkpoint is read; see also `untrained`."""
+
+    def __init__(self, config: WavLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, eps = config.hidden_size, config.layer_norm_eps
+        self.front_end = FrontEnd(config)
+        self.feature_norm = nn.LayerNorm(config.conv_dim[-1], eps)
+        self.projection = nn.Linear(config.conv_dim[-1], dim)
+        self.projection_dropout = nn.Dropout(config.feat_proj_dropout)
+        self.mask_embedding = nn.Parameter(torch.empty(dim))
+        self.positional_conv = PositionalConv(config)
+        self.relative_positions = RelativePositions(config)
+        self.norm = nn.LayerNorm(dim, eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Hidden states of a batch of utterances, packed, one layer at a time, so that no more need be kept.
+
+        waveforms: 1-D tensors of at least `config.receptive_field` samples, already standardised where the
+        model asks for it.
+
+        Yields the input of every block and the encoder's output, num_hidden_layers + 1 tensors (N, D), in
+        the order and with the values of SUPERB's weighted sum. The utterances stand one after another;
+        `config.frames(samples)` is how many frames each has, N in all.
+        """
+        x, lengths = self.embed(waveforms)
+        by_distance = self.relative_positions(max(lengths))
+        for block in self.blocks:
+            yield x
+            x = block(x, lengths, by_distance)
+        yield self.norm(x) if self.config.do_stable_layer_norm else x
+
+    def embed(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """The input of the first block, (N, D), and the frames of each utterance."""
+        features = [self.front_end(waveform) for waveform in waveforms]
+        lengths = [len(frames) for frames in features]
+        x = self.projection_dropout(self.projection(self.feature_norm(torch.cat(features))))
+        x = x + torch.cat([self.positional_conv(utterance) for utterance in torch.split(x, lengths)])
+        if not self.config.do_stable_layer_norm:
+            x = self.norm(x)
+        return self.dropout(x), lengths
+
+
+def untrained(config: WavLMConfig, seed: int) -> WavLM:
+    """A model with weights drawn from `seed` alone: the control that every probe needs.
+
+    Distributions as transformers draws them: the positional convolution normal(0, 2 / √(kernel · dim)), the
+    front end's convolutions Kaiming normal, the projection uniform within ±1/√width, every other matrix
+    normal(0, initializer_range), the mask vector uniform in [0, 1), norms and gate constants one, biases zero.
+    """
+    with torch.device("meta"):  # constructors would draw from the global generator
+        model = WavLM(config)
+    model.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    spread = model.config.initializer_range
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(_drawn(name, parameter, spread, generator))
+    return model
+
+
+def _drawn(name: str, parameter: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    shape = parameter.shape
+    if name == "mask_embedding":
+        return torch.rand(shape, generator=generator)
+    if name.endswith("gate_constant") or ("norm" in name and name.endswith("weight")):
+        return torch.ones(shape)
+    if name == "positional_conv.weight":
+        kernel, dim = shape[2], shape[0]
+        return torch.randn(shape, generator=generator) * (2.0 / math.sqrt(kernel * dim))
+    if name.startswith("front_end") and name.endswith(".weight"):
+        return torch.randn(shape, generator=generator) * math.sqrt(2.0 / (shape[1] * shape[2]))
+    if name.endswith("bias"):
+        return torch.zeros(shape)
+    if name == "projection.weight":
+        return (2.0 * torch.rand(shape, generator=generator) - 1.0) / math.sqrt(shape[1])
+    return torch.randn(shape, generator=generator) * spread

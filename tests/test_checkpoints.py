@@ -89,7 +89,7 @@ def test_sharded_safetensors(hugging_face_folder: Path) -> None:
     assert len(list(hugging_face_folder.glob("model-*.safetensors"))) > 1
     assert loaded(hugging_face_folder).fingerprint == expected
     next(hugging_face_folder.glob("model-*.safetensors")).unlink()
-    with pytest.raises(MendableError, match="which are not there"):
+    with pytest.raises(MendableError, match="which is not there"):
         loaded(hugging_face_folder)
 
 
@@ -267,7 +267,7 @@ def test_other_dictionaries_and_folders(tmp_path: Path) -> None:
     with pytest.raises(MendableError, match="not valid JSON"):
         loaded(tmp_path / "folder")
     (tmp_path / "folder" / "config.json").write_text('{"model_type": "hubert"}')
-    with pytest.raises(MendableError, match="'hubert', not 'wavlm'"):
+    with pytest.raises(MendableError, match=r"no preprocessor_config\.json"):
         loaded(tmp_path / "folder")
 
 

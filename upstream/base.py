@@ -76,8 +76,6 @@ class Upstream(ABC):
     name: as the user typed it.
     num_layers, dim, stride: L, D, and the samples between two frames.
     fingerprint: hexadecimal digest of everything the states depend on, weights first; keys the store.
-    utterance_standardised: whether every feature is standardised over its utterance, so that its mean over
-        time is zero and a head that pools by the mean has nothing to learn from.
     """
 
     name: str
@@ -88,7 +86,6 @@ class Upstream(ABC):
     provenance: Provenance
     sample_rate: int = SAMPLE_RATE
     shortest: int = 400  # samples; shorter utterances are filled up with zeros to this
-    utterance_standardised: bool = False
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 

@@ -71,18 +71,19 @@ def load(
     the checkpoint from being read.
     """
     where, precision = torch_device(device), torch_dtype(dtype)
+    random_seed = seed if random_init else None
     stem, _, revision = name.partition("@")
     if stem in NAMED:
-        return _load_named(name, NAMED[stem], revision or None, where, precision, seed if random_init else None)
+        return _load_named(name, NAMED[stem], revision or None, where, precision, random_seed)
     if name.startswith("hf:"):
-        return _load_hugging_face(name, where, precision, random_init, seed)
+        return _load_hugging_face(name, where, precision, random_seed)
     if ":" in name and name.partition(":")[0].endswith(".py"):
         _refuse_random_init(random_init, name)
         from upstream import custom
 
         return custom.load(name, device=where, dtype=precision)
     if Path(name).exists():
-        return _load_path(name, where, precision, seed if random_init else None)
+        return _load_path(name, where, precision, random_seed)
     raise MendableError(unknown_upstream(name))
 
 
@@ -158,23 +159,25 @@ def _load_named(
     return load_checkpoint(typed, repository.folder, repository.revision, entry.repository, device, dtype)
 
 
-def _load_hugging_face(name: str, device: torch.device, dtype: torch.dtype, random_init: bool, seed: int) -> Upstream:
-    from upstream import huggingface
-
-    identifier, _, revision = name.removeprefix("hf:").partition("@")
-    return huggingface.load(
-        identifier, revision=revision or None, device=device, dtype=dtype, random_init=random_init, seed=seed
-    )
-
-
 def _load_path(name: str, device: torch.device, dtype: torch.dtype, random_seed: int | None) -> Upstream:
+    """A WavLM checkpoint of any format, or the Hugging Face directory of another encoder."""
     from upstream.wavlm import checkpoint
     from upstream.wavlm.upstream import load_checkpoint, load_untrained
 
     path = Path(name)
+    if checkpoint.is_of_another_model(path):
+        return _load_hugging_face(name, device, dtype, random_seed)
     if random_seed is not None:
         return load_untrained(name, checkpoint.read(path).config, random_seed, device, dtype)
     return load_checkpoint(name, path, None, str(path), device, dtype)
+
+
+def _load_hugging_face(name: str, device: torch.device, dtype: torch.dtype, random_seed: int | None) -> Upstream:
+    from upstream import huggingface
+
+    return huggingface.load(
+        name, device=device, dtype=dtype, random_init=random_seed is not None, seed=random_seed or 0
+    )
 
 
 def _refuse_random_init(random_init: bool, name: str) -> None:

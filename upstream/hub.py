@@ -1,13 +1,14 @@
-"""Model repositories of the Hugging Face hub: fetched when online, found in the local cache when not."""
+"""Model repositories of the Hugging Face hub: fetched when online, found in the local cache when not; their files."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from upstream.errors import MendableError
 
-SMALL_FILES = ["config.json", "preprocessor_config.json"]
+SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]  # read weights-only
 
@@ -67,3 +68,25 @@ def fetch(name: str, revision: str | None = None) -> Repository:
             f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
         ) from error
     return Repository(folder, folder.name)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a directory as the hub has them: safetensors before .bin, shards in order.
+
+    Raises MendableError where there are none, or a shard is missing.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        whole, index = folder / name, folder / f"{name}.index.json"
+        if whole.is_file():
+            return [whole]
+        if index.is_file():
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            absent = [shard for shard in shards if not (folder / shard).is_file()]
+            if absent:
+                raise MendableError(f"{index} lists {absent[0]}, which is not there; download the checkpoint again.")
+            return [folder / shard for shard in shards]
+    found = sorted(entry.name for entry in folder.iterdir())
+    raise MendableError(
+        f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin, found "
+        f"{', '.join(found[:5]) or 'nothing'}. Download them, or add --random-init for untrained weights."
+    )

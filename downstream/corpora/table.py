@@ -80,7 +80,7 @@ class Corpus:
 
     def coverage(self) -> str:
         """How much of the published corpus is here, in words."""
-        here, speakers = len(self.utterances), len({u.speaker for u in self.utterances})
+        here, speakers = len(self.utterances), len({u.speaker for u in self.utterances if u.speaker})
         if self.published is None:
             return f"{here} utterances, {speakers} speakers"
         share = here / self.published.utterances

@@ -7,7 +7,6 @@ file can make code run.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from upstream.errors import MendableError
+from upstream.fingerprint import fingerprint_files
+from upstream.hub import weight_files
 from upstream.wavlm import names
 from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft
 from upstream.wavlm.model import WavLM
@@ -91,6 +92,12 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def is_of_another_model(path: Path) -> bool:
+    """Whether `path` is a Hugging Face directory whose config.json names another model than WavLM."""
+    content = _read_json(path / "config.json") if path.is_dir() else None
+    return content is not None and content.get("model_type", "wavlm") != "wavlm"
+
+
 def write(
     folder: Path, config: WavLMConfig, tensors: Mapping[str, Tensor], architectures: tuple[str, ...] = ("WavLMModel",)
 ) -> None:
@@ -150,31 +157,8 @@ def _read_hugging_face(folder: Path) -> Checkpoint:
         config,
         names.with_newer_weight_norm(encoder),
         f"Hugging Face directory ({', '.join(file.name for file in files)})",
-        digest_of(files),
+        fingerprint_files(files),
         tuple(notes),
-    )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a Hugging Face directory, safetensors before .bin, shards in order."""
-    for whole, index in (
-        ("model.safetensors", "model.safetensors.index.json"),
-        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ):
-        if (folder / whole).is_file():
-            return [folder / whole]
-        content = _read_json(folder / index)
-        if content is not None:
-            files = [folder / name for name in sorted(set(content["weight_map"].values()))]
-            absent = [file.name for file in files if not file.is_file()]
-            if absent:
-                raise MendableError(
-                    f"{folder / index} names {', '.join(absent)}, which are not there. Download them too."
-                )
-            return files
-    raise MendableError(
-        f"{folder} has a config.json but no model.safetensors or pytorch_model.bin; found {_first_names(folder)}. "
-        "Download the weights into it as well."
     )
 
 
@@ -196,7 +180,7 @@ def _without_heads(tensors: names.Tensors) -> tuple[names.Tensors, list[str]]:
 
 def _read_torch_file(path: Path) -> Checkpoint:
     content = _load_weights_only(path)
-    digest = digest_of([path])
+    digest = fingerprint_files([path])
     if "cfg" in content and "model" in content:
         config = from_microsoft(content["cfg"])
         return Checkpoint(config, names.from_microsoft(content["model"]), "Microsoft's checkpoint", digest)
@@ -290,7 +274,7 @@ def _load_weights_only(path: Path) -> dict[str, Any]:
             f"{path} is not a file of tensors: loading it would run code of its own, or it is damaged "
             f"({str(error).splitlines()[0]}). Only checkpoints of plain tensors are read; expected {FORMATS}."
         ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]  # a garbled pickle fails in any of these ways
         raise MendableError(
             f"{path} is cut short or damaged ({reason}). Download it again. Expected {FORMATS}."
@@ -313,15 +297,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise MendableError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
     return content
-
-
-def digest_of(files: list[Path]) -> str:
-    """SHA-256 of a file; of several files, of their digests in order."""
-    digests = []
-    for file in files:
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _first_names(folder: Path) -> str:

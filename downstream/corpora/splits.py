@@ -1,0 +1,307 @@
+"""Who trains, who chooses, who is tested: the folds of a corpus, each by a rule that a sentence states."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from upstream.errors import MendableError
+
+if TYPE_CHECKING:
+    from downstream.corpora.table import Utterance
+
+FEWEST_FOLDS = 3  # one group to test, one to develop on, one or more to train on
+SUPERB_FOLDS = 5
+SUPERB_TRAIN_SHARE = 0.8  # s3prl, downstream/emotion: train_ratio of int(N * ratio)
+SUPERB_SEED = 0  # s3prl calls torch.manual_seed(0) right before it draws
+DEV_SPEAKER_STEP = 10  # every tenth training speaker develops where a corpus publishes no development part
+
+LISTS_VARIABLE = "WAVPROBE_IEMOCAP_LISTS"
+LISTS_SHA256 = "4769d2e270df8efe"  # first digits, over the newline-joined ids of the five session lists in order
+LISTS_SOURCE = "s3prl/downstream/emotion/meta_data of github.com/s3prl/s3prl (or the hub's s3prl/iemocap_split)"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Indices into a corpus's utterances: what is trained on, what chooses, what is tested."""
+
+    name: str
+    train: tuple[int, ...]
+    dev: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folds of a corpus.
+
+    rule: a sentence that says how they were made, for the record.
+    notes: sentences a reader of the score should know.
+    """
+
+    folds: tuple[Fold, ...]
+    rule: str
+    notes: tuple[str, ...] = ()
+
+
+def speaker_folds(utterances: Sequence[Utterance], folds: int | None = SUPERB_FOLDS) -> Split:
+    """Folds in which no speaker, and no published group of speakers, is on two sides.
+
+    folds: how many; None for one per published group, or five where there are none.
+
+    The groups are the published ones (the sessions of IEMOCAP) if every utterance has one. Else the speakers,
+    in the order of gender and id, are dealt in turn into `folds` groups, which balances the genders. Fold k
+    tests group k, develops on group k + 1 (after the last comes the first) and trains on the others. The
+    indices of each part are in the order of utterance ids, whatever the order of `utterances`.
+
+    Raises MendableError for fewer than three groups, more folds than speakers, a number of folds other than
+    that of the published groups, and utterances without a speaker.
+    """
+    require_speakers(utterances)
+    groups, dealt = make_groups(utterances, folds)
+    made = []
+    for k, tested in enumerate(groups):
+        dev = groups[(k + 1) % len(groups)]
+        train = by_id(utterances, [i for group in groups if group is not tested and group is not dev for i in group])
+        fold = Fold(f"fold{k + 1}", train, by_id(utterances, dev), by_id(utterances, tested))
+        check_disjoint(fold, utterances)
+        made.append(fold)
+    rule = (
+        f"{len(groups)} speaker-disjoint folds over {dealt}: fold k tests group k, develops on group k + 1 "
+        "(cyclically) and trains on the rest."
+    )
+    return Split(tuple(made), rule)
+
+
+def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[str] | None = None) -> Split:
+    """The folds of SUPERB's emotion recognition: disjoint test sessions, development drawn by utterance.
+
+    ids_in_published_order: the ids of the five session lists, one after the other (`superb_lists`); None sorts
+        by id, which draws another development part than the published one.
+
+    Fold k tests session k; of the others, in the order of the lists, the first int(0.8 N) of a random
+    permutation train and the remainder develops, so that train and dev share speakers, as in SUPERB. Corpora
+    without sessions get five groups of speakers dealt as in `speaker_folds`.
+
+    Raises MendableError where utterances are missing from the lists, or there are no five groups.
+    """
+    groups, dealt = make_groups(utterances, SUPERB_FOLDS)
+    position = published_positions(utterances, ids_in_published_order)
+    made = []
+    for k, tested in enumerate(groups):
+        others = sorted((i for group in groups if group is not tested for i in group), key=position.__getitem__)
+        train, dev = superb_draw(len(others))
+        fold = Fold(
+            f"fold{k + 1}",
+            tuple(others[i] for i in train),
+            tuple(others[i] for i in dev),
+            tuple(sorted(tested, key=position.__getitem__)),
+        )
+        check_disjoint(Fold(fold.name, fold.train + fold.dev, (), fold.test), utterances)
+        made.append(fold)
+    rule = (
+        f"SUPERB's {len(groups)} folds over {dealt}: fold k tests group k; of the rest, int(0.8 N) drawn at random "
+        f"by utterance (seed {SUPERB_SEED}) train and the remainder develops, so that train and dev share speakers."
+    )
+    return Split(tuple(made), rule, order_notes(len(utterances), ids_in_published_order))
+
+
+def published(utterances: Sequence[Utterance]) -> Split:
+    """The one fold of a corpus that publishes its own train, dev and test parts.
+
+    Without a dev part, every tenth of the training speakers in sorted order, from the first on, develops.
+    Utterances of no part are left out, and said in the notes.
+
+    Raises MendableError where a part is missing, where speakers are on two sides, and for utterances without
+    a speaker.
+    """
+    parts = {
+        name: [i for i, utterance in enumerate(utterances) if utterance.split == name]
+        for name in ("train", "dev", "test")
+    }
+    for name in ("train", "test"):
+        if not parts[name]:
+            raise MendableError(
+                f"The corpus has no {name} part of its own; add a column split with train, dev and test to its "
+                "manifest.csv, or choose folds over its speakers in the recipe."
+            )
+    require_speakers([utterances[i] for indices in parts.values() for i in indices])
+    rule = "The corpus's own train, dev and test parts."
+    if not parts["dev"]:
+        parts["train"], parts["dev"] = hold_out(utterances, parts["train"])
+        rule = (
+            "The corpus's own train and test parts; every tenth of the training speakers in sorted order, "
+            "from the first on, develops instead."
+        )
+    fold = Fold("published", *(by_id(utterances, parts[name]) for name in ("train", "dev", "test")))
+    check_disjoint(fold, utterances)
+    left = len(utterances) - sum(len(indices) for indices in parts.values())
+    notes = (f"{left} utterances belong to no part of the corpus's split and were left out.",) if left else ()
+    return Split((fold,), rule, notes)
+
+
+def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
+    """The ids of IEMOCAP's utterances in the order of SUPERB's published session lists.
+
+    folder: holds Session1/test_meta_data.json ... Session5/test_meta_data.json as s3prl does; None for the
+        folder that WAVPROBE_IEMOCAP_LISTS names. None is returned where that is not set either.
+
+    Raises MendableError for lists that are missing, damaged or not the published ones.
+    """
+    if folder is None:
+        value = os.environ.get(LISTS_VARIABLE, "")
+        if not value:
+            return None
+        folder = Path(value)
+    ids = [name for k in range(1, SUPERB_FOLDS + 1) for name in read_list(folder / f"Session{k}/test_meta_data.json")]
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    if not digest.startswith(LISTS_SHA256):
+        raise MendableError(
+            f"The session lists in {folder} are not those of SUPERB ({len(ids)} ids with SHA-256 {digest[:16]}..., "
+            f"expected {LISTS_SHA256}...); fetch {LISTS_SOURCE} again."
+        )
+    return tuple(ids)
+
+
+def read_list(path: Path) -> list[str]:
+    """The utterance ids of one session list, in its order."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["meta_data"]
+        return [Path(row["path"]).stem for row in rows]
+    except OSError as error:
+        raise MendableError(
+            f"Cannot read the session list {path}: {error.strerror}. Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise MendableError(f"{path} is not a session list of SUPERB; fetch {LISTS_SOURCE} again.") from error
+
+
+def superb_draw(count: int) -> tuple[list[int], list[int]]:
+    """The positions, out of `count`, that train and that develop in SUPERB's emotion recognition.
+
+    As s3prl draws them: torch.manual_seed(0), torch.randperm(count), the first int(0.8 count) train. A
+    generator of its own gives the same numbers and leaves the global one alone.
+    """
+    import torch
+
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(SUPERB_SEED)).tolist()
+    trained = int(SUPERB_TRAIN_SHARE * count)
+    return order[:trained], order[trained:]
+
+
+def published_positions(utterances: Sequence[Utterance], ids_in_order: Sequence[str] | None) -> list[int]:
+    """The place of every utterance in the order that the random draw runs over."""
+    order = sorted(u.id for u in utterances) if ids_in_order is None else ids_in_order
+    place = {name: position for position, name in enumerate(order)}
+    strange = sorted(u.id for u in utterances if u.id not in place)
+    if strange:
+        raise MendableError(
+            f"{len(strange)} utterances are not in SUPERB's session lists, {strange[0]} first; the lists belong to "
+            f"IEMOCAP in four classes. Unset {LISTS_VARIABLE} for another corpus."
+        )
+    return [place[u.id] for u in utterances]
+
+
+def order_notes(count: int, ids_in_order: Sequence[str] | None) -> tuple[str, ...]:
+    """A sentence where the development draw is not the published one, or none."""
+    if ids_in_order is None:
+        return (
+            "The random draw ran over utterances sorted by id, not over SUPERB's published session lists: train and "
+            f"dev differ from the published ones. For IEMOCAP, set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.",
+        )
+    if count < len(ids_in_order):
+        return (f"Only {count} of the {len(ids_in_order)} listed utterances are here: the draw is not the published.",)
+    return ()
+
+
+def make_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
+    """The groups that folds are made of, as lists of indices, and in words what they are."""
+    if utterances and all(u.group is not None for u in utterances):
+        return published_groups(utterances, folds)
+    return dealt_groups(utterances, SUPERB_FOLDS if folds is None else folds)
+
+
+def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
+    """One group of indices per published group, in the order of their names."""
+    names = sorted({str(u.group) for u in utterances})
+    if folds not in (None, len(names)):
+        raise MendableError(
+            f"The corpus here has {len(names)} published groups ({', '.join(names)}) and {folds} folds were asked "
+            f"for; ask for {len(names)}, or complete the corpus."
+        )
+    check_fold_count(len(names), "published groups", len(names))
+    groups = gather([names.index(str(u.group)) for u in utterances], len(names))
+    return groups, f"the published groups {', '.join(names)}"
+
+
+def dealt_groups(utterances: Sequence[Utterance], folds: int) -> tuple[list[list[int]], str]:
+    """The speakers, in the order of gender and id, dealt in turn into `folds` groups of indices."""
+    require_speakers(utterances)
+    gender = {u.speaker: u.gender or "" for u in sorted(utterances, key=lambda u: u.id)}
+    speakers = sorted(gender, key=lambda speaker: (gender[speaker], speaker))
+    check_fold_count(folds, "speakers", len(speakers))
+    dealt = {speaker: turn % folds for turn, speaker in enumerate(speakers)}
+    words = f"{len(speakers)} speakers dealt in turn, in the order of gender and id, into {folds} groups"
+    return gather([dealt[u.speaker] for u in utterances], folds), words
+
+
+def gather(places: Sequence[int], groups: int) -> list[list[int]]:
+    """The indices whose place is 0, 1, ... groups - 1."""
+    return [[i for i, place in enumerate(places) if place == group] for group in range(groups)]
+
+
+def check_fold_count(folds: int, kind: str, available: int) -> None:
+    """Raise MendableError where `available` speakers or groups do not make that many folds, or folds are too few."""
+    if folds < FEWEST_FOLDS or available < folds:
+        raise MendableError(
+            f"{folds} folds over {available} {kind} cannot be made: it takes {FEWEST_FOLDS} folds or more (to test, "
+            "to develop, to train) and at least as many speakers. Use more of the corpus, or another number of folds."
+        )
+
+
+def hold_out(utterances: Sequence[Utterance], train: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Training indices without, and of, every tenth training speaker."""
+    speakers = sorted({utterances[i].speaker for i in train})
+    if len(speakers) < 2:
+        raise MendableError(
+            f"The train part has one speaker, {speakers[0]}, and there is no dev part: none can be held out to "
+            "develop on. Mark some utterances of another speaker as dev."
+        )
+    held = set(speakers[::DEV_SPEAKER_STEP])
+    return [i for i in train if utterances[i].speaker not in held], [i for i in train if utterances[i].speaker in held]
+
+
+def check_disjoint(fold: Fold, utterances: Sequence[Utterance]) -> None:
+    """Raise MendableError where a speaker or a published group is in more than one part of `fold`."""
+    for kind, members in (
+        ("speakers", [{utterances[i].speaker for i in part} for part in (fold.train, fold.dev, fold.test)]),
+        ("groups", [{utterances[i].group for i in part} - {None} for part in (fold.train, fold.dev, fold.test)]),
+    ):
+        train, dev, test = members
+        crossing = sorted(str(name) for name in (train & dev) | (train & test) | (dev & test))
+        if crossing:
+            raise MendableError(
+                f"{len(crossing)} {kind} are in more than one part of {fold.name} ({', '.join(crossing[:3])}"
+                f"{', ...' if len(crossing) > 3 else ''}), so a score would not say how well new {kind} do. "
+                "Mend the split, or choose folds over speakers in the recipe."
+            )
+
+
+def require_speakers(utterances: Iterable[Utterance]) -> None:
+    """Raise MendableError where an utterance names no speaker."""
+    nameless = [u.id for u in utterances if not u.speaker]
+    if nameless:
+        raise MendableError(
+            f"{len(nameless)} utterances name no speaker, {nameless[0]} first, and speakers must not be on two "
+            "sides of a split. Fill the column speaker, or leave the utterances out."
+        )
+
+
+def by_id(utterances: Sequence[Utterance], indices: Iterable[int]) -> tuple[int, ...]:
+    """Indices in the order of the utterances' ids."""
+    return tuple(sorted(indices, key=lambda i: utterances[i].id))

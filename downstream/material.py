@@ -1,0 +1,109 @@
+"""A corpus as a recipe uses it: the utterances that carry one of its classes, divided into folds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from downstream.corpora import splits
+from downstream.corpora.catalog import load_corpus
+from downstream.corpora.splits import Split
+from downstream.corpora.table import Corpus, Utterance
+from downstream.recipe import Recipe
+from downstream.results import CorpusRecord, SplitRecord
+from upstream.errors import MendableError
+from upstream.extract import Item
+
+
+@dataclass(frozen=True)
+class Material:
+    """A corpus as a recipe uses it: utterances that carry one of the classes, with their audio's digest and length."""
+
+    corpus: Corpus
+    utterances: tuple[Utterance, ...]
+    classes: tuple[str, ...]
+    targets: tuple[int, ...]
+    items: tuple[Item, ...]
+    split: Split
+
+    def fingerprint(self) -> str:
+        """Digest of the utterances used, audio included."""
+        digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
+        return replace(self.corpus, utterances=self.utterances).fingerprint(digests)
+
+    def describe(self, indices: Sequence[int]) -> SplitRecord:
+        """Utterances, seconds, speakers and classes of some of the utterances."""
+        count = Counter(self.targets[i] for i in indices)
+        return SplitRecord(
+            utterances=len(indices),
+            seconds=round(sum(self.items[i].seconds for i in indices), 2),
+            speakers=len({self.utterances[i].speaker for i in indices}),
+            labels={name: count[number] for number, name in enumerate(self.classes)},
+        )
+
+    def record(self) -> CorpusRecord:
+        """The corpus's part of the record."""
+        corpus = self.corpus
+        return CorpusRecord(
+            name=corpus.name,
+            title=corpus.title,
+            licence=corpus.licence,
+            source=corpus.source,
+            revision=corpus.revision,
+            synthetic=corpus.synthetic,
+            fingerprint=self.fingerprint(),
+            coverage=corpus.coverage(),
+            used=self.describe(range(len(self.utterances))),
+            split_rule=self.split.rule,
+            notes=[*corpus.notes, *self.split.notes],
+        )
+
+
+def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
+    """Read the corpus, keep what carries one of the recipe's classes, divide it, and digest its audio.
+
+    data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised one.
+    """
+    corpus = load_corpus(recipe.corpus.name, data, cache)
+    column = label_column(corpus, recipe.corpus.label)
+    labelled = [u for u in corpus.utterances if column in u.labels]
+    classes = recipe.corpus.classes or tuple(sorted({u.labels[column] for u in labelled}))
+    used = tuple(sorted((u for u in labelled if u.labels[column] in classes), key=lambda u: u.id))
+    found = Counter(u.labels[column] for u in used)
+    absent = [name for name in classes if not found[name]]
+    if absent or len(classes) < 2:
+        there = ", ".join(sorted({u.labels[column] for u in labelled})) or "none"
+        raise MendableError(
+            f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent) or '(any other)'}; the "
+            f"labels in its column {column!r} are: {there}. Choose classes with -o corpus.classes=[…]."
+        )
+    number = {name: index for index, name in enumerate(classes)}
+    items = tuple(
+        Item(u.audio, u.audio.digest(), u.audio.seconds()) for u in tqdm(used, "reading", leave=False, disable=None)
+    )
+    return Material(corpus, used, classes, tuple(number[u.labels[column]] for u in used), items, divide(used, recipe))
+
+
+def label_column(corpus: Corpus, wanted: str) -> str:
+    """The recipe's label column, or a manifest's plain `label`."""
+    columns = sorted({column for u in corpus.utterances for column in u.labels})
+    for column in (wanted, "label"):
+        if column in columns:
+            return column
+    raise MendableError(
+        f"{corpus.title} in {corpus.source} has no label column {wanted!r}; found {', '.join(columns) or 'none'}. "
+        "Name one with -o corpus.label=…, or choose another corpus with -c."
+    )
+
+
+def divide(utterances: Sequence[Utterance], recipe: Recipe) -> Split:
+    """The folds by the recipe's rule."""
+    if recipe.split.rule == "published":
+        return splits.published(utterances)
+    if recipe.split.rule == "superb_er":
+        return splits.superb_er(utterances, splits.superb_lists() if recipe.corpus.name == "iemocap" else None)
+    return splits.speaker_folds(utterances, recipe.split.folds)

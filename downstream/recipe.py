@@ -1,0 +1,193 @@
+"""Recipes: a task as data. A YAML file becomes a typed, closed object; a wrong key names the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from upstream.errors import MendableError
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+class Closed(BaseModel):
+    """Settings that refuse keys they do not know and do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusSettings(Closed):
+    """Which corpus, and what is learned of it."""
+
+    name: str = Field(description="name of the corpus; -c replaces it")
+    label: str = Field(description="the label column that is learned")
+    classes: tuple[str, ...] | None = Field(
+        default=None, description="the classes in order; utterances of others are left out; null: all there are"
+    )
+
+
+class SplitSettings(Closed):
+    """How the utterances are divided."""
+
+    rule: Literal["speaker_folds", "superb_er", "published"] = Field(
+        description="speaker_folds: folds of speakers, a fold of their own for development; superb_er: SUPERB's, "
+        "development drawn by utterance; published: the corpus's own"
+    )
+    folds: PositiveInt = Field(default=5, description="number of folds, where the corpus has no sessions of its own")
+
+
+class HeadSettings(Closed):
+    """What is learned on the hidden states."""
+
+    projection: PositiveInt = Field(default=256, description="width between the two linear layers")
+
+
+class OptimizerSettings(Closed):
+    """How it is learned."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: PositiveFloat = Field(description="learning rate, constant")
+    weight_decay: float = Field(default=0.0, ge=0.0)
+
+
+class TrainingSettings(Closed):
+    """How long, in which portions, and which step is kept."""
+
+    steps: PositiveInt = Field(description="updates, per fold")
+    batch: PositiveInt = Field(description="utterances in a micro-batch")
+    accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
+    clip: PositiveFloat = Field(default=1.0, description="largest norm of the gradient")
+    evaluate_every: PositiveInt = Field(description="updates between two looks at the development set")
+    select: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
+        default="accuracy", description="the development score that chooses the step"
+    )
+
+
+class Recipe(Closed):
+    """A task: what to learn, from what, how, and how it is scored.
+
+    version is raised whenever a change can move a score.
+    """
+
+    name: str
+    version: PositiveInt
+    title: str
+    task: Literal["classification"]
+    protocol: Literal["clean", "superb", "demo"]
+    corpus: CorpusSettings
+    split: SplitSettings
+    head: HeadSettings = HeadSettings()
+    optimizer: OptimizerSettings
+    training: TrainingSettings
+    primary: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
+        default="accuracy", description="the score that the leaderboard shows"
+    )
+    deviations: tuple[str, ...] = Field(default=(), description="where it departs from the protocol it follows")
+
+
+def load_recipe(name: str, overrides: Sequence[str] = (), corpus: str | None = None) -> Recipe:
+    """The recipe of that name or YAML file, with `key=value` overrides and another corpus put in.
+
+    name: "emotion", "superb/er" (a file below recipes/), or the path of a YAML file.
+    Raises MendableError for an unknown name or key, naming the nearest right one, and for a wrong value.
+    """
+    path = find_recipe(name)
+    content = read_yaml(path)
+    for override in overrides:
+        apply_override(content, override)
+    if corpus is not None and isinstance(content.get("corpus"), dict):
+        content["corpus"]["name"] = corpus
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise MendableError(f"Recipe {path}: {explain(error)}") from error
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes that come with the harness."""
+    return sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    for path in (RECIPES / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    names = recipe_names()
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    suggestion = f"Did you mean {near[0]}?" if near else "See --list for the names."
+    raise MendableError(f"There is no recipe or YAML file called {name!r}. {suggestion} Known: {', '.join(names)}.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MendableError(f"Recipe {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise MendableError(f"Recipe {path} holds a {type(content).__name__}; expected keys with values.")
+    return content
+
+
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set "optimizer.lr=1e-3" in a recipe's content; the value is read as YAML.
+
+    Raises MendableError for a key that no recipe has.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise MendableError(f"-o takes key=value, for example -o optimizer.lr=1e-3; got {override!r}.")
+    known = all_keys(Recipe)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        suggestion = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+        raise MendableError(f"No recipe has a key {key!r}. {suggestion}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MendableError(f"The value of -o {key} is not valid YAML: {text!r}.") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+    content[last] = value
+
+
+def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of a recipe in dotted form, sections left out."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys += all_keys(section, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a recipe, in sentences."""
+    return " ".join(_sentence(fault) for fault in error.errors())
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    path = [str(part) for part in fault["loc"]]
+    key = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        siblings = _keys_beside(path)
+        near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
+        suggestion = f"did you mean {near[0]}?" if near else f"known there: {', '.join(siblings)}."
+        return f"There is no key {key!r}; {suggestion}"
+    if fault["type"] == "missing":
+        return f"The key {key!r} is missing."
+    return f"The value of {key!r} is {fault['input']!r}: {str(fault['msg']).lower()}."
+
+
+def _keys_beside(path: Sequence[str]) -> list[str]:
+    model: Any = Recipe
+    for name in path[:-1]:
+        model = model.model_fields[name].annotation
+    return list(model.model_fields)

@@ -1,0 +1,123 @@
+"""What a person sees of a result on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from downstream.results import Result
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def show(result: Result, folder: Path, console: Console) -> None:
+    """Print a result: what was measured, the folds, the confusions, the layers, the score and its caveats."""
+
+    def say(heading: str, sentence: str, style: str = "") -> None:
+        console.print(Text(f"{heading:<10}{sentence}", style=style), soft_wrap=True)
+
+    corpus, timing = result.corpus, result.timing
+    labels = ", ".join(f"{name} {count}" for name, count in corpus.used.labels.items())
+    console.print(Text(str(result.recipe.resolved["title"]), style="bold"))
+    say("upstream", describe_upstream(result))
+    say("corpus", f"{corpus.title}: {corpus.coverage}")
+    say(
+        "used",
+        f"{corpus.used.utterances} utterances, {corpus.used.seconds / 60:.1f} min, "
+        f"{corpus.used.speakers} speakers ({labels})",
+    )
+    say("split", corpus.split_rule)
+    say("protocol", f"{result.recipe.protocol}; recipe {result.recipe.name}, version {result.recipe.version}")
+    console.print()
+    console.print(fold_table(result))
+    console.print(confusion_table(result))
+    if len(result.layer_weights) > 1:
+        say("layers", layer_plot(result.layer_weights))
+    say("score", score_line(result), style="bold green")
+    say(
+        "time",
+        f"reading {timing.reading:.1f} s, extraction {timing.extraction:.1f} s "
+        f"({timing.extracted_audio_seconds:.0f} of {timing.audio_seconds:.0f} s of audio were not in the store), "
+        f"training {timing.training:.1f} s, evaluation {timing.evaluation:.1f} s",
+    )
+    for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
+        say("note", note, style="yellow")
+    say("record", f"{folder / 'result.json'}")
+
+
+def describe_upstream(result: Result) -> str:
+    upstream = result.upstream
+    layers = f"{upstream.layers} layers" if upstream.layers > 1 else "1 layer"
+    untrained = ", untrained" if upstream.random_init else ""
+    revision = f" at {upstream.revision[:12]}" if upstream.revision else ""
+    return f"{upstream.name}{untrained}: {layers} x {upstream.dim}, {upstream.dtype}, {upstream.source}{revision}"
+
+
+def plain_table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def fold_table(result: Result) -> Table:
+    """Scores per fold and their mean, in percent."""
+    table = plain_table("test scores, %")
+    table.add_column("fold")
+    columns = ["accuracy", "unweighted_accuracy", "macro_f1"]
+    for heading in ("accuracy", "unweighted\naccuracy", "macro\nF1", "majority\nclass", "dev", "step", "tested"):
+        table.add_column(heading, justify="right")
+    for fold in result.folds:
+        table.add_row(
+            fold.name,
+            *(f"{100 * fold.metrics[name]:.2f}" for name in columns),
+            f"{100 * fold.majority:.2f}",
+            f"{100 * fold.development:.2f}",
+            str(fold.selected_step),
+            str(fold.test.utterances),
+        )
+    table.add_section()
+    means = [f"{100 * result.metrics[name]:.2f}" for name in [*columns, "majority"]]
+    tested = sum(fold.test.utterances for fold in result.folds)
+    table.add_row("mean", *means, "", "", str(tested), style="bold")
+    return table
+
+
+def confusion_table(result: Result) -> Table:
+    """Confusions of all test sets together, in percent of the true class."""
+    counts = np.sum([fold.confusion for fold in result.folds], axis=0)
+    table = plain_table("true class (rows) taken for (columns), %")
+    table.add_column("")
+    for name in result.classes:
+        table.add_column(name, justify="right")
+    table.add_column("count", justify="right")
+    for row, name in enumerate(result.classes):
+        total = int(counts[row].sum())
+        shares = [f"{100 * count / total:.1f}" if total else "-" for count in counts[row]]
+        shares[row] = f"[bold]{shares[row]}[/bold]"
+        table.add_row(name, *shares, str(total))
+    return table
+
+
+def layer_plot(weights: list[float]) -> str:
+    """The weight of each layer as a bar, the highest bar the largest weight."""
+    top = max(weights)
+    bars = "".join(BARS[round(weight / top * (len(BARS) - 1))] for weight in weights)
+    best = weights.index(top)
+    return (
+        f"0 {bars} {len(weights) - 1}   most weight on layer {best} ({top:.3f}; "
+        f"{1 / len(weights):.3f} would be even, {min(weights):.3f} is the least)"
+    )
+
+
+def score_line(result: Result) -> str:
+    primary = result.primary
+    synthetic = " on SYNTHETIC speech" if result.corpus.synthetic else ""
+    untrained = " of an UNTRAINED upstream" if result.upstream.random_init else ""
+    return (
+        f"{primary.name.replace('_', ' ')} {100 * primary.value:.2f} % "
+        f"(95 % interval {100 * primary.low:.2f} to {100 * primary.high:.2f} over speakers; "
+        f"majority class {100 * result.metrics['majority']:.2f} %){untrained}{synthetic}"
+    )

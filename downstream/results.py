@@ -1,0 +1,221 @@
+"""The record of a run: typed, versioned, enough to rebuild the score; and reading records back."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from upstream.base import Upstream
+from upstream.errors import MendableError
+from upstream.store import write_atomically
+
+SCHEMA = 1
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Part(BaseModel):
+    """A part of the record; keys that are not described do not exist."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Primary(Part):
+    """The score of the leaderboard."""
+
+    name: str = Field(description="which of the metrics")
+    value: float = Field(description="mean over the folds")
+    low: float = Field(description="lower end of the 95 % interval")
+    high: float = Field(description="upper end of the 95 % interval")
+    interval: str = Field(description="how the interval was found")
+    higher_is_better: bool
+
+
+class RecipeRecord(Part):
+    """The recipe as it was carried out."""
+
+    name: str
+    version: int
+    protocol: str
+    resolved: dict[str, Any] = Field(description="every field, after overrides")
+
+
+class UpstreamRecord(Part):
+    """The upstream, down to its weights."""
+
+    name: str
+    fingerprint: str = Field(description="digest of everything its states depend on")
+    layers: int = Field(description="hidden states, the input of the first block included")
+    dim: int
+    stride: int = Field(description="samples between two frames")
+    dtype: str
+    random_init: bool = Field(description="whether the weights are untrained")
+    source: str = Field(description="what was loaded")
+    format: str = Field(description="what kind of checkpoint it was recognised as")
+    revision: str | None = Field(description="commit of the hub's repository; null where none could be looked up")
+    file_sha256: str | None = Field(description="digest of the weight file")
+    notes: list[str]
+
+    @classmethod
+    def of(cls, upstream: Upstream) -> UpstreamRecord:
+        provenance = upstream.provenance
+        return cls(
+            name=upstream.name,
+            fingerprint=upstream.fingerprint,
+            layers=upstream.num_layers,
+            dim=upstream.dim,
+            stride=upstream.stride,
+            dtype=str(upstream.dtype).removeprefix("torch."),
+            random_init=provenance.random_init,
+            source=provenance.source,
+            format=provenance.format,
+            revision=provenance.revision,
+            file_sha256=provenance.file_sha256,
+            notes=list(provenance.notes),
+        )
+
+
+class SplitRecord(Part):
+    """What one part of a split holds."""
+
+    utterances: int
+    seconds: float
+    speakers: int
+    labels: dict[str, int] = Field(description="utterances of each class")
+
+
+class CorpusRecord(Part):
+    """The corpus as it was found."""
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    revision: str | None
+    synthetic: bool = Field(description="whether the speech comes from a synthesiser")
+    fingerprint: str = Field(description="digest of every row, audio included")
+    coverage: str = Field(description="how much of the published corpus was found")
+    used: SplitRecord = Field(description="what the recipe uses of it")
+    split_rule: str
+    notes: list[str]
+
+
+class FoldRecord(Part):
+    """One fold: what it holds, what development chose, what the test gave."""
+
+    name: str
+    train: SplitRecord
+    dev: SplitRecord
+    test: SplitRecord
+    selected_step: int
+    development: float = Field(description="the development score that chose the step")
+    metrics: dict[str, float]
+    majority: float = Field(description="accuracy of always answering the commonest training class")
+    confusion: list[list[int]] = Field(description="counts, a row per true class")
+    layer_weights: list[float]
+
+
+class Timing(Part):
+    """Wall seconds of each phase."""
+
+    reading: float = Field(description="reading the corpus and digesting its audio")
+    extraction: float = Field(description="upstream and store")
+    training: float
+    evaluation: float
+    audio_seconds: float = Field(description="audio of the utterances used")
+    extracted_audio_seconds: float = Field(description="of these, how much was not in the store yet")
+
+
+class Result(Part):
+    """result.json."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema", description="of this type; raised when it changes")
+    task: str
+    recipe: RecipeRecord
+    upstream: UpstreamRecord
+    corpus: CorpusRecord
+    seeds: dict[str, int] = Field(description="of the head's first weights and the order of utterances")
+    layer: int | None = Field(description="the only layer used; null for the weighted sum")
+    classes: list[str]
+    primary: Primary
+    metrics: dict[str, float] = Field(description="means over the folds")
+    folds: list[FoldRecord]
+    selected: dict[str, list[int]] = Field(description="what the development score chose, per fold")
+    layer_weights: list[float] = Field(description="mean over the folds")
+    timing: Timing
+    environment: dict[str, str]
+    command: str
+    caveats: list[str] = Field(description="what a reader of the score should know")
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write result.json, whole or not at all."""
+    write_atomically(path, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+
+
+def read_result(path: Path) -> Result:
+    """Read a record back; raises MendableError where it is damaged or of another version."""
+    try:
+        return Result.model_validate_json(path.read_text())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise MendableError(
+            f"{path} is not a record of schema {SCHEMA} ({where}: {fault['msg']}). Run the command again with --fresh."
+        ) from error
+
+
+def slug(name: str) -> str:
+    """A name as a folder: whatever is no letter, digit, dot, dash or underscore becomes two underscores."""
+    return re.sub(r"[^\w.-]+", "__", name.strip("/."))
+
+
+def environment() -> dict[str, str]:
+    """Versions, device and state of the source; no host name."""
+    record = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor(),
+        "threads": str(torch.get_num_threads()),
+        "git": git_revision(),
+    }
+    if torch.cuda.is_available():
+        record["gpu"] = torch.cuda.get_device_name()
+    for package in ("wavprobe", "torch", "torchaudio", "numpy", "transformers"):
+        try:
+            record[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return record
+
+
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def git_revision() -> str:
+    """Commit of the harness, "-dirty" behind it where files were changed; "unknown" outside a checkout."""
+    try:
+        revision = _git("rev-parse", "HEAD")
+        return revision + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,149 @@
+"""One upstream, one recipe, one result.
+
+python run_downstream.py -u wavlm_base -d emotion
+python run_downstream.py --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from upstream.catalog import DTYPES
+from upstream.errors import MendableError
+
+DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "wavprobe"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="run_downstream.py",
+        description="Feed a corpus through a frozen speech encoder, learn a small head on its layers, score it.",
+        epilog="The same command goes on with a run that was interrupted. Exit status: 2 for what you can mend.",
+    )
+    made.add_argument(
+        "-u", "--upstream", help="a name from --list, a checkpoint, hf:ORG/NAME[@REVISION], module.py:function"
+    )
+    made.add_argument("-d", "--downstream", metavar="RECIPE", help="a recipe from --list, or a YAML file")
+    made.add_argument("--data", type=Path, metavar="DIR", help="where the corpus lies in its published layout")
+    made.add_argument(
+        "-c", "--corpus", metavar="NAME", help="another corpus; 'manifest' is any folder with a manifest.csv"
+    )
+    made.add_argument(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field"
+    )
+    made.add_argument("-l", "--layer", type=int, metavar="N", help="one layer instead of the weighted sum")
+    made.add_argument("--random-init", action="store_true", help="the same architecture with untrained weights")
+    made.add_argument("--seed", type=int, default=0, help="of the head, the order of utterances, untrained weights")
+    made.add_argument("--device", default="auto", help="of the upstream: auto, cpu, cuda, cuda:0 (default auto)")
+    made.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the upstream (default float32)")
+    made.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records (default results)"
+    )
+    made.add_argument(
+        "--store",
+        type=Path,
+        default=DEFAULT_STORE,
+        metavar="DIR",
+        help=f"folder of hidden states (default {DEFAULT_STORE})",
+    )
+    made.add_argument("--fresh", action="store_true", help="begin again, whatever an earlier run left")
+    made.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
+    made.add_argument("-v", "--verbose", action="store_true", help="say more")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        if options.list:
+            return list_names()
+        return run(
+            options, shlex.join(["python", "run_downstream.py", *(sys.argv[1:] if arguments is None else arguments)])
+        )
+    except MendableError as error:
+        print(f"run_downstream.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def run(options: argparse.Namespace, command: str) -> int:
+    """Load what was named, carry it out, show the result."""
+    for name, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
+        if name is None:
+            raise MendableError(f"{flag} is missing; for example: python run_downstream.py -u wavlm_base -d emotion.")
+
+    from downstream.recipe import load_recipe
+
+    recipe = load_recipe(options.downstream, options.override, options.corpus)
+
+    from rich.console import Console
+
+    import upstream
+    from downstream import experiment, report
+
+    encoder = upstream.load(
+        options.upstream,
+        device=options.device,
+        dtype=options.dtype,
+        random_init=options.random_init,
+        seed=options.seed,
+    )
+    outcome = experiment.run(
+        encoder,
+        recipe,
+        experiment.Options(
+            data=options.data,
+            results=options.results,
+            store=options.store,
+            seed=options.seed,
+            layer=options.layer,
+            fresh=options.fresh,
+            command=command,
+        ),
+    )
+    report.show(outcome.result, outcome.folder, Console())
+    if outcome.was_finished:
+        print("This run was finished before; nothing was computed. Add --fresh to run it again.")
+    return 0
+
+
+def list_names() -> int:
+    """Print the names of upstreams, recipes and corpora; imports no heavy package."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    from downstream.corpora.catalog import describe
+    from downstream.recipe import load_recipe, recipe_names
+    from upstream.catalog import NAMED, OTHER_FORMS
+
+    console = Console()
+    tables = (
+        ("upstreams (-u)", ("name", "what"), [(e.name, e.title) for e in NAMED.values()] + list(OTHER_FORMS)),
+        (
+            "recipes (-d)",
+            ("name", "what", "corpus"),
+            [(n, load_recipe(n).title, load_recipe(n).corpus.name) for n in recipe_names()],
+        ),
+        ("corpora (-c)", ("name", "what", "size", "licence", "from"), list(describe())),
+    )
+    for title, columns, rows in tables:
+        table = Table(*(Column(column, overflow="fold") for column in columns), title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Decoding, and what an upstream does with every kind of input a user may bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import upstream
+from downstream.audio import AudioFile, Segment
+from upstream.errors import MendableError
+
+TONE_HZ = 440.0
+
+
+def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
+    """Half of full scale, (S, channels)."""
+    time = np.arange(int(rate * seconds)) / rate
+    return np.repeat(0.5 * np.sin(2 * np.pi * TONE_HZ * time)[:, None], channels, axis=1)
+
+
+def segment(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16", **cut: float) -> Segment:
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return Segment(AudioFile(path), **cut)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_every_rate_becomes_the_same_tone_at_16_khz(rate: int, tmp_path: Path) -> None:
+    waveform = segment(tmp_path / "a.wav", tone(rate), rate).load()
+    expected = torch.from_numpy(tone(16_000)[:, 0]).float()
+    assert waveform.shape == (16_000,)
+    inside = slice(500, -500)  # resampling rings at the edges
+    assert float((waveform - expected)[inside].abs().max()) < 5e-3
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "PCM_U8"])
+def test_integer_and_float_files_are_scaled_alike(subtype: str, tmp_path: Path) -> None:
+    waveform = segment(tmp_path / "a.wav", tone(16_000), 16_000, subtype).load()
+    assert float(waveform.abs().max()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    samples = tone(16_000, channels=2) * np.array([1.0, 0.5])
+    waveform = segment(tmp_path / "a.wav", samples, 16_000).load()
+    assert float(waveform.abs().max()) == pytest.approx(0.375, abs=1e-3)
+
+
+def test_a_segment_is_cut_and_has_its_own_digest(tmp_path: Path) -> None:
+    samples = np.arange(16_000)[:, None] / 32_768
+    whole = segment(tmp_path / "a.wav", samples, 16_000)
+    part = Segment(whole.source, start=0.25, duration=0.5)
+    assert torch.equal(part.load(), whole.load()[4_000:12_000])
+    assert (whole.seconds(), part.seconds(), Segment(whole.source, start=0.25).seconds()) == (1.0, 0.5, 0.75)
+    digests = {whole.digest(), part.digest(), Segment(whole.source, start=0.25).digest()}
+    assert len(digests) == 3
+    copied = tmp_path / "copy.wav"
+    copied.write_bytes((tmp_path / "a.wav").read_bytes())
+    assert Segment(AudioFile(copied)).digest() == whole.digest()
+
+
+def test_clipped_audio_passes_as_it_is(tmp_path: Path) -> None:
+    waveform = segment(tmp_path / "a.wav", np.clip(tone(16_000) * 9, -1, 1), 16_000, "FLOAT").load()
+    assert float(waveform.abs().max()) == 1.0
+    assert upstream.load("wavlm_tiny", random_init=True)([waveform]).lengths.tolist() == [49]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not audio that soundfile can decode"),
+        (b"RIFF____WAVEfmt nonsense", "not audio that soundfile can decode"),
+    ],
+)
+def test_undecodable_files_are_named(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(content)
+    broken = Segment(AudioFile(tmp_path / "broken.wav"))
+    for attempt in (broken.load, broken.seconds):
+        with pytest.raises(MendableError, match=words) as refusal:
+            attempt()
+        assert "broken.wav" in str(refusal.value)
+
+
+def test_a_flac_that_breaks_off_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (48_000, 1))
+    soundfile.write(tmp_path / "a.flac", noise, 16_000)
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(MendableError, match=r"a\.flac"):
+        Segment(AudioFile(tmp_path / "a.flac")).load()
+
+
+def test_missing_empty_and_non_finite_files(tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match="Cannot read the recording"):
+        Segment(AudioFile(tmp_path / "absent.wav")).load()
+    with pytest.raises(MendableError, match="no audio in the segment|holds no samples"):
+        segment(tmp_path / "empty.wav", np.zeros((0, 1)), 16_000).load()
+    with pytest.raises(MendableError, match="the segment starts at 5.000 s"):
+        segment(tmp_path / "short.wav", tone(16_000), 16_000, start=5.0).load()
+    broken = tone(16_000)
+    broken[7] = np.nan
+    with pytest.raises(MendableError, match="NaN or infinite"):
+        segment(tmp_path / "nan.wav", broken, 16_000, "FLOAT").load()
+
+
+NAMES = ["wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_short_and_silent_utterances_have_finite_states(name: str) -> None:
+    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    states = model([torch.full((1,), 0.1), torch.zeros(399), torch.zeros(16_000), torch.randn(400) * 0.1])
+    assert states.lengths.min() == 1
+    assert bool(torch.isfinite(states.layers).all())
+    assert bool(torch.isfinite(states.means()).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("waveforms", "words"),
+    [
+        ([], "non-empty list"),
+        (torch.zeros(2, 16_000), "non-empty list"),
+        ([torch.zeros(2, 16_000)], "Average the channels"),
+        ([torch.zeros(16_000, dtype=torch.int16)], "Divide 16-bit PCM by 32768"),
+        ([torch.full((16_000,), 20_000.0)], "Divide 16-bit PCM by 32768"),
+        ([torch.zeros(0)], "Waveform 0 of the batch is empty"),
+        ([torch.zeros(400), torch.tensor([0.0, float("nan")])], "Waveform 1 of the batch holds NaN"),
+        ([torch.tensor([float("inf")])], "NaN or infinite"),
+    ],
+)
+def test_inputs_that_are_no_waveforms_are_refused(name: str, waveforms: list[torch.Tensor], words: str) -> None:
+    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    with pytest.raises(MendableError, match=words):
+        model(waveforms)
+
+
+def test_half_and_double_precision_waveforms_are_accepted() -> None:
+    model = upstream.load("wavlm_tiny", random_init=True)
+    waveform = torch.randn(2_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert torch.equal(model([waveform.double()]).layers, model([waveform]).layers)
+    assert model([waveform.half()]).layers.dtype == torch.float32

@@ -1,0 +1,232 @@
+"""The flow from a corpus to a record, on a small manifest corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import upstream
+from downstream import experiment
+from downstream.experiment import Options, Outcome
+from downstream.material import read_material
+from downstream.recipe import Recipe, load_recipe
+from downstream.results import Result, read_result, slug
+from upstream.errors import MendableError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EMOTIONS = {"low": 200.0, "middle": 800.0, "high": 3_000.0}  # centre frequencies in Hz, easy to tell apart
+SPEAKERS = 6
+FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tones in noise: six speakers, three "emotions", four takes each."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = np.random.default_rng(0)
+    lines = ["path,speaker,emotion"]
+    for speaker in range(SPEAKERS):
+        for emotion, frequency in EMOTIONS.items():
+            for take in range(4):
+                samples = 6_000 + int(generator.integers(4_000))
+                pitch = frequency * generator.uniform(0.9, 1.1)
+                tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(samples) / 16_000)
+                name = f"s{speaker}_{emotion}_{take}.wav"
+                soundfile.write(folder / name, tone + 0.02 * generator.standard_normal(samples), 16_000)
+                lines.append(f"{name},s{speaker},{emotion}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("emotion", [*FAST, *overrides], "manifest")
+
+
+def options(corpus: Path, tmp_path: Path, **changes: object) -> Options:
+    base = Options(data=corpus, results=tmp_path / "results", store=tmp_path / "store", progress=False)
+    return replace(base, **changes)
+
+
+def run(corpus: Path, tmp_path: Path, name: str = "fbank_no_cmvn", *overrides: str, **changes: object) -> Outcome:
+    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    return experiment.run(model, recipe(*overrides), options(corpus, tmp_path, **changes))
+
+
+def without_times(result: Result) -> dict[str, object]:
+    return result.model_dump(exclude={"timing", "command"})
+
+
+def test_a_task_that_can_be_learned_is_learned_and_recorded(corpus: Path, tmp_path: Path) -> None:
+    outcome = run(corpus, tmp_path)
+    result = outcome.result
+    assert not outcome.was_finished
+    assert result.primary.value > 0.9
+    assert result.primary.low <= result.primary.value <= result.primary.high
+    assert result.metrics["majority"] == pytest.approx(1 / 3)
+    assert result.classes == sorted(EMOTIONS)
+    assert result.corpus.used.utterances == 72
+    assert result.corpus.used.speakers == SPEAKERS
+    assert sum(fold.test.utterances for fold in result.folds) == 72
+    assert result.primary.value == pytest.approx(np.mean([fold.metrics["accuracy"] for fold in result.folds]))
+    assert torch.__version__.startswith(result.environment["torch"])
+    assert read_result(outcome.folder / "result.json") == result
+
+
+def test_the_companions_agree_with_the_record(corpus: Path, tmp_path: Path) -> None:
+    outcome = run(corpus, tmp_path)
+    rows = [json.loads(line) for line in (outcome.folder / "predictions.jsonl").read_text().splitlines()]
+    assert len({row["id"] for row in rows}) == 72
+    for fold in outcome.result.folds:
+        own = [row for row in rows if row["fold"] == fold.name]
+        assert np.mean([row["label"] == row["predicted"] for row in own]) == pytest.approx(fold.metrics["accuracy"])
+    heads = load_file(outcome.folder / "head.safetensors")
+    assert {name.partition(".")[0] for name in heads} == {"fold1", "fold2", "fold3"}
+    written = yaml.safe_load((outcome.folder / "recipe.yaml").read_text())
+    assert Recipe.model_validate(written) == recipe()
+    assert list((outcome.folder / "events").rglob("events.out.tfevents*"))
+
+
+def test_no_speaker_is_on_two_sides(corpus: Path, tmp_path: Path) -> None:
+    material = read_material(recipe(), corpus, tmp_path)
+    for fold in material.split.folds:
+        sides = [{material.utterances[i].speaker for i in part} for part in (fold.train, fold.dev, fold.test)]
+        assert sum(len(side) for side in sides) == len(set.union(*sides)) == SPEAKERS
+
+
+def test_the_same_command_gives_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+    first = run(corpus, tmp_path / "a", "wavlm_tiny")
+    second = run(corpus, tmp_path / "b", "wavlm_tiny")
+    assert without_times(first.result) == without_times(second.result)
+    for name in ("head.safetensors", "predictions.jsonl", "recipe.yaml"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+
+
+def test_a_finished_run_is_read_back_and_fresh_begins_again(corpus: Path, tmp_path: Path) -> None:
+    first = run(corpus, tmp_path)
+    again = run(corpus, tmp_path)
+    assert again.was_finished
+    assert again.result == first.result
+    fresh = run(corpus, tmp_path, fresh=True)
+    assert not fresh.was_finished
+    assert fresh.result.timing.extracted_audio_seconds == 0.0
+    assert without_times(fresh.result) == without_times(first.result)
+
+
+def test_other_questions_have_other_folders(corpus: Path, tmp_path: Path) -> None:
+    folders = {
+        run(corpus, tmp_path).folder,
+        run(corpus, tmp_path, seed=1).folder,
+        run(corpus, tmp_path, layer=0).folder,
+        run(corpus, tmp_path, "fbank_no_cmvn", "optimizer.lr=1e-2").folder,
+        run(corpus, tmp_path, "wavlm_tiny").folder,
+    }
+    assert len(folders) == 5
+
+
+def test_finished_folds_are_kept_when_a_run_is_interrupted(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = run(corpus, tmp_path / "unbroken")
+    real, calls = experiment.train, []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(experiment, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, tmp_path / "broken")
+    resumed = run(corpus, tmp_path / "broken")
+    assert len(calls) == 4  # the first fold, the interruption, and the two that were left
+    assert without_times(resumed.result) == without_times(unbroken.result)
+    for name in ("head.safetensors", "predictions.jsonl"):
+        assert (resumed.folder / name).read_bytes() == (unbroken.folder / name).read_bytes()
+
+
+def test_a_killed_process_leaves_nothing_that_harms(corpus: Path, tmp_path: Path) -> None:
+    """kill -9 at an arbitrary moment, then the same command: same score as never killed."""
+    command = [
+        sys.executable, str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_tiny", "--random-init", "-d", "emotion",
+        "-c", "manifest", "--data", str(corpus), "--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"),
+        *(word for override in [*FAST, "training.steps=3000"] for word in ("-o", override)),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "r").rglob("folds/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not list((tmp_path / "r").rglob("result.json"))
+    assert list((tmp_path / "r").rglob("folds/*.safetensors"))
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    (resumed,) = (tmp_path / "r").rglob("result.json")
+    unbroken = run(corpus, tmp_path / "unbroken", "wavlm_tiny", "training.steps=3000")
+    assert (resumed.parent / "head.safetensors").read_bytes() == (unbroken.folder / "head.safetensors").read_bytes()
+
+
+def test_caveats_are_said(corpus: Path, tmp_path: Path) -> None:
+    assert any("untrained" in caveat for caveat in run(corpus, tmp_path, "wavlm_tiny").result.caveats)
+    standardised = run(corpus, tmp_path, "fbank").result
+    assert any("standardised over its utterance" in note for note in standardised.upstream.notes)
+    assert not run(corpus, tmp_path).result.upstream.notes
+
+
+def test_missing_classes_and_columns_are_sentences(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match="no utterance of class happy.*high, low, middle"):
+        run(corpus, tmp_path, "fbank", "corpus.classes=[happy, low]")
+    with pytest.raises(MendableError, match="no label column 'mood'; found emotion"):
+        run(corpus, tmp_path, "fbank", "corpus.label=mood")
+
+
+def test_a_manifests_plain_label_column_serves(corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "plain"
+    other.mkdir()
+    text = (corpus / "manifest.csv").read_text().replace("path,speaker,emotion", "path,speaker,label")
+    rows = [line if i == 0 else f"{corpus}/{line}" for i, line in enumerate(text.splitlines())]
+    (other / "manifest.csv").write_text("\n".join(rows))
+    assert run(other, tmp_path).result.primary.value > 0.9
+
+
+def test_superb_er_runs_on_any_corpus_of_five_speakers(corpus: Path, tmp_path: Path) -> None:
+    overrides = ["corpus.classes=null", "training.steps=40", "training.evaluate_every=20"]
+    superb = load_recipe("superb/er", overrides, "manifest")
+    outcome = experiment.run(upstream.load("fbank_no_cmvn"), superb, options(corpus, tmp_path))
+    assert len(outcome.result.folds) == 5
+    assert any("published session lists" in note for note in outcome.result.corpus.notes)
+    assert any("batch-mates" in caveat for caveat in outcome.result.caveats)
+
+
+def test_an_unwritable_results_folder_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MendableError, match="--results"):
+        run(corpus, tmp_path, results=tmp_path / "file")
+
+
+def test_a_damaged_record_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    outcome = run(corpus, tmp_path)
+    (outcome.folder / "result.json").write_text('{"schema": 1}')
+    with pytest.raises(MendableError, match="--fresh"):
+        run(corpus, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("wavlm_base", "wavlm_base"), ("hf:org/name@main", "hf__org__name__main"), ("../up/x.pt", "up__x.pt")],
+)
+def test_slugs_stay_inside_the_results(name: str, folder: str) -> None:
+    assert slug(name) == folder

@@ -1,0 +1,114 @@
+"""FBANK and MFCC: equal to SUPERB's, whatever the batch, and never NaN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from upstream import filterbank
+from upstream.errors import MendableError
+from upstream.filterbank import BASELINES
+
+NAMES = sorted(BASELINES)
+
+
+def noise(samples: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes(name: str) -> None:
+    baseline = filterbank.load(name)
+    states = baseline([noise(16_000), noise(400), noise(5_000)])
+    assert (baseline.num_layers, baseline.stride) == (1, 160)
+    assert baseline.dim == (39 if name == "mfcc" else 240)
+    assert states.layers.shape == (1, 3, 98, baseline.dim)
+    assert states.lengths.tolist() == [98, 1, 29]
+    assert states.layers.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("samples", [560, 16_000, 23_457])
+def test_equals_s3prl(name: str, samples: int) -> None:
+    """The reference is run, not quoted: s3prl's own extracter with its own settings file."""
+    extracter_module = pytest.importorskip("s3prl.upstream.baseline.extracter")
+    yaml = pytest.importorskip("yaml")
+    config = yaml.safe_load((Path(extracter_module.__file__).parent / f"{name}.yaml").read_text())
+    extracter, dim, frame_shift = extracter_module.get_extracter(config)
+    waveform = noise(samples, seed=samples)
+    ours = filterbank.load(name)
+    assert (ours.dim, ours.stride) == (dim, frame_shift * 16)
+    torch.testing.assert_close(ours([waveform]).utterance(0)[0], extracter(waveform), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_mates_never_matter(name: str) -> None:
+    baseline = filterbank.load(name)
+    waveforms = [noise(8_000, 1), 0.01 * noise(20_000, 2), noise(3_000, 3)]
+    batch = baseline(waveforms)
+    for index, waveform in enumerate(waveforms):
+        assert torch.equal(batch.utterance(index), baseline([waveform]).utterance(0))
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+def test_mean_is_zero_and_deviation_one(name: str) -> None:
+    baseline = filterbank.load(name)
+    assert "chance" in baseline.provenance.notes[0]
+    features = baseline([noise(16_000)]).utterance(0)[0]
+    assert features.mean(dim=0).abs().max() < 1e-5
+    assert (features.std(dim=0) - 1).abs().max() < 1e-4
+
+
+def test_without_cmvn_the_mean_carries_loudness() -> None:
+    baseline = filterbank.load("fbank_no_cmvn")
+    assert baseline.provenance.notes == ()
+    loud, quiet = baseline([noise(16_000), 0.1 * noise(16_000)]).means()[:, 0, :80]
+    # Ten times the amplitude is a hundred times the energy, and the features are natural logarithms of energy.
+    torch.testing.assert_close(loud - quiet, torch.full((80,), 100.0).log(), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+@pytest.mark.parametrize("samples", [1, 400, 559])
+def test_one_frame_becomes_zeros(name: str, samples: int) -> None:
+    states = filterbank.load(name)([noise(samples)])
+    assert states.lengths.tolist() == [1]
+    assert torch.equal(states.layers, torch.zeros_like(states.layers))
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_constant_features_become_zeros(name: str, level: float) -> None:
+    """Digital silence, and a tone whose period of 160 samples is exactly one frame shift."""
+    period = level * torch.sin(2 * torch.pi * torch.arange(160) / 160)
+    features = filterbank.load(name)([period.repeat(100)]).layers
+    assert torch.equal(features, torch.zeros_like(features))
+
+
+def test_rounding_is_not_blown_up() -> None:
+    """A feature that moves by rounding alone becomes zeros, one that moves ever so little more does not."""
+    static = torch.full((20, 2), -15.0)
+    static[7, 0] += 2e-6
+    static[7, 1] += 1e-3
+    constant = filterbank.is_constant(static)
+    assert constant.tolist() == [True, False]
+    standardised = filterbank.standardise(static, constant, 1e-10)
+    assert torch.equal(standardised[:, 0], torch.zeros(20))
+    assert abs(float(standardised[:, 1].std()) - 1) < 1e-3
+
+
+def test_silence_without_cmvn_is_finite() -> None:
+    assert bool(torch.isfinite(filterbank.load("fbank_no_cmvn")([torch.zeros(16_000)]).layers).all())
+
+
+def test_fingerprints_differ_and_repeat() -> None:
+    prints = [filterbank.load(name).fingerprint for name in NAMES]
+    assert len(set(prints)) == len(NAMES)
+    assert prints == [filterbank.load(name).fingerprint for name in NAMES]
+
+
+def test_unknown_name_is_mendable() -> None:
+    with pytest.raises(MendableError, match="fbank, fbank_no_cmvn, mfcc"):
+        filterbank.load("mel")

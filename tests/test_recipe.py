@@ -1,0 +1,86 @@
+"""Recipes: typed, closed, and helpful when they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from downstream.recipe import RECIPES, load_recipe, recipe_names
+from upstream.errors import MendableError
+
+
+def edited(tmp_path: Path, old: str, new: str) -> str:
+    text = (RECIPES / "emotion.yaml").read_text()
+    assert old in text
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace(old, new))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_valid_and_named_as_its_file(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_superb_er_is_superbs() -> None:
+    """Section 7 and 3 of the protocol: four classes in order, Adam 1e-4, 4 x 8, 30,000 steps, every 1,000."""
+    recipe = load_recipe("superb/er")
+    assert recipe.corpus.classes == ("neutral", "happy", "angry", "sad")
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.weight_decay) == ("adam", 1e-4, 0.0)
+    training = recipe.training
+    assert (training.batch, training.accumulate, training.steps, training.evaluate_every) == (4, 8, 30_000, 1_000)
+    assert (training.clip, training.select, recipe.head.projection) == (1.0, "accuracy", 256)
+
+
+def test_overrides_and_another_corpus() -> None:
+    recipe = load_recipe("emotion", ["optimizer.lr=1e-2", "corpus.classes=[happy, sad]", "training.steps=7"], "emodb")
+    assert (recipe.optimizer.lr, recipe.corpus.classes, recipe.training.steps) == (0.01, ("happy", "sad"), 7)
+    assert recipe.corpus.name == "emodb"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimiser.lr=1", "Did you mean optimizer.lr?"),
+        ("trainig.steps=1", "Did you mean training.steps?"),
+        ("optimizer.lr", "takes key=value"),
+        ("optimizer.lr=-1", "greater than 0"),
+        ("optimizer.lr=fast", "'optimizer.lr' is 'fast'"),
+        ("training.steps=1.5", "'training.steps' is 1.5"),
+        ("split.rule=random", "speaker_folds"),
+        ("training.steps=[", "not valid YAML"),
+    ],
+)
+def test_wrong_overrides_name_the_mend(override: str, words: str) -> None:
+    with pytest.raises(MendableError) as refusal:
+        load_recipe("emotion", [override])
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  steps:", "  stepz:", "There is no key 'training.stepz'; did you mean steps?"),
+        ("optimizer:", "optimiser:", "did you mean optimizer?"),
+        ("version: 1", "", "The key 'version' is missing."),
+        ("name: emotion", "name: [", "not valid YAML"),
+    ],
+)
+def test_wrong_files_name_the_mend(old: str, new: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(MendableError) as refusal:
+        load_recipe(edited(tmp_path, old, new))
+    assert words in str(refusal.value)
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
+    with pytest.raises(MendableError, match="Did you mean emotion?"):
+        load_recipe("emotoin")
+    with pytest.raises(MendableError, match="Known: demo/emotion"):
+        load_recipe("zzzz")
+
+
+def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
+    path = edited(tmp_path, "name: emotion", "name: !!python/object/apply:os.getcwd []")
+    with pytest.raises(MendableError, match="not valid YAML"):
+        load_recipe(path)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ from downstream.results import (
     write_result,
 )
 from downstream.tasks.classification import UtteranceClassifier
-from downstream.training import Examples, posteriors, train
+from downstream.training import Examples, Trained, posteriors, train
 from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.extract import fill
@@ -99,14 +100,9 @@ def run(upstream: Upstream, recipe: Recipe, options: Options) -> Outcome:
     began_training = time.perf_counter()
     heads = train_folds(upstream, recipe, material, examples, folder, options)
     began_evaluation = time.perf_counter()
-    folds, predictions = zip(
-        *(
-            evaluate(trained, material, fold, examples)
-            for trained, fold in zip(heads, material.split.folds, strict=True)
-        ),
-        strict=True,
-    )
-    rows = [row for fold_rows in predictions for row in fold_rows]
+    scored = [evaluate(head, material, fold, examples) for head, fold in zip(heads, material.split.folds, strict=True)]
+    folds = [fold for fold, _ in scored]
+    rows = [row for _, fold_rows in scored for row in fold_rows]
     write_atomically(folder / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     write_heads(folder, heads, material)
     timing = Timing(
@@ -117,7 +113,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options) -> Outcome:
         audio_seconds=sum(item.seconds for item in material.items),
         extracted_audio_seconds=extracted,
     )
-    result = record(upstream, recipe, material, options, list(folds), rows, timing)
+    result = record(upstream, recipe, material, options, folds, rows, timing)
     write_result(folder / "result.json", result)
     return Outcome(result, folder, was_finished=False)
 
@@ -129,7 +125,7 @@ def extract(upstream: Upstream, material: Material, options: Options) -> tuple[E
     """Per-layer means of every utterance, through the store; and the seconds of audio that were not in it."""
     store = MeanStore(options.store / "means", StoreKey.of(upstream))
     for name in store.damaged:
-        tqdm.write(f"The store's shard {name} was damaged; what it held is made again.")
+        tqdm.write(f"The store's shard {name} was damaged; what it held is made again.", file=sys.stderr)
     present = sum(item.digest in store for item in material.items)
     logger.info("store %s has %d of %d utterances", store.folder, present, len(material.items))
     extracted = fill(store, upstream, material.items, options.progress)
@@ -140,24 +136,15 @@ def extract(upstream: Upstream, material: Material, options: Options) -> tuple[E
 # ---------------------------------------------------------------- examples to heads
 
 
-@dataclass(frozen=True)
-class TrainedFold:
-    """A fold's head at its best step, as it is kept on disk between runs."""
-
-    head: UtteranceClassifier
-    step: int
-    development: float
-
-
 def train_folds(
     upstream: Upstream, recipe: Recipe, material: Material, examples: Examples, folder: Path, options: Options
-) -> list[TrainedFold]:
+) -> list[Trained]:
     """Learn one head a fold; a fold that an interrupted run finished is read back."""
     from torch.utils.tensorboard import SummaryWriter
 
     settings = recipe.training
     folds = material.split.folds
-    trained: list[TrainedFold] = []
+    trained: list[Trained] = []
     progress: tqdm[Any]
     with tqdm(
         total=settings.steps * len(folds), desc="training", unit=" updates", disable=not options.progress
@@ -191,28 +178,28 @@ def train_folds(
                     events.add_scalar(f"development/{settings.select}", score, step)
                 for layer, weight in enumerate(head.weighted_sum.proportions()):
                     events.add_scalar("layer_weights", weight, layer)
-            trained.append(TrainedFold(head, result.step, result.development))
+            write_fold(kept, result)
+            trained.append(result)
             logger.info("%s: step %d chosen, development %.4f", fold.name, result.step, result.development)
-            write_fold(kept, trained[-1])
     return trained
 
 
-def write_fold(path: Path, fold: TrainedFold) -> None:
+def write_fold(path: Path, fold: Trained) -> None:
     make_folder(path.parent)
     chosen = {"step": str(fold.step), "development": repr(fold.development)}
     write_atomically(path, save(dict(fold.head.state_dict()), metadata=chosen))
 
 
-def read_fold(path: Path, head: UtteranceClassifier) -> TrainedFold:
+def read_fold(path: Path, head: UtteranceClassifier) -> Trained:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as kept:
         chosen = kept.metadata()
     head.load_state_dict(load_file(path))
-    return TrainedFold(head, int(chosen["step"]), float(chosen["development"]))
+    return Trained(head, int(chosen["step"]), float(chosen["development"]))
 
 
-def write_heads(folder: Path, heads: Sequence[TrainedFold], material: Material) -> None:
+def write_heads(folder: Path, heads: Sequence[Trained], material: Material) -> None:
     """head.safetensors: every fold's head under the fold's name, with the classes in order beside them."""
     tensors: dict[str, Tensor] = {}
     for fold, trained in zip(material.split.folds, heads, strict=True):
@@ -224,7 +211,7 @@ def write_heads(folder: Path, heads: Sequence[TrainedFold], material: Material) 
 
 
 def evaluate(
-    trained: TrainedFold, material: Material, fold: Fold, examples: Examples
+    trained: Trained, material: Material, fold: Fold, examples: Examples
 ) -> tuple[FoldRecord, list[dict[str, object]]]:
     """Score a fold's head on its test set; return the fold's record and one row an utterance."""
     test = examples.take(fold.test)

@@ -106,4 +106,5 @@ def divide(utterances: Sequence[Utterance], recipe: Recipe) -> Split:
         return splits.published(utterances)
     if recipe.split.rule == "superb_er":
         return splits.superb_er(utterances, splits.superb_lists() if recipe.corpus.name == "iemocap" else None)
-    return splits.speaker_folds(utterances, recipe.split.folds)
+    has_sessions = all(u.group is not None for u in utterances)
+    return splits.speaker_folds(utterances, None if has_sessions else recipe.split.folds)

@@ -34,7 +34,7 @@ class Trained:
 
     step: the update after which the development score was best.
     development: that score.
-    history: (update, training loss, development score) at every evaluation.
+    history: (update, training loss, development score) at every evaluation; empty for a head read back from disk.
     """
 
     head: UtteranceClassifier

@@ -202,6 +202,17 @@ def test_a_manifests_plain_label_column_serves(corpus: Path, tmp_path: Path) -> 
     assert run(other, tmp_path).result.primary.value > 0.9
 
 
+def test_sessions_are_the_folds_whatever_their_number(corpus: Path, tmp_path: Path) -> None:
+    """A part of a corpus of sessions has as many folds as sessions."""
+    other = tmp_path / "sessions"
+    other.mkdir()
+    header, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    grouped = [f"{corpus}/{row},Session{int(row.split(',')[1][1:]) // 2}" for row in rows]
+    (other / "manifest.csv").write_text("\n".join([f"{header},group", *grouped]))
+    folds = run(other, tmp_path, "fbank_no_cmvn", "split.folds=5").result.folds
+    assert [fold.test.utterances for fold in folds] == [24, 24, 24]
+
+
 def test_superb_er_runs_on_any_corpus_of_five_speakers(corpus: Path, tmp_path: Path) -> None:
     overrides = ["corpus.classes=null", "training.steps=40", "training.evaluate_every=20"]
     superb = load_recipe("superb/er", overrides, "manifest")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from downstream.audio import Segment
 from upstream.errors import MendableError
@@ -89,10 +89,6 @@ class Corpus:
             f"{here} of {self.published.utterances} published utterances ({whole}), "
             f"{speakers} of {self.published.speakers} speakers"
         )
-
-    def keep(self, wanted: Callable[[Utterance], bool]) -> Corpus:
-        """The same corpus with only the utterances for which `wanted` is true."""
-        return replace(self, utterances=tuple(u for u in self.utterances if wanted(u)))
 
     def fingerprint(self, digests: Mapping[str, str]) -> str:
         """Digest of every row, audio included.

@@ -18,6 +18,8 @@ from upstream.errors import MendableError
 
 DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "wavprobe"
 
+REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which have no width of their own
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -111,7 +113,7 @@ def run(options: argparse.Namespace, command: str) -> int:
             command=command,
         ),
     )
-    report.show(outcome.result, outcome.folder, Console())
+    report.show(outcome.result, outcome.folder, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")
     return 0

@@ -17,6 +17,7 @@ import torch
 from peers import KINDS, save_transformers, transformers_model
 
 import run_downstream
+from downstream import experiment
 from downstream.corpora.catalog import CORPORA
 from downstream.recipe import recipe_names
 from downstream.results import read_result
@@ -210,6 +211,22 @@ def test_no_network_is_a_sentence_and_status_2(tmp_path: Path, folders: list[str
     assert process.returncode == 2
     assert "Cannot reach the Hugging Face hub" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_an_interruption_says_that_the_same_command_goes_on(
+    data: Path, folders: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["-u", "fbank_no_cmvn", *MANIFEST, "--data", str(data), *folders]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "train", interrupted)
+        assert run_downstream.main(arguments) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert run_downstream.main(arguments) == 0
+    assert "0 of 12 s of audio were not in the store" in capsys.readouterr().out
 
 
 def test_a_foreign_folder_is_a_sentence(data: Path, folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +161,23 @@ def test_a_shard_without_header_is_set_aside(model: Upstream, tmp_path: Path) ->
     name = hashlib.sha256(bare.read_bytes()).hexdigest()[:32]
     (good.folder / f"{name}.safetensors").write_bytes(bare.read_bytes())
     assert opened(tmp_path, model).damaged == [f"{name}.safetensors"]
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(
+    model: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = opened(tmp_path, model)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(MendableError, match="No space left on device. Free some space"):
+            fill(store, model, ITEMS, progress=False)
+    assert list(store.folder.iterdir()) == []
+    again = opened(tmp_path, model)
+    assert fill(again, model, ITEMS, progress=False) > 0
+    assert all(digest in again for digest in DIGESTS)
 
 
 def test_an_unwritable_store_is_a_sentence(model: Upstream, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from upstream.catalog import DTYPES
 from upstream.errors import MendableError
 
-DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "wavprobe"
+DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavprobe"
 
 REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which have no width of their own
 
@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-l", "--layer", type=int, metavar="N", help="one layer instead of the weighted sum")
     made.add_argument("--random-init", action="store_true", help="the same architecture with untrained weights")
-    made.add_argument("--seed", type=int, default=0, help="of the head, the order of utterances, untrained weights")
+    made.add_argument(
+        "--seed", type=whole_number, default=0, help="of the head, the order of utterances, untrained weights"
+    )
     made.add_argument("--device", default="auto", help="of the upstream: auto, cpu, cuda, cuda:0 (default auto)")
     made.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the upstream (default float32)")
     made.add_argument(
@@ -60,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def whole_number(text: str) -> int:
+    """A seed: what every generator takes, 0 to 2^63 - 1."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise ValueError(text)
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = parser().parse_args(arguments)
@@ -72,6 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except MendableError as error:
         print(f"run_downstream.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # permissions, a full disk, a file that went away: never ours to mend
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"run_downstream.py: {place}{error.strerror or error}. Check the path and its permissions.", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
@@ -86,7 +102,9 @@ def run(options: argparse.Namespace, command: str) -> int:
 
     from downstream.recipe import load_recipe
 
-    recipe = load_recipe(options.downstream, options.override, options.corpus)
+    overrides = [f"corpus.name={options.corpus}"] if options.corpus else []
+    overrides += options.override
+    recipe = load_recipe(options.downstream, overrides)
 
     from rich.console import Console
 
@@ -110,6 +128,7 @@ def run(options: argparse.Namespace, command: str) -> int:
             seed=options.seed,
             layer=options.layer,
             fresh=options.fresh,
+            overrides=tuple(overrides),
             command=command,
         ),
     )

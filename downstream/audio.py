@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
-import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
 from upstream.base import SAMPLE_RATE
 from upstream.errors import MendableError
+
+# Raised whenever the same file would give other samples, so that stored states are not mistaken for new ones.
+DECODING_VERSION = 1
+
+# Seconds by which a cut may reach beyond its recording: manifests round.
+CUT_TOLERANCE = 0.1
+# Bytes that a WAV file may lack of what its header announces: some writers count a padding byte or a chunk too many.
+RIFF_TOLERANCE = 1024
+RIFF_UNKNOWN = (0, 0xFFFFFFFF)  # what writers to a pipe announce
 
 
 class AudioSource(Protocol):
@@ -24,8 +33,8 @@ class AudioSource(Protocol):
     def name(self) -> str:
         """What to call it in a message."""
 
-    def read(self) -> bytes:
-        """The encoded bytes."""
+    def open(self) -> BinaryIO:
+        """A stream of the encoded bytes that can be sought in."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,21 @@ class AudioFile:
     def name(self) -> str:
         return str(self.path)
 
-    def read(self) -> bytes:
+    def open(self) -> BinaryIO:
         try:
-            return self.path.read_bytes()
+            return self.path.open("rb")
         except OSError as error:
             raise MendableError(
                 f"Cannot read the recording {self.path}: {error.strerror}. Check --data and the manifest."
             ) from error
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What there is to know of a recording without decoding it: digest of its bytes, and seconds."""
+
+    digest: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -58,19 +75,27 @@ class Segment:
     start: float | None = None
     duration: float | None = None
 
-    def digest(self) -> str:
-        """Digest of the encoded bytes and of the cut, the audio's half of a key in the store."""
-        content = hashlib.sha256(self.source.read())
+    def digest(self, recording: Recording | None = None) -> str:
+        """Digest of the encoded bytes, the cut and the way of decoding: the audio's half of a key in the store."""
+        whole = recording or inspect(self.source)
         end = "end" if self.duration is None else f"{self.duration:.6f}"
-        content.update(f"|{self.start or 0.0:.6f}|{end}".encode())
-        return content.hexdigest()
+        key = f"{whole.digest}|{self.start or 0.0:.6f}|{end}|decoding {DECODING_VERSION}"
+        return hashlib.sha256(key.encode()).hexdigest()
 
-    def seconds(self) -> float:
-        """Duration in seconds, read from the header alone where the cut does not say it."""
-        if self.duration is not None:
-            return self.duration
-        with open_sound(self.source) as sound:
-            return float(sound.frames / sound.samplerate - (self.start or 0.0))
+    def seconds(self, recording: Recording | None = None) -> float:
+        """Duration in seconds, from the header alone.
+
+        Raises MendableError where the cut reaches beyond the recording.
+        """
+        whole = recording or inspect(self.source)
+        rest = whole.seconds - (self.start or 0.0)
+        if rest <= 0 or (self.duration or 0.0) > rest + CUT_TOLERANCE:
+            cut = "its end" if self.duration is None else f"{self.duration:.3f} s later"
+            raise MendableError(
+                f"{self.source.name} lasts {whole.seconds:.3f} s, but an utterance is to be cut from "
+                f"{self.start or 0.0:.3f} s to {cut}; mend the manifest or leave the utterance out."
+            )
+        return rest if self.duration is None else min(self.duration, rest)
 
     def load(self) -> Tensor:
         """The waveform, (S,) float32 at 16 kHz.
@@ -81,37 +106,65 @@ class Segment:
 
         Raises MendableError for a recording that cannot be decoded, is empty, or holds non-finite samples.
         """
-        samples, rate = self._decode()
+        with self.source.open() as stream, open_sound(self.source, stream) as sound:
+            rate = sound.samplerate
+            first = round((self.start or 0.0) * rate)
+            count = -1 if self.duration is None else round(self.duration * rate)
+            try:
+                sound.seek(min(first, sound.frames))
+                samples = sound.read(count, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                raise undecodable(self.source, error) from error
+        if len(samples) == 0:
+            raise MendableError(
+                f"{self.source.name} holds no samples in the part asked for; replace the file or leave it out."
+            )
         waveform = torch.from_numpy(samples).mean(dim=1)
         if not bool(torch.isfinite(waveform).all()):
             raise MendableError(f"{self.source.name} holds NaN or infinite samples; export it again or leave it out.")
         return resample(waveform, rate)
 
-    def _decode(self) -> tuple[np.ndarray, int]:
-        """Samples of the segment (S, channels) float32, and their rate in Hz."""
-        with open_sound(self.source) as sound:
-            rate = sound.samplerate
-            first = round((self.start or 0.0) * rate)
-            count = -1 if self.duration is None else round(self.duration * rate)
-            if first >= sound.frames or count == 0:
-                raise MendableError(
-                    f"{self.source.name} has no audio in the segment asked for (it lasts {sound.frames / rate:.3f} s, "
-                    f"the segment starts at {self.start or 0.0:.3f} s); mend the manifest or leave the utterance out."
-                )
-            try:
-                sound.seek(first)
-                samples = sound.read(count, dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
-                raise undecodable(self.source, error) from error
-        if len(samples) == 0:
-            raise MendableError(f"{self.source.name} holds no samples; replace the file or leave it out.")
-        return samples, rate
+
+def survey(segments: Iterable[Segment]) -> Iterator[tuple[str, float]]:
+    """Digest and seconds of every segment; each recording is read once, however many are cut from it."""
+    known: dict[AudioSource, Recording] = {}
+    for segment in segments:
+        if segment.source not in known:
+            known[segment.source] = inspect(segment.source)
+        recording = known[segment.source]
+        yield segment.digest(recording), segment.seconds(recording)
 
 
-def open_sound(source: AudioSource) -> soundfile.SoundFile:
+def inspect(source: AudioSource) -> Recording:
+    """Digest and duration of a recording.
+
+    Raises MendableError where it is no audio, or a WAV file that breaks off, which libsndfile would pass over.
+    """
+    with source.open() as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary stream will do
+        refuse_cut_short(source, stream)
+        stream.seek(0)
+        with open_sound(source, stream) as sound:
+            return Recording(digest, float(sound.frames / sound.samplerate))
+
+
+def refuse_cut_short(source: AudioSource, stream: BinaryIO) -> None:
+    """Raise MendableError for a RIFF file that is shorter than its header says."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    header = stream.read(8)
+    announced = int.from_bytes(header[4:8], "little")
+    if header[:4] == b"RIFF" and announced not in RIFF_UNKNOWN and size + RIFF_TOLERANCE < announced + 8:
+        raise MendableError(
+            f"{source.name} is cut short: its header announces {announced + 8} bytes and it has {size}. "
+            "Copy or download it again, or leave it out."
+        )
+
+
+def open_sound(source: AudioSource, stream: BinaryIO) -> soundfile.SoundFile:
     """Open an encoded recording; raise MendableError where soundfile cannot."""
     try:
-        return soundfile.SoundFile(io.BytesIO(source.read()))
+        return soundfile.SoundFile(stream)
     except soundfile.SoundFileError as error:
         raise undecodable(source, error) from error
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
@@ -43,6 +44,7 @@ from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.extract import fill
 from upstream.store import MeanStore, StoreKey, write_atomically
+from upstream.weighted_sum import WeightedSum
 
 logger = logging.getLogger("wavprobe")
 
@@ -56,6 +58,7 @@ class Options:
     seed: of the head's first weights and the order of utterances.
     layer: the only layer to use, None for the weighted sum.
     fresh: begin again, whatever an earlier run left.
+    overrides: what the command line changed of the recipe, for the record.
     """
 
     data: Path | None
@@ -64,6 +67,7 @@ class Options:
     seed: int = 0
     layer: int | None = None
     fresh: bool = False
+    overrides: tuple[str, ...] = ()
     command: str = ""
     progress: bool = True
 
@@ -84,6 +88,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options) -> Outcome:
     with the states that the store has. Raises MendableError for whatever the user can mend.
     """
     began = time.perf_counter()
+    WeightedSum(upstream.num_layers, options.layer)  # refuses a layer that is not there, before anything is computed
     material = read_material(recipe, options.data, options.store)
     read = time.perf_counter()
     folder = run_folder(upstream, recipe, material, options)
@@ -115,6 +120,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options) -> Outcome:
     )
     result = record(upstream, recipe, material, options, folds, rows, timing)
     write_result(folder / "result.json", result)
+    shutil.rmtree(folder / "folds", ignore_errors=True)  # what they held is in head.safetensors and the record
     return Outcome(result, folder, was_finished=False)
 
 
@@ -140,8 +146,6 @@ def train_folds(
     upstream: Upstream, recipe: Recipe, material: Material, examples: Examples, folder: Path, options: Options
 ) -> list[Trained]:
     """Learn one head a fold; a fold that an interrupted run finished is read back."""
-    from torch.utils.tensorboard import SummaryWriter
-
     settings = recipe.training
     folds = material.split.folds
     trained: list[Trained] = []
@@ -159,8 +163,8 @@ def train_folds(
                 options.layer,
             )
             kept = folder / "folds" / f"{fold.name}.safetensors"
-            if kept.is_file():
-                trained.append(read_fold(kept, head))
+            if finished := read_fold(kept, head):
+                trained.append(finished)
                 progress.update(settings.steps)
                 continue
             result = train(
@@ -172,12 +176,7 @@ def train_folds(
                 options.seed,
                 progress,
             )
-            with SummaryWriter(str(folder / "events" / fold.name)) as events:
-                for step, loss, score in result.history:
-                    events.add_scalar("training/loss", loss, step)
-                    events.add_scalar(f"development/{settings.select}", score, step)
-                for layer, weight in enumerate(head.weighted_sum.proportions()):
-                    events.add_scalar("layer_weights", weight, layer)
+            write_events(folder / "events" / fold.name, result, settings.select)
             write_fold(kept, result)
             trained.append(result)
             logger.info("%s: step %d chosen, development %.4f", fold.name, result.step, result.development)
@@ -190,13 +189,33 @@ def write_fold(path: Path, fold: Trained) -> None:
     write_atomically(path, save(dict(fold.head.state_dict()), metadata=chosen))
 
 
-def read_fold(path: Path, head: UtteranceClassifier) -> Trained:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as kept:
-        chosen = kept.metadata()
-    head.load_state_dict(load_file(path))
+def read_fold(path: Path, head: UtteranceClassifier) -> Trained | None:
+    """A fold that an interrupted run finished; None where there is none, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as kept:
+            chosen = kept.metadata()
+        head.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        logger.warning("%s is damaged (%s); the fold is learned again", path, error)
+        return None
     return Trained(head, int(chosen["step"]), float(chosen["development"]))
+
+
+def write_events(folder: Path, trained: Trained, score_name: str) -> None:
+    """The curves of a fold and its layer weights, for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as events:
+        for step, loss, score in trained.history:
+            events.add_scalar("training/loss", loss, step)
+            events.add_scalar(f"development/{score_name}", score, step)
+        for layer, weight in enumerate(trained.head.weighted_sum.proportions()):
+            events.add_scalar("layer_weights", weight, layer)
+    for written in folder.glob("events.out.tfevents.*"):
+        written.rename(folder / "events.out.tfevents.1")  # TensorBoard's own name holds the name of the host
 
 
 def write_heads(folder: Path, heads: Sequence[Trained], material: Material) -> None:
@@ -262,11 +281,15 @@ def record(
     means["majority"] = float(np.mean([fold.majority for fold in folds]))
     primary = means[recipe.primary]
     confusions = speaker_confusions(rows, material.classes)
-    low, high = metrics.speaker_bootstrap(confusions, metrics.METRICS[recipe.primary], primary, options.seed)
+    interval = metrics.speaker_bootstrap(confusions, metrics.METRICS[recipe.primary], primary, options.seed)
     return Result(
         task=recipe.task,
         recipe=RecipeRecord(
-            name=recipe.name, version=recipe.version, protocol=recipe.protocol, resolved=recipe.model_dump(mode="json")
+            name=recipe.name,
+            version=recipe.version,
+            protocol=recipe.protocol,
+            resolved=recipe.model_dump(mode="json"),
+            overrides=list(options.overrides),
         ),
         upstream=UpstreamRecord.of(upstream),
         corpus=material.record(),
@@ -276,9 +299,9 @@ def record(
         primary=Primary(
             name=recipe.primary,
             value=primary,
-            low=low,
-            high=high,
-            interval="95 %, bootstrap over test speakers",
+            low=interval[0] if interval else None,
+            high=interval[1] if interval else None,
+            interval="95 %, bootstrap over test speakers" if interval else "none: one test speaker",
             higher_is_better=True,
         ),
         metrics=means,
@@ -286,9 +309,9 @@ def record(
         selected={"step": [fold.selected_step for fold in folds]},
         layer_weights=np.mean([fold.layer_weights for fold in folds], axis=0).tolist(),
         timing=timing,
-        environment=environment(),
+        environment=environment(upstream.device),
         command=options.command,
-        caveats=caveats(upstream, recipe),
+        caveats=caveats(upstream, recipe, options, folds),
     )
 
 
@@ -310,11 +333,17 @@ def speaker_confusions(rows: Sequence[Mapping[str, object]], classes: Sequence[s
     )
 
 
-def caveats(upstream: Upstream, recipe: Recipe) -> list[str]:
+def caveats(upstream: Upstream, recipe: Recipe, options: Options, folds: Sequence[FoldRecord]) -> list[str]:
     """What a reader of the score should know, the weightiest first."""
     found = []
+    if options.overrides and recipe.protocol == "superb":
+        found.append(f"Not SUPERB's recipe: {', '.join(options.overrides)}.")
     if upstream.provenance.random_init:
         found.append("The upstream is untrained: this is the control, not a score of its name.")
+    for fold in folds:
+        unheard = [name for name, count in fold.test.labels.items() if count and not fold.train.labels[name]]
+        if unheard:
+            found.append(f"{fold.name} is tested on {', '.join(unheard)}, of which its training part has nothing.")
     return found + [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
 
 
@@ -325,6 +354,7 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: 
     """results/<recipe>/<upstream>/<run>: the same question always has the same folder, another one another."""
     question = [
         recipe.model_dump(mode="json"),
+        [[fold.name, fold.train, fold.dev, fold.test] for fold in material.split.folds],
         upstream.fingerprint,
         str(upstream.dtype),
         material.fingerprint(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from downstream.audio import survey
 from downstream.corpora import splits
 from downstream.corpora.catalog import load_corpus
 from downstream.corpora.splits import Split
@@ -24,6 +25,7 @@ class Material:
     """A corpus as a recipe uses it: utterances that carry one of the classes, with their audio's digest and length."""
 
     corpus: Corpus
+    column: str
     utterances: tuple[Utterance, ...]
     classes: tuple[str, ...]
     targets: tuple[int, ...]
@@ -57,6 +59,7 @@ class Material:
             synthetic=corpus.synthetic,
             fingerprint=self.fingerprint(),
             coverage=corpus.coverage(),
+            label_column=self.column,
             used=self.describe(range(len(self.utterances))),
             split_rule=self.split.rule,
             notes=[*corpus.notes, *self.split.notes],
@@ -82,20 +85,23 @@ def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
             f"labels in its column {column!r} are: {there}. Choose classes with -o corpus.classes=[…]."
         )
     number = {name: index for index, name in enumerate(classes)}
+    surveyed = survey(u.audio for u in tqdm(used, "reading", leave=False, disable=None))
     items = tuple(
-        Item(u.audio, u.audio.digest(), u.audio.seconds()) for u in tqdm(used, "reading", leave=False, disable=None)
+        Item(u.audio.source.name, u.audio, digest, seconds) for u, (digest, seconds) in zip(used, surveyed, strict=True)
     )
-    return Material(corpus, used, classes, tuple(number[u.labels[column]] for u in used), items, divide(used, recipe))
+    targets = tuple(number[u.labels[column]] for u in used)
+    return Material(corpus, column, used, classes, targets, items, divide(used, recipe))
 
 
-def label_column(corpus: Corpus, wanted: str) -> str:
-    """The recipe's label column, or a manifest's plain `label`."""
+def label_column(corpus: Corpus, wanted: Sequence[str]) -> str:
+    """The first of the recipe's label columns that the corpus has."""
     columns = sorted({column for u in corpus.utterances for column in u.labels})
-    for column in (wanted, "label"):
+    for column in wanted:
         if column in columns:
             return column
     raise MendableError(
-        f"{corpus.title} in {corpus.source} has no label column {wanted!r}; found {', '.join(columns) or 'none'}. "
+        f"{corpus.title} in {corpus.source} has no label column {' or '.join(wanted)}; found "
+        f"{', '.join(columns) or 'none'}. "
         "Name one with -o corpus.label=…, or choose another corpus with -c."
     )
 

@@ -44,15 +44,18 @@ METRICS: dict[str, Callable[[IntArray], float]] = {
 
 def speaker_bootstrap(
     confusions: IntArray, metric: Callable[[IntArray], float], value: float, seed: int, draws: int = 2000
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """95 % interval of a score that allows for the choice of test speakers.
 
     Utterances of one speaker are not independent, so whole speakers are drawn with replacement, among all
     test speakers of all folds (the cluster bootstrap; Davison & Hinkley 1997, section 3.8). The quantiles of
     the pooled score about its own value are laid about `value`, which may be a mean over folds.
 
-    confusions: (S, C, C), the confusion matrix of each speaker. Returns (low, high), within [0, 1].
+    confusions: (S, C, C), the confusion matrix of each speaker. Returns (low, high), within [0, 1], or None
+    where there is one speaker, who says nothing about how speakers differ.
     """
+    if len(confusions) < 2:
+        return None
     drawn = np.random.default_rng(seed).integers(len(confusions), size=(draws, len(confusions)))
     pooled = np.array([metric(confusions[speakers].sum(axis=0)) for speakers in drawn])
     low, high = np.quantile(pooled - metric(confusions.sum(axis=0)), [0.025, 0.975])

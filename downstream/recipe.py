@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from upstream.errors import MendableError
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Closed(BaseModel):
@@ -25,10 +28,22 @@ class CorpusSettings(Closed):
     """Which corpus, and what is learned of it."""
 
     name: str = Field(description="name of the corpus; -c replaces it")
-    label: str = Field(description="the label column that is learned")
+    label: tuple[str, ...] = Field(description="the label column that is learned: the first of these that there is")
     classes: tuple[str, ...] | None = Field(
         default=None, description="the classes in order; utterances of others are left out; null: all there are"
     )
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def one_column_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("classes")
+    @classmethod
+    def each_class_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("a class is named twice")
+        return value
 
 
 class SplitSettings(Closed):
@@ -51,8 +66,8 @@ class OptimizerSettings(Closed):
     """How it is learned."""
 
     name: Literal["adam", "adamw"] = "adam"
-    lr: PositiveFloat = Field(description="learning rate, constant")
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    lr: PositiveNumber = Field(description="learning rate, constant")
+    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
 
 class TrainingSettings(Closed):
@@ -61,7 +76,7 @@ class TrainingSettings(Closed):
     steps: PositiveInt = Field(description="updates, per fold")
     batch: PositiveInt = Field(description="utterances in a micro-batch")
     accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
-    clip: PositiveFloat = Field(default=1.0, description="largest norm of the gradient")
+    clip: PositiveNumber = Field(default=1.0, description="largest norm of the gradient")
     evaluate_every: PositiveInt = Field(description="updates between two looks at the development set")
     select: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
         default="accuracy", description="the development score that chooses the step"
@@ -74,7 +89,7 @@ class Recipe(Closed):
     version is raised whenever a change can move a score.
     """
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w-]*(/\w[\w-]*)*$", description="also its folder below the results")
     version: PositiveInt
     title: str
     task: Literal["classification"]
@@ -90,8 +105,12 @@ class Recipe(Closed):
     deviations: tuple[str, ...] = Field(default=(), description="where it departs from the protocol it follows")
 
 
-def load_recipe(name: str, overrides: Sequence[str] = (), corpus: str | None = None) -> Recipe:
-    """The recipe of that name or YAML file, with `key=value` overrides and another corpus put in.
+# What makes a recipe that recipe; a file of one's own may say otherwise, an override may not.
+IDENTITY = ("name", "version", "title", "task", "protocol", "deviations")
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name or YAML file, with `key=value` overrides put in.
 
     name: "emotion", "superb/er" (a file below recipes/), or the path of a YAML file.
     Raises MendableError for an unknown name or key, naming the nearest right one, and for a wrong value.
@@ -100,8 +119,6 @@ def load_recipe(name: str, overrides: Sequence[str] = (), corpus: str | None = N
     content = read_yaml(path)
     for override in overrides:
         apply_override(content, override)
-    if corpus is not None and isinstance(content.get("corpus"), dict):
-        content["corpus"]["name"] = corpus
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -125,9 +142,11 @@ def find_recipe(name: str) -> Path:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MendableError(f"Recipe {path} is not valid YAML: {error}") from error
+    except OSError as error:
+        raise MendableError(f"Cannot read the recipe {path}: {error.strerror}. Check its permissions.") from error
     if not isinstance(content, dict):
         raise MendableError(f"Recipe {path} holds a {type(content).__name__}; expected keys with values.")
     return content
@@ -141,7 +160,11 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise MendableError(f"-o takes key=value, for example -o optimizer.lr=1e-3; got {override!r}.")
-    known = all_keys(Recipe)
+    known = [known for known in all_keys(Recipe) if known not in IDENTITY]
+    if key in IDENTITY:
+        raise MendableError(
+            f"{key!r} says which recipe it is and cannot be overridden; copy the YAML file and change it there."
+        )
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         suggestion = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
@@ -153,6 +176,8 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise MendableError(f"-o {key}: {parent!r} is {content!r} in the recipe, not a section; mend the file.")
     content[last] = value
 
 
@@ -183,7 +208,8 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         return f"There is no key {key!r}; {suggestion}"
     if fault["type"] == "missing":
         return f"The key {key!r} is missing."
-    return f"The value of {key!r} is {fault['input']!r}: {str(fault['msg']).lower()}."
+    quotes = " (put it in quotes)" if fault["type"] == "string_type" else ""  # YAML reads yes, no, on, off as booleans
+    return f"The value of {key!r} is {fault['input']!r}: {str(fault['msg']).lower()}{quotes}."
 
 
 def _keys_beside(path: Sequence[str]) -> list[str]:

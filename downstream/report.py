@@ -91,13 +91,13 @@ def confusion_table(result: Result) -> Table:
     table = plain_table("true class (rows) taken for (columns), %")
     table.add_column("")
     for name in result.classes:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     table.add_column("count", justify="right")
     for row, name in enumerate(result.classes):
         total = int(counts[row].sum())
-        shares = [f"{100 * count / total:.1f}" if total else "-" for count in counts[row]]
-        shares[row] = f"[bold]{shares[row]}[/bold]"
-        table.add_row(name, *shares, str(total))
+        shares = [Text(f"{100 * count / total:.1f}" if total else "-") for count in counts[row]]
+        shares[row].stylize("bold")
+        table.add_row(Text(name), *shares, str(total))
     return table
 
 
@@ -116,8 +116,10 @@ def score_line(result: Result) -> str:
     primary = result.primary
     synthetic = " on SYNTHETIC speech" if result.corpus.synthetic else ""
     untrained = " of an UNTRAINED upstream" if result.upstream.random_init else ""
+    interval = "no interval: one test speaker"
+    if primary.low is not None and primary.high is not None:
+        interval = f"95 % interval {100 * primary.low:.2f} to {100 * primary.high:.2f} over speakers"
     return (
-        f"{primary.name.replace('_', ' ')} {100 * primary.value:.2f} % "
-        f"(95 % interval {100 * primary.low:.2f} to {100 * primary.high:.2f} over speakers; "
+        f"{primary.name.replace('_', ' ')} {100 * primary.value:.2f} % ({interval}; "
         f"majority class {100 * result.metrics['majority']:.2f} %){untrained}{synthetic}"
     )

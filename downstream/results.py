@@ -31,9 +31,9 @@ class Primary(Part):
 
     name: str = Field(description="which of the metrics")
     value: float = Field(description="mean over the folds")
-    low: float = Field(description="lower end of the 95 % interval")
-    high: float = Field(description="upper end of the 95 % interval")
-    interval: str = Field(description="how the interval was found")
+    low: float | None = Field(description="lower end of the 95 % interval; null where there is none to be had")
+    high: float | None = Field(description="upper end of the 95 % interval; null where there is none to be had")
+    interval: str = Field(description="how the interval was found, or why not")
     higher_is_better: bool
 
 
@@ -44,6 +44,7 @@ class RecipeRecord(Part):
     version: int
     protocol: str
     resolved: dict[str, Any] = Field(description="every field, after overrides")
+    overrides: list[str] = Field(description="what the command line changed, key=value")
 
 
 class UpstreamRecord(Part):
@@ -100,6 +101,7 @@ class CorpusRecord(Part):
     revision: str | None
     synthetic: bool = Field(description="whether the speech comes from a synthesiser")
     fingerprint: str = Field(description="digest of every row, audio included")
+    label_column: str = Field(description="the column of labels that was learned")
     coverage: str = Field(description="how much of the published corpus was found")
     used: SplitRecord = Field(description="what the recipe uses of it")
     split_rule: str
@@ -164,7 +166,7 @@ def write_result(path: Path, result: Result) -> None:
 def read_result(path: Path) -> Result:
     """Read a record back; raises MendableError where it is damaged or of another version."""
     try:
-        return Result.model_validate_json(path.read_text())
+        return Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the file"
@@ -178,17 +180,18 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "__", name.strip("/."))
 
 
-def environment() -> dict[str, str]:
-    """Versions, device and state of the source; no host name."""
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions, the upstream's device and state of the source; no host name."""
     record = {
         "python": platform.python_version(),
         "system": platform.system(),
+        "device": device.type,
         "processor": processor(),
         "threads": str(torch.get_num_threads()),
         "git": git_revision(),
     }
-    if torch.cuda.is_available():
-        record["gpu"] = torch.cuda.get_device_name()
+    if device.type == "cuda":
+        record["gpu"] = torch.cuda.get_device_name(device)
     for package in ("wavprobe", "torch", "torchaudio", "numpy", "transformers"):
         try:
             record[package] = version(package)

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 import upstream
+from downstream import audio
 from downstream.audio import AudioFile, Segment
 from upstream.errors import MendableError
 
@@ -71,7 +72,7 @@ def test_clipped_audio_passes_as_it_is(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"", "not audio that soundfile can decode"),
-        (b"RIFF____WAVEfmt nonsense", "not audio that soundfile can decode"),
+        (b"RIFF\0\0\0\0WAVEfmt nonsense", "not audio that soundfile can decode"),
     ],
 )
 def test_undecodable_files_are_named(content: bytes, words: str, tmp_path: Path) -> None:
@@ -95,14 +96,45 @@ def test_a_flac_that_breaks_off_is_named(tmp_path: Path) -> None:
 def test_missing_empty_and_non_finite_files(tmp_path: Path) -> None:
     with pytest.raises(MendableError, match="Cannot read the recording"):
         Segment(AudioFile(tmp_path / "absent.wav")).load()
-    with pytest.raises(MendableError, match="no audio in the segment|holds no samples"):
-        segment(tmp_path / "empty.wav", np.zeros((0, 1)), 16_000).load()
-    with pytest.raises(MendableError, match="the segment starts at 5.000 s"):
-        segment(tmp_path / "short.wav", tone(16_000), 16_000, start=5.0).load()
+    empty = segment(tmp_path / "empty.wav", np.zeros((0, 1)), 16_000)
+    with pytest.raises(MendableError, match="holds no samples"):
+        empty.load()
+    with pytest.raises(MendableError, match="lasts 0.000 s"):
+        empty.seconds()
     broken = tone(16_000)
     broken[7] = np.nan
     with pytest.raises(MendableError, match="NaN or infinite"):
         segment(tmp_path / "nan.wav", broken, 16_000, "FLOAT").load()
+
+
+@pytest.mark.parametrize("cut", [{"start": 5.0}, {"duration": 2.0}, {"start": 0.5, "duration": 1.0}])
+def test_a_cut_beyond_the_recording_is_refused(cut: dict[str, float], tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match=r"a\.wav lasts 1.000 s, but an utterance is to be cut from"):
+        segment(tmp_path / "a.wav", tone(16_000), 16_000, **cut).seconds()
+
+
+def test_a_cut_may_end_a_rounding_later_than_the_recording(tmp_path: Path) -> None:
+    assert segment(tmp_path / "a.wav", tone(16_000), 16_000, start=0.5, duration=0.51).seconds() == 0.5
+
+
+def test_a_wav_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    """libsndfile would pass over it and give the half that is there."""
+    whole = segment(tmp_path / "a.wav", tone(16_000), 16_000)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
+    with pytest.raises(MendableError, match=r"a\.wav is cut short: its header announces 32044 bytes and it has 16022"):
+        whole.seconds()
+
+
+def test_a_survey_reads_each_recording_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = segment(tmp_path / "a.wav", tone(16_000), 16_000)
+    parts = [Segment(whole.source, start=0.1 * index, duration=0.1) for index in range(9)]
+    expected = [(part.digest(), part.seconds()) for part in parts]
+    inspected = []
+    real = audio.inspect
+    monkeypatch.setattr(audio, "inspect", lambda source: inspected.append(source) or real(source))
+    assert list(audio.survey(parts)) == expected
+    assert len(inspected) == 1
 
 
 NAMES = ["wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"]
@@ -129,6 +161,7 @@ def test_short_and_silent_utterances_have_finite_states(name: str) -> None:
         ([torch.zeros(0)], "Waveform 0 of the batch is empty"),
         ([torch.zeros(400), torch.tensor([0.0, float("nan")])], "Waveform 1 of the batch holds NaN"),
         ([torch.tensor([float("inf")])], "NaN or infinite"),
+        ([np.zeros(400, dtype=np.float32)], "make it a tensor"),
     ],
 )
 def test_inputs_that_are_no_waveforms_are_refused(name: str, waveforms: list[torch.Tensor], words: str) -> None:

@@ -244,7 +244,7 @@ class Trap:
 
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     torch.save({"cfg": {}, "model": {}, "trap": Trap(tmp_path / "sprung")}, tmp_path / "evil.pt")
-    with pytest.raises(MendableError, match="not a file of tensors"):
+    with pytest.raises(MendableError, match="not a file of plain tensors"):
         loaded(tmp_path / "evil.pt")
     assert not (tmp_path / "sprung").exists()
 
@@ -254,6 +254,45 @@ def test_files_that_are_no_checkpoints(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file.pt").write_bytes(content)
     with pytest.raises(MendableError, match="Expected a Hugging Face directory"):
         loaded(tmp_path / "file.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"cfg": {}, "model": {"weight": 3}},
+        {"cfg": {}, "model": [1, 2]},
+        {"cfg": 7, "model": {}},
+        {"Upstream": {1: torch.zeros(2)}, "Featurizer": {}},
+        {"Upstream": {"model.encoder.pos_conv.0.weight_v": torch.zeros(2)}, "Featurizer": {}},
+        {1: torch.zeros(2)},
+        {"encoder.transformer.layer_norm.weight": "text"},
+    ],
+)
+def test_dictionaries_of_the_wrong_things_are_sentences(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(MendableError):
+        loaded(tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize("index", ["", "{}", '{"weight_map": {"a": "../elsewhere.safetensors"}}', '{"weight_map": 3}'])
+def test_an_index_that_lists_no_files_beside_it_is_refused(index: str, hugging_face_folder: Path) -> None:
+    (hugging_face_folder / "model.safetensors").rename(hugging_face_folder.parent / "elsewhere.safetensors")
+    (hugging_face_folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(MendableError, match=r"model\.safetensors\.index\.json"):
+        loaded(hugging_face_folder)
+
+
+def test_an_untrained_copy_needs_the_configuration_alone(hugging_face_folder: Path) -> None:
+    (hugging_face_folder / "model.safetensors").unlink()
+    untrained = upstream.load(str(hugging_face_folder), random_init=True)
+    assert (untrained.num_layers, untrained.provenance.random_init) == (4, True)
+
+
+def test_a_directory_can_be_given_to_transformers(hugging_face_folder: Path, waveforms: list[Tensor]) -> None:
+    """What this implementation cannot compute, transformers may; on what both can they agree."""
+    ours, theirs = loaded(hugging_face_folder), upstream.load(f"hf:{hugging_face_folder}")
+    assert "transformers" in theirs.provenance.format
+    assert relative_error(ours(waveforms[:1]).layers, theirs(waveforms[:1]).layers) < 1e-5
 
 
 def test_other_dictionaries_and_folders(tmp_path: Path) -> None:
@@ -275,20 +314,38 @@ def test_configurations_that_cannot_be_computed_are_refused(hugging_face_folder:
     path = hugging_face_folder / "config.json"
     content = json.loads(path.read_text())
     for change, words in (
-        ({"hidden_act": "gelu_new"}, "hidden_act = 'gelu_new'"),
+        ({"hidden_act": "gelu_new"}, "hidden_act = 'gelu_new'"),  # the tanh form
         ({"feat_extract_norm": "batch"}, "feat_extract_norm = 'batch'"),
         ({"add_adapter": True}, "add_adapter"),
         ({"num_attention_heads": 5}, "multiple of num_attention_heads"),
+        ({"num_attention_heads": 0}, "num_attention_heads = 0"),
+        ({"num_hidden_layers": 30_000_000}, "num_hidden_layers = 30000000"),
+        ({"hidden_size": "64"}, "hidden_size = '64'"),
+        ({"conv_dim": 32}, "conv_dim = 32"),
+        ({"conv_stride": [5, 2, 2, 2, 2, 2, 0]}, "conv_stride.6 = 0"),
+        ({"do_stable_layer_norm": "false"}, "do_stable_layer_norm = 'false'"),
     ):
         path.write_text(json.dumps(content | change))
         with pytest.raises(MendableError, match=words):
             loaded(hugging_face_folder)
 
 
+CHAINED = "[(512,10,5)]" + " * 64" * 6  # would be 69 thousand million layers
+
+
 def test_conv_layers_are_read_without_being_evaluated() -> None:
     text = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"
     assert conv_layers_from_text(text) == [(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2
-    for text in ("__import__('os').getcwd()", "[(512,10)]", "[(1,2,3)] * 10**9", "[(1,2,'x')]", "[("):
+    for text in (
+        "__import__('os').getcwd()",
+        "[(512,10)]",
+        "[(1,2,3)] * 10**9",
+        "[(1,2,'x')]",
+        "[(",
+        "[512]",
+        "[]",
+        CHAINED,
+    ):
         with pytest.raises(MendableError, match="conv_feature_layers"):
             conv_layers_from_text(text)
 
@@ -307,7 +364,15 @@ def test_tiny_has_no_published_weights() -> None:
     assert upstream.load("wavlm_tiny", random_init=True).num_layers == 4
 
 
+@pytest.mark.parametrize("name", ["fbank@v2", "wavlm_tiny@abc", "hf:a..b/c d", "hf:./x", "model.py"])
+def test_names_that_cannot_be_meant(name: str) -> None:
+    with pytest.raises(MendableError):
+        upstream.load(name)
+
+
 def test_wrong_device_and_precision() -> None:
+    with pytest.raises(MendableError, match="'mps' is not supported"):
+        upstream.load("wavlm_tiny", random_init=True, device="mps")
     with pytest.raises(MendableError, match="no precision 'float8'"):
         upstream.load("wavlm_tiny", random_init=True, dtype="float8")
     with pytest.raises(MendableError, match="no device 'tpu9000'"):

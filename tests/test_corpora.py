@@ -131,7 +131,7 @@ def test_a_part_of_ravdess_is_accepted_and_its_stereo_decoded() -> None:
     corpus = ravdess.read(SHARED / "ravdess/original_samples")
     assert corpus.coverage() == "1 of 1440 published utterances (0.1% of the corpus), 1 of 24 speakers"
     (utterance,) = corpus.utterances
-    info = soundfile.info(io.BytesIO(utterance.audio.source.read()))
+    info = soundfile.info(io.BytesIO(utterance.audio.source.open().read()))
     assert (info.channels, info.samplerate) == (2, 48_000)
     waveform = utterance.audio.load()
     assert waveform.shape == (-(-info.frames // 3),)

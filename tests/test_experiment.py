@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,10 +17,12 @@ import pytest
 import soundfile
 import torch
 import yaml
+from rich.console import Console
 from safetensors.torch import load_file
 
 import upstream
-from downstream import experiment
+from downstream import experiment, material, report
+from downstream.corpora import splits
 from downstream.experiment import Options, Outcome
 from downstream.material import read_material
 from downstream.recipe import Recipe, load_recipe
@@ -29,6 +32,23 @@ from upstream.errors import MendableError
 REPOSITORY = Path(__file__).resolve().parent.parent
 EMOTIONS = {"low": 200.0, "middle": 800.0, "high": 3_000.0}  # centre frequencies in Hz, easy to tell apart
 SPEAKERS = 6
+LOGARITHM = """
+import torch
+from torch import nn
+from upstream.base import HiddenStates
+
+class LogEnergy(nn.Module):
+    num_layers, dim, stride = 1, 4, 160
+
+    def forward(self, waveforms):
+        return HiddenStates.from_utterances([self.energy(waveform) for waveform in waveforms])
+
+    def energy(self, waveform):
+        return waveform.unfold(0, 400, 160).square().mean(-1).log()[None, :, None].expand(1, -1, 4)
+
+def build():
+    return LogEnergy()
+"""
 FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3"]
 
 
@@ -52,7 +72,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(*overrides: str) -> Recipe:
-    return load_recipe("emotion", [*FAST, *overrides], "manifest")
+    return load_recipe("emotion", ["corpus.name=manifest", *FAST, *overrides])
 
 
 def options(corpus: Path, tmp_path: Path, **changes: object) -> Options:
@@ -100,9 +120,9 @@ def test_the_companions_agree_with_the_record(corpus: Path, tmp_path: Path) -> N
 
 
 def test_no_speaker_is_on_two_sides(corpus: Path, tmp_path: Path) -> None:
-    material = read_material(recipe(), corpus, tmp_path)
-    for fold in material.split.folds:
-        sides = [{material.utterances[i].speaker for i in part} for part in (fold.train, fold.dev, fold.test)]
+    used = read_material(recipe(), corpus, tmp_path)
+    for fold in used.split.folds:
+        sides = [{used.utterances[i].speaker for i in part} for part in (fold.train, fold.dev, fold.test)]
         assert sum(len(side) for side in sides) == len(set.union(*sides)) == SPEAKERS
 
 
@@ -189,7 +209,7 @@ def test_caveats_are_said(corpus: Path, tmp_path: Path) -> None:
 def test_missing_classes_and_columns_are_sentences(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(MendableError, match="no utterance of class happy.*high, low, middle"):
         run(corpus, tmp_path, "fbank", "corpus.classes=[happy, low]")
-    with pytest.raises(MendableError, match="no label column 'mood'; found emotion"):
+    with pytest.raises(MendableError, match="no label column mood; found emotion"):
         run(corpus, tmp_path, "fbank", "corpus.label=mood")
 
 
@@ -214,12 +234,110 @@ def test_sessions_are_the_folds_whatever_their_number(corpus: Path, tmp_path: Pa
 
 
 def test_superb_er_runs_on_any_corpus_of_five_speakers(corpus: Path, tmp_path: Path) -> None:
-    overrides = ["corpus.classes=null", "training.steps=40", "training.evaluate_every=20"]
-    superb = load_recipe("superb/er", overrides, "manifest")
-    outcome = experiment.run(upstream.load("fbank_no_cmvn"), superb, options(corpus, tmp_path))
+    overrides = ["corpus.name=manifest", "corpus.classes=null", "training.steps=40", "training.evaluate_every=20"]
+    superb = load_recipe("superb/er", overrides)
+    chosen = options(corpus, tmp_path, overrides=tuple(overrides))
+    outcome = experiment.run(upstream.load("fbank_no_cmvn"), superb, chosen)
     assert len(outcome.result.folds) == 5
     assert any("published session lists" in note for note in outcome.result.corpus.notes)
     assert any("batch-mates" in caveat for caveat in outcome.result.caveats)
+    assert outcome.result.recipe.overrides == overrides
+    assert outcome.result.caveats[0].startswith("Not SUPERB's recipe: corpus.name=manifest")
+
+
+def test_the_same_recipe_on_another_draw_is_another_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folds are part of the question: a finished run of one draw must not answer for another."""
+    first = run(corpus, tmp_path)
+    real = material.divide
+
+    def other_draw(utterances: object, recipe: Recipe) -> splits.Split:
+        split = real(utterances, recipe)
+        return replace(split, folds=(*split.folds[1:], split.folds[0]))
+
+    monkeypatch.setattr(material, "divide", other_draw)
+    second = run(corpus, tmp_path)
+    assert not second.was_finished
+    assert second.folder != first.folder
+
+
+def test_states_that_are_not_finite_name_their_utterance(corpus: Path, tmp_path: Path) -> None:
+    """A log of zero in a user's model, met on one silent recording."""
+    (tmp_path / "model.py").write_text(LOGARITHM)
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    soundfile.write(silent / "silence.wav", np.zeros(6_000), 16_000)
+    header, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    rows = [f"{corpus}/{row}" for row in rows]
+    (silent / "manifest.csv").write_text("\n".join([header, *rows, "silence.wav,s0,low"]))
+    with pytest.raises(MendableError, match=r"NaN or infinite states for .*silence\.wav"):
+        experiment.run(upstream.load(f"{tmp_path}/model.py:build"), recipe(), options(silent, tmp_path))
+
+
+def test_labels_are_shown_as_they_are(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets in a label are no markup."""
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    text = (corpus / "manifest.csv").read_text().replace(",low", ",[/low]").replace(",high", ",[laugh]")
+    rows = [line if i == 0 else f"{corpus}/{line}" for i, line in enumerate(text.splitlines())]
+    (odd / "manifest.csv").write_text("\n".join(rows))
+    outcome = run(odd, tmp_path)
+    report.show(outcome.result, outcome.folder, Console(width=120))
+    shown = capsys.readouterr().out
+    assert "[/low]" in shown
+    assert shown.count("[laugh]") >= 3
+
+
+def test_one_test_speaker_has_no_interval(corpus: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    header, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    parts = {"s0": "test", "s1": "dev"}
+    rows = [f"{corpus}/{row},{parts.get(row.split(',')[1], 'train')}" for row in rows]
+    (alone / "manifest.csv").write_text("\n".join([f"{header},split", *rows]))
+    outcome = run(alone, tmp_path, "fbank_no_cmvn", "split.rule=published")
+    assert (outcome.result.primary.low, outcome.result.primary.high) == (None, None)
+    assert "no interval: one test speaker" in report.score_line(outcome.result)
+
+
+def test_a_class_that_training_lacks_is_said(corpus: Path, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    header, *rows = (corpus / "manifest.csv").read_text().splitlines()
+    kept = [f"{corpus}/{row}" for row in rows if not row.endswith(",low") or ",s0," in row]
+    (lacking / "manifest.csv").write_text("\n".join([header, *kept]))
+    caveats = run(lacking, tmp_path).result.caveats
+    assert any("is tested on low, of which its training part has nothing" in caveat for caveat in caveats)
+
+
+def test_a_layer_that_is_not_there_is_refused_before_anything_is_computed(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match="There is no layer 9"):
+        run(corpus, tmp_path, layer=9)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_damaged_fold_is_learned_again(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = run(corpus, tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(corpus, tmp_path / "broken")
+    kept = sorted((tmp_path / "broken").rglob("folds/*.safetensors"))
+    assert len(kept) == 3
+    kept[1].write_bytes(b"junk")
+    resumed = run(corpus, tmp_path / "broken")
+    assert without_times(resumed.result) == without_times(unbroken.result)
+    assert not (resumed.folder / "folds").exists()
+
+
+def test_files_are_as_readable_as_the_user_wants_and_name_no_host(corpus: Path, tmp_path: Path) -> None:
+    folder = run(corpus, tmp_path).folder
+    mask = os.umask(0)
+    os.umask(mask)
+    for name in ("result.json", "head.safetensors"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o666 & ~mask
+    assert not [path for path in tmp_path.rglob("*") if socket.gethostname() in path.name]
 
 
 def test_an_unwritable_results_folder_is_a_sentence(corpus: Path, tmp_path: Path) -> None:

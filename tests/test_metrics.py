@@ -65,6 +65,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= covered / 200 <= 0.99
 
 
+def test_one_speaker_gives_no_interval() -> None:
+    assert speaker_bootstrap(confusions_of(np.tile([0, 1], (1, 25))), accuracy, 0.5, seed=0) is None
+
+
 def test_the_interval_is_of_the_metric_it_is_asked_for_and_follows_its_seed() -> None:
     generator = np.random.default_rng(1)
     confusions = generator.integers(0, 9, (12, 3, 3))

@@ -34,7 +34,8 @@ def test_superb_er_is_superbs() -> None:
 
 
 def test_overrides_and_another_corpus() -> None:
-    recipe = load_recipe("emotion", ["optimizer.lr=1e-2", "corpus.classes=[happy, sad]", "training.steps=7"], "emodb")
+    changes = ["optimizer.lr=1e-2", "corpus.classes=[happy, sad]", "training.steps=7"]
+    recipe = load_recipe("emotion", [*changes, "corpus.name=emodb"])
     assert (recipe.optimizer.lr, recipe.corpus.classes, recipe.training.steps) == (0.01, ("happy", "sad"), 7)
     assert recipe.corpus.name == "emodb"
 
@@ -50,6 +51,11 @@ def test_overrides_and_another_corpus() -> None:
         ("training.steps=1.5", "'training.steps' is 1.5"),
         ("split.rule=random", "speaker_folds"),
         ("training.steps=[", "not valid YAML"),
+        ("corpus.classes=[yes, no]", "put it in quotes"),
+        ("corpus.classes=[sad, sad]", "named twice"),
+        ("optimizer.lr=.inf", "finite"),
+        ("name=/tmp/elsewhere", "cannot be overridden"),
+        ("protocol=superb", "cannot be overridden"),
     ],
 )
 def test_wrong_overrides_name_the_mend(override: str, words: str) -> None:
@@ -65,6 +71,7 @@ def test_wrong_overrides_name_the_mend(override: str, words: str) -> None:
         ("optimizer:", "optimiser:", "did you mean optimizer?"),
         ("version: 1", "", "The key 'version' is missing."),
         ("name: emotion", "name: [", "not valid YAML"),
+        ("name: emotion", "name: ../outside", "'name' is '../outside'"),
     ],
 )
 def test_wrong_files_name_the_mend(old: str, new: str, words: str, tmp_path: Path) -> None:
@@ -78,6 +85,13 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
         load_recipe("emotoin")
     with pytest.raises(MendableError, match="Known: demo/emotion"):
         load_recipe("zzzz")
+
+
+def test_an_override_below_a_key_that_is_no_section(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("corpus: demo\n")
+    with pytest.raises(MendableError, match="'corpus' is 'demo' in the recipe, not a section"):
+        load_recipe(str(path), ["corpus.name=emodb"])
 
 
 def test_yaml_cannot_build_objects(tmp_path: Path) -> None:

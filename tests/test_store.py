@@ -33,7 +33,7 @@ class Noise:
 
     def item(self) -> Item:
         digest = hashlib.sha256(repr(self).encode()).hexdigest()
-        return Item(self, digest, self.samples / 16_000)
+        return Item(f"noise {self.seed}", self, digest, self.samples / 16_000)
 
 
 ITEMS = [Noise(seed, 3_000 + 577 * seed).item() for seed in range(12)]
@@ -128,6 +128,51 @@ def test_a_damaged_shard_is_found_named_and_made_again(damage: str, model: Upstr
     assert not any(digest in again for digest in DIGESTS)
     fill(again, model, ITEMS, progress=False)
     assert torch.equal(again.get(DIGESTS), good.get(DIGESTS))
+
+
+def test_batches_are_small_enough_once_they_are_padded() -> None:
+    """One long utterance among many short ones would be padded to its length a hundred times."""
+    items = [Item("long", ITEMS[0].audio, "long", 50.0)]
+    items += [Item(f"short {i}", ITEMS[0].audio, f"short {i}", 0.1) for i in range(100)]
+    batches = plan(items)
+    assert all(len(batch) * batch[0].seconds <= extract.BATCH_SECONDS for batch in batches)
+    assert len(batches) == 2
+
+
+def test_an_interruption_at_any_moment_leaves_a_store_that_opens(
+    model: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interruption strikes right after a batch came back from the upstream."""
+
+    def struck(*arguments: object) -> Tensor:
+        real_encode(*arguments)
+        raise KeyboardInterrupt
+
+    real_encode = extract.encode
+    monkeypatch.setattr(extract, "BATCH_SECONDS", 1.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "encode", struck)
+        with pytest.raises(KeyboardInterrupt):
+            fill(opened(tmp_path, model), model, ITEMS, progress=False)
+    again = opened(tmp_path, model)
+    assert again.damaged == []
+    fill(again, model, ITEMS, progress=False)
+    assert all(digest in again for digest in DIGESTS)
+
+
+def test_what_is_wrong_with_an_utterance_is_said_with_its_name(model: Upstream, tmp_path: Path) -> None:
+    class Loud(Noise):
+        def load(self) -> Tensor:
+            return super().load() * 1e6
+
+    with pytest.raises(MendableError, match=r"noise 5 peaks at .* Divide 16-bit PCM by 32768"):
+        fill(opened(tmp_path, model), model, [*ITEMS[:5], Loud(5, 3_000).item()], progress=False)
+
+
+def test_the_same_states_are_the_same_shard(model: Upstream, tmp_path: Path) -> None:
+    """Two processes that fill one store must end with one copy: a shard's name is the digest of its bytes."""
+    first, second = (filled(tmp_path / name, model).folder for name in ("a", "b"))
+    assert sorted(path.name for path in first.iterdir()) == sorted(path.name for path in second.iterdir())
 
 
 def test_a_foreign_shard_is_not_believed(model: Upstream, tmp_path: Path) -> None:

@@ -107,15 +107,24 @@ class Upstream(ABC):
                 "An upstream takes a non-empty list of 1-D waveforms, one per utterance; "
                 "split a padded (B, S) tensor into its utterances first: [x[:n] for x, n in zip(batch, lengths)]."
             )
-        checked = [check_waveform(waveform, index) for index, waveform in enumerate(waveforms)]
-        prepared = [lengthen(w.to(self.device, torch.float32), self.shortest) for w in checked]
+        for index, waveform in enumerate(waveforms):
+            check_waveform(waveform, f"Waveform {index} of the batch")
         with torch.no_grad():
-            return self.encode(prepared)
+            prepared = [self.prepare(waveform.to(self.device, torch.float32)) for waveform in waveforms]
+            return self.encode([lengthen(waveform, self.shortest) for waveform in prepared])
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """What is done to an utterance's own samples, (S,) -> (S,), before it is filled up; nothing by default."""
+        return waveform
 
 
-def check_waveform(waveform: Tensor, index: int) -> Tensor:
-    """Return `waveform` if it is 1-D, float, non-empty, finite and scaled to [-1, 1]; else raise MendableError."""
-    where = f"Waveform {index} of the batch"
+def check_waveform(waveform: object, where: str) -> None:
+    """Raise MendableError unless `waveform` is a 1-D float tensor, non-empty, finite and scaled to [-1, 1].
+
+    where: what to call it in the message.
+    """
+    if not isinstance(waveform, Tensor):
+        raise MendableError(f"{where} is a {type(waveform).__name__}; make it a tensor: torch.as_tensor(waveform).")
     if waveform.ndim != 1:
         raise MendableError(
             f"{where} has shape {tuple(waveform.shape)}; expected one dimension (samples). "
@@ -134,7 +143,6 @@ def check_waveform(waveform: Tensor, index: int) -> Tensor:
         raise MendableError(
             f"{where} peaks at {peak:.6g}; expected floats in [-1, 1]. Divide 16-bit PCM by 32768 first."
         )
-    return waveform
 
 
 def lengthen(waveform: Tensor, shortest: int) -> Tensor:

@@ -75,6 +75,8 @@ def load(
     stem, _, revision = name.partition("@")
     if stem in NAMED:
         return _load_named(name, NAMED[stem], revision or None, where, precision, random_seed)
+    if name.endswith(".py"):
+        raise MendableError(f"{name} is a Python file; say which function of it builds the model: {name}:function.")
     if name.startswith("hf:"):
         return _load_hugging_face(name, where, precision, random_seed)
     if ":" in name and name.partition(":")[0].endswith(".py"):
@@ -107,6 +109,8 @@ def torch_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise MendableError(f"There is no device {device!r}; type auto, cpu, cuda or cuda:0.") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise MendableError(f"Device {device!r} is not supported: front ends here need float64; type cpu or cuda.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise MendableError(
             f"Device {device!r} was asked for, but PyTorch sees no CUDA device here; type --device cpu."
@@ -140,6 +144,8 @@ def _load_named(
     dtype: torch.dtype,
     random_seed: int | None,
 ) -> Upstream:
+    if revision is not None and (entry.repository is None or random_seed is not None):
+        raise MendableError(f"{typed}: a revision has no meaning where no weights are fetched; leave @{revision} out.")
     if entry.kind == "filterbank":
         _refuse_random_init(random_seed is not None, typed)
         from upstream import filterbank
@@ -168,7 +174,7 @@ def _load_path(name: str, device: torch.device, dtype: torch.dtype, random_seed:
     if checkpoint.is_of_another_model(path):
         return _load_hugging_face(name, device, dtype, random_seed)
     if random_seed is not None:
-        return load_untrained(name, checkpoint.read(path).config, random_seed, device, dtype)
+        return load_untrained(name, checkpoint.read_config(path), random_seed, device, dtype)
     return load_checkpoint(name, path, None, str(path), device, dtype)
 
 

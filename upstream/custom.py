@@ -33,9 +33,8 @@ synthetic waveforms, and whatever breaks the contract is told plainly: shapes, l
 stride, states that are not finite, differ between two calls or depend on batch-mates, and anything that still learns.
 Shapes and lengths are checked again at every call.
 
-The fingerprint covers the file, the name of the function, and the tensors of a torch module with the files that its
-classes are defined in, as far as those are not installed packages; of another object it covers the states of the trial
-waveforms instead.
+The fingerprint covers the states of the trial waveforms, the file, the name of the function, and the tensors of a torch
+module with the files that its classes are defined in, as far as those are not installed packages.
 """
 
 from __future__ import annotations
@@ -174,7 +173,7 @@ def calling(what: str, path: Path, function: Callable[[], Any]) -> Any:
         return function()
     except MendableError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, or try to leave
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         place = f" at line {lines[-1]} of {path}" if lines else ""
         raise MendableError(f"{what} failed{place}: {type(error).__name__}: {error}. Mend it and run again.") from error
@@ -334,11 +333,9 @@ def fingerprint(upstream: CustomUpstream, function_name: str, trial: list[Hidden
     """Digest of what the states depend on, as the head of this file says."""
     model = upstream.model
     files = own_source_files(model) | {upstream.path.resolve()}
-    tensors = (
-        dict([*model.named_parameters(), *model.named_buffers()])
-        if isinstance(model, nn.Module)
-        else {str(index): states.utterance(0) for index, states in enumerate(trial)}
-    )
+    tensors = {f"trial {index}": states.utterance(0) for index, states in enumerate(trial)}
+    if isinstance(model, nn.Module):
+        tensors |= dict([*model.named_parameters(), *model.named_buffers()])
     settings = {
         "contract": CONTRACT_VERSION,
         "function": function_name,

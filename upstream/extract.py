@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from upstream.base import Upstream
+from upstream.base import Upstream, check_waveform
+from upstream.errors import MendableError
 from upstream.store import MeanStore
 
-BATCH_SECONDS = 60.0  # of audio in one call of the upstream; its states are 120 MB for Base in float32
+BATCH_SECONDS = 60.0  # of padded audio in one call of the upstream; its states are 120 MB for Base in float32
 SHARD_UTTERANCES = 256  # utterances written at a time: what an interruption can cost
 
 
@@ -28,8 +29,9 @@ class Audio(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """One utterance to be extracted; digest: of its audio; seconds: its duration."""
+    """One utterance to be extracted; name: for messages; digest: of its audio; seconds: its duration."""
 
+    name: str
     audio: Audio
     digest: str
     seconds: float
@@ -44,14 +46,12 @@ def fill(store: MeanStore, upstream: Upstream, items: Sequence[Item], progress: 
     batches = [[item for item in batch if item.digest not in store] for batch in plan(items)]
     batches = [batch for batch in batches if batch]
     total = sum(item.seconds for batch in batches for item in batch)
-    digests: list[str] = []
-    means: list[Tensor] = []
+    done: list[tuple[str, Tensor]] = []
 
     def write() -> None:
-        if digests:
-            store.add(digests, torch.cat(means))
-            digests.clear()
-            means.clear()
+        if done:
+            store.add([digest for digest, _ in done], torch.stack([means for _, means in done]))
+            done.clear()
 
     bar = tqdm(
         total=math.ceil(total),
@@ -63,10 +63,9 @@ def fill(store: MeanStore, upstream: Upstream, items: Sequence[Item], progress: 
     )
     try:
         for batch, waveforms in zip(batches, decode_ahead(batches), strict=True):
-            means.append(upstream(waveforms).means().cpu())
-            digests.extend(item.digest for item in batch)
+            done.extend(zip([item.digest for item in batch], encode(upstream, batch, waveforms), strict=True))
             bar.update(sum(item.seconds for item in batch))
-            if len(digests) >= SHARD_UTTERANCES:
+            if len(done) >= SHARD_UTTERANCES:
                 write()
     finally:
         write()  # an interruption loses no more than the batch it fell into
@@ -74,17 +73,41 @@ def fill(store: MeanStore, upstream: Upstream, items: Sequence[Item], progress: 
     return total
 
 
+def encode(upstream: Upstream, batch: Sequence[Item], waveforms: list[Tensor]) -> Tensor:
+    """Means of a batch, (B, L, D) on the CPU; whatever is wrong with an utterance is said with its name."""
+    for item, waveform in zip(batch, waveforms, strict=True):
+        check_waveform(waveform, item.name)
+    try:
+        means = upstream(waveforms).means().cpu()
+    except MendableError as error:
+        for item, waveform in zip(batch, waveforms, strict=True):
+            refuse_alone(upstream, item, waveform)
+        raise error
+    for item, mean in zip(batch, means, strict=True):
+        if not bool(torch.isfinite(mean).all()):
+            raise MendableError(
+                f"{upstream.name} gives NaN or infinite states for {item.name}; mend the model or its precision "
+                "(--dtype), or leave the utterance out."
+            )
+    return means
+
+
+def refuse_alone(upstream: Upstream, item: Item, waveform: Tensor) -> None:
+    """Raise what the upstream has against this utterance, if anything, with its name."""
+    try:
+        upstream([waveform])
+    except MendableError as error:
+        raise MendableError(f"{item.name}: {error}") from error
+
+
 def plan(items: Sequence[Item]) -> list[list[Item]]:
-    """Batches of at most BATCH_SECONDS of audio, longest utterances first; items of equal audio once."""
+    """Batches of at most BATCH_SECONDS once they are padded, longest utterances first; equal audio once."""
     distinct = {item.digest: item for item in items}
     batches: list[list[Item]] = []
-    room = 0.0
     for item in sorted(distinct.values(), key=lambda item: (-item.seconds, item.digest)):
-        if item.seconds > room:
+        if not batches or (len(batches[-1]) + 1) * batches[-1][0].seconds > BATCH_SECONDS:
             batches.append([])
-            room = BATCH_SECONDS
         batches[-1].append(item)
-        room -= item.seconds
     return batches
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from upstream.errors import MendableError
 
@@ -35,6 +36,7 @@ def fetch(name: str, revision: str | None = None) -> Repository:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -63,6 +65,8 @@ def fetch(name: str, revision: str | None = None) -> Repository:
             f"On a machine with a network type `hf download {name}` and copy the cache, give the path of a checkpoint "
             "to -u, or add --random-init for untrained weights."
         ) from error
+    except HFValidationError as error:
+        raise MendableError(f"{name!r} cannot be the name of a repository; type ORG/NAME, or a directory.") from error
     except HfHubHTTPError as error:
         raise MendableError(
             f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
@@ -80,7 +84,7 @@ def weight_files(folder: Path) -> list[Path]:
         if whole.is_file():
             return [whole]
         if index.is_file():
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            shards = shards_of(index)
             absent = [shard for shard in shards if not (folder / shard).is_file()]
             if absent:
                 raise MendableError(f"{index} lists {absent[0]}, which is not there; download the checkpoint again.")
@@ -90,3 +94,22 @@ def weight_files(folder: Path) -> list[Path]:
         f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin, found "
         f"{', '.join(found[:5]) or 'nothing'}. Download them, or add --random-init for untrained weights."
     )
+
+
+def shards_of(index: Path) -> list[str]:
+    """The file names of the shards that an index lists, in order; they must lie beside it."""
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
+        raise MendableError(f"{index} does not list the files of a checkpoint beside it; download it again.")
+    return sorted(set(shards.values()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises MendableError where there is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MendableError(f"{path} is not valid JSON ({error}). Download it again.") from error
+    if not isinstance(content, dict):
+        raise MendableError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
+    return content

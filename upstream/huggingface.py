@@ -70,8 +70,8 @@ def load(
 ) -> HuggingFaceUpstream:
     """A frozen transformers speech encoder.
 
-    identifier: [hf:]ORG/NAME[@REVISION] or a directory that `save_pretrained` wrote. With "hf:" in front it
-        is always the hub's repository; without, a directory of that name comes first.
+    identifier: [hf:]ORG/NAME[@REVISION] or a directory that `save_pretrained` wrote, which comes first where both
+        could be meant.
     revision: branch, tag or commit, where the identifier does not say it.
     random_init: the same architecture with untrained weights drawn from `seed`; torch's generator is left as it was.
 
@@ -192,8 +192,8 @@ def transformers_library() -> Any:
 
 
 def find_checkpoint(identifier: str, revision: str | None) -> Checkpoint:
-    """The directory that `identifier` stands for, fetched from the hub where it is none."""
-    folder = Path(identifier)
+    """The directory that `identifier` stands for, with or without "hf:", fetched from the hub where it is none."""
+    folder = Path(identifier.removeprefix("hf:"))
     if folder.is_dir():
         return Checkpoint(folder, str(folder))
     repository, _, said = identifier.removeprefix("hf:").partition("@")
@@ -263,6 +263,7 @@ def trained_encoder(checkpoint: Checkpoint, config: Any) -> tuple[Any, list[str]
     own_name = next(name for name, module in model.named_modules() if module is encoder)
     prefix = f"{own_name}." if own_name else ""
     refuse_missing(checkpoint, [name for name in report["missing_keys"] if name.startswith(prefix)])
+    refuse_broken(checkpoint, encoder)
     unexpected = sorted(report["unexpected_keys"])
     refuse_left_over(checkpoint, unexpected)
     return encoder, [name for name in unexpected if not name.endswith(TRAINING_ONLY)]
@@ -289,6 +290,16 @@ def refuse_missing(checkpoint: Checkpoint, names: list[str]) -> None:
             f"{checkpoint.source} lacks {len(missing)} tensors of the encoder: {', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}. They would be random; get a complete checkpoint, "
             "or add --random-init if untrained weights are meant."
+        )
+
+
+def refuse_broken(checkpoint: Checkpoint, encoder: Any) -> None:
+    """Raise MendableError if a weight is NaN or infinite."""
+    broken = [name for name, tensor in encoder.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise MendableError(
+            f"{checkpoint.source} holds NaN or infinite numbers in {len(broken)} tensors, {broken[0]} first; "
+            "get an intact checkpoint."
         )
 
 

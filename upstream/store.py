@@ -8,10 +8,11 @@ a shard that was torn or altered does not match its name, is set aside and made 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,12 +47,8 @@ class StoreKey:
         dtype = str(upstream.dtype).removeprefix("torch.")
         return cls(upstream.fingerprint, dtype, upstream.num_layers, upstream.dim)
 
-    def text(self) -> str:
-        """The key as canonical JSON, as it stands in the header of every shard."""
-        return json.dumps(asdict(self), sort_keys=True)
-
     def folder_name(self) -> str:
-        return hashlib.sha256(self.text().encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
 
 
 class MeanStore:
@@ -87,8 +84,10 @@ class MeanStore:
         The shard appears whole or not at all, whatever interrupts the writing; two processes may add to one
         store at once. Raises MendableError where the disk is full or not writable.
         """
-        header = {"key": self.key.text(), "utterances": json.dumps(list(digests))}
-        content = save({"means": means.float().contiguous()}, metadata=header)
+        assert len(digests) == len(means), f"{len(digests)} digests for {len(means)} means"
+        header = {"key": asdict(self.key), "utterances": list(digests)}
+        # One entry: safetensors writes several in an order that differs from process to process.
+        content = save({"means": means.float().contiguous()}, metadata={"header": json.dumps(header, sort_keys=True)})
         write_atomically(self.folder / f"{digest_of(content)}.safetensors", content)
         self._entries.update(zip(digests, means.float(), strict=True))
 
@@ -97,15 +96,17 @@ class MeanStore:
             self._set_aside(path)
             return
         with safe_open(path, framework="pt") as shard:
-            header = shard.metadata() or {}
-            if header.get("key") != self.key.text():
-                self._set_aside(path)
-                return
-            self._entries.update(zip(json.loads(header["utterances"]), shard.get_tensor("means"), strict=True))
+            header = json.loads((shard.metadata() or {}).get("header", "{}"))
+            means = shard.get_tensor("means")
+        if header.get("key") != asdict(self.key) or len(header["utterances"]) != len(means):
+            self._set_aside(path)
+            return
+        self._entries.update(zip(header["utterances"], means, strict=True))
 
     def _set_aside(self, path: Path) -> None:
         self.damaged.append(path.name)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # in a store that may only be read it stays, and is not believed
+            path.unlink(missing_ok=True)
 
 
 def digest_of(content: bytes) -> str:
@@ -117,17 +118,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises MendableError where it cannot be written.
     """
-    temporary: str | None = None
+    temporary = path.parent / f".writing-{uuid.uuid4().hex}"
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as stream:
-            temporary = stream.name
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise MendableError(
             f"Cannot write {path}: {error.strerror}. Free some space or choose another folder (--store, --results)."
         ) from error

@@ -78,7 +78,9 @@ def utterance(stem: str, audio: Segment) -> Utterance | None:
 
 def check_fetched(audio_folder: Path, first: Utterance) -> None:
     """Raise MendableError where git-lfs left pointers (a line of text each) in place of the recordings."""
-    if first.audio.source.read().startswith(LFS_POINTER):
+    with first.audio.source.open() as stream:
+        beginning = stream.read(len(LFS_POINTER))
+    if beginning == LFS_POINTER:
         raise MendableError(
             f"The files in {audio_folder} are git-lfs pointers, not audio; "
             "type `git lfs pull` in the clone of CREMA-D to fetch the recordings."

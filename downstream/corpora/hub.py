@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from downstream.audio import Segment
 from downstream.corpora.cards import CorpusCard, HubCopy
@@ -26,11 +27,11 @@ class HubAudio:
     column: str
     name: str
 
-    def read(self) -> bytes:
+    def open(self) -> BinaryIO:
         cell = self.rows[self.index][self.column]
         if cell["bytes"] is None:
             raise MendableError(f"{self.name} holds a reference to a file and no audio; read the corpus with --data.")
-        return bytes(cell["bytes"])
+        return io.BytesIO(cell["bytes"])
 
 
 def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from upstream.errors import MendableError
 
 FILE_NAME = "manifest.csv"
 OWN_COLUMNS = ("path", "speaker", "text", "split", "start", "duration", "id", "group", "gender")
-SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "test": "test", "": None}
+SPLITS = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
@@ -23,7 +24,8 @@ def read(folder: Path) -> Corpus:
     """Read a folder by its manifest.csv (UTF-8, comma-separated, with a line of column names).
 
     Columns: `path` (of the recording, relative to the folder or absolute), and optionally `speaker`, `text`,
-    `split` (train, dev or validation, test), `start` and `duration` (seconds within the recording), `id`
+    `split` (train, dev or validation, test, or a name that begins so, like
+    train-clean-100), `start` and `duration` (seconds within the recording), `id`
     (else the path, with the start behind an @), `group`, `gender`. Every further column, `label` above all,
     is a label by its name. An empty cell says nothing.
 
@@ -92,9 +94,6 @@ def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
         raise MendableError(
             f"{where}: there is no file {recording}; paths are relative to {folder}. Mend the path or remove the line."
         )
-    split = row.get("split", "").lower()
-    if split not in SPLITS:
-        raise MendableError(f"{where}: the split is {row['split']!r}; write train, dev or test, or leave it empty.")
     start, duration = seconds(row, "start", where), seconds(row, "duration", where)
     if duration == 0:
         raise MendableError(f"{where}: the duration is 0; write seconds, or leave it empty for all of the recording.")
@@ -104,10 +103,20 @@ def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
         speaker=row.get("speaker", ""),
         labels={column: cell for column, cell in row.items() if cell and column not in OWN_COLUMNS},
         text=row.get("text") or None,
-        split=SPLITS[split],
+        split=split_of(row.get("split", ""), where),
         group=row.get("group") or None,
         gender=GENDERS.get(row.get("gender", "").lower()),
     )
+
+
+def split_of(cell: str, where: str) -> str | None:
+    """The part that a split's name means: "train-clean-100" is train; None where the cell is empty."""
+    if not cell:
+        return None
+    beginning = re.split(r"[-_]", cell.lower())[0]
+    if beginning not in SPLITS:
+        raise MendableError(f"{where}: the split is {cell!r}; write train, dev or test, or leave it empty.")
+    return SPLITS[beginning]
 
 
 def seconds(row: Mapping[str, str], column: str, where: str) -> float | None:

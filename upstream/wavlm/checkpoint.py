@@ -21,9 +21,9 @@ from torch import Tensor
 
 from upstream.errors import MendableError
 from upstream.fingerprint import fingerprint_files
-from upstream.hub import weight_files
+from upstream.hub import read_json, weight_files
 from upstream.wavlm import names
-from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft
+from upstream.wavlm.config import BASE, LARGE, WavLMConfig, changed, from_hugging_face, from_microsoft
 from upstream.wavlm.model import WavLM
 
 FORMATS = (
@@ -124,16 +124,20 @@ def write(
         content = config.to_hugging_face() | {"architectures": list(architectures)}
         (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-    except OSError as error:
-        raise MendableError(
-            f"Cannot write the checkpoint to {folder}: {error.strerror}. Choose another folder."
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise MendableError(f"Cannot write the checkpoint to {folder} ({error}). Choose another folder.") from error
 
 
 # ---------------------------------------------------------------- Hugging Face
 
 
-def _read_hugging_face(folder: Path) -> Checkpoint:
+def read_config(path: Path) -> WavLMConfig:
+    """The configuration of a checkpoint; of a Hugging Face directory from its JSON files alone, without weights."""
+    return _hugging_face_config(path)[0] if path.is_dir() else read(path).config
+
+
+def _hugging_face_config(folder: Path) -> tuple[WavLMConfig, bool]:
+    """The configuration of a directory, and whether it says how waveforms are treated."""
     content = _read_json(folder / "config.json")
     if content is None:
         raise MendableError(
@@ -141,14 +145,19 @@ def _read_hugging_face(folder: Path) -> Checkpoint:
             "For Hugging Face weights, put the config.json of the repository beside them."
         )
     preprocessor = _read_json(folder / "preprocessor_config.json")
-    config = from_hugging_face(content, preprocessor)
+    return from_hugging_face(content, preprocessor), preprocessor is not None
+
+
+def _read_hugging_face(folder: Path) -> Checkpoint:
+    config, says_standardisation = _hugging_face_config(folder)
     files = weight_files(folder)
     tensors: names.Tensors = {}
     for file in files:
-        tensors |= _load_safetensors(file) if file.suffix == ".safetensors" else _load_weights_only(file)
+        is_safe = file.suffix == ".safetensors"
+        tensors |= _load_safetensors(file) if is_safe else tensors_of(_load_weights_only(file), file)
     encoder, heads = _without_heads(tensors)
     notes = []
-    if preprocessor is None:
+    if not says_standardisation:
         does = "standardised" if config.normalize_waveform else "not standardised"
         notes.append(f"No preprocessor_config.json: waveforms are {does}, as published for this kind of front end.")
     if heads:
@@ -181,13 +190,14 @@ def _without_heads(tensors: names.Tensors) -> tuple[names.Tensors, list[str]]:
 def _read_torch_file(path: Path) -> Checkpoint:
     content = _load_weights_only(path)
     digest = fingerprint_files([path])
-    if "cfg" in content and "model" in content:
+    if isinstance(content.get("cfg"), dict) and "model" in content:
         config = from_microsoft(content["cfg"])
-        return Checkpoint(config, names.from_microsoft(content["model"]), "Microsoft's checkpoint", digest)
+        tensors = names.from_microsoft(tensors_of(content["model"], path))
+        return Checkpoint(config, tensors, "Microsoft's checkpoint", digest)
     if "Featurizer" in content or "Downstream" in content or "Upstream" in content:
         return _read_s3prl(path, content, digest)
-    if any(name.startswith("encoder.transformer.") for name in content):
-        encoder = {name: tensor for name, tensor in content.items() if not name.startswith("aux.")}
+    if any(str(name).startswith("encoder.transformer.") for name in content):
+        encoder = {name: tensor for name, tensor in tensors_of(content, path).items() if not name.startswith("aux.")}
         tensors = names.from_torchaudio(encoder)
         return Checkpoint(
             config_from_shapes(tensors, path), tensors, "torchaudio's state dict", digest, (NO_CONFIGURATION,)
@@ -204,11 +214,18 @@ def _read_s3prl(path: Path, content: Mapping[str, Any], digest: str) -> Checkpoi
             f"{path} is an s3prl checkpoint of a frozen run: it holds {', '.join(sorted(content))} but no upstream. "
             "Load the upstream that the run used by its own name or file."
         )
-    upstream = {name.removeprefix("model."): tensor for name, tensor in content["Upstream"].items()}
+    upstream = {name.removeprefix("model."): tensor for name, tensor in tensors_of(content["Upstream"], path).items()}
     tensors = names.from_microsoft(upstream)
     return Checkpoint(
         config_from_shapes(tensors, path), tensors, "the upstream of an s3prl checkpoint", digest, (NO_CONFIGURATION,)
     )
+
+
+def tensors_of(content: object, path: Path) -> names.Tensors:
+    """`content` if it is a dictionary of named tensors; else MendableError."""
+    if isinstance(content, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        return content
+    raise MendableError(f"{path} does not hold named tensors where its weights should be. Expected {FORMATS}.")
 
 
 def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig:
@@ -229,6 +246,8 @@ def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig
         raise MendableError(
             f"{path} lacks the tensor {error.args[0]}, so it is not a whole WavLM encoder. Expected {FORMATS}."
         ) from error
+    except ValueError as error:  # a tensor of another rank cannot be unpacked
+        raise MendableError(f"{path} holds tensors of unexpected shapes ({error}). Expected {FORMATS}.") from error
     if tuple(shape[2] for shape in convolutions) != BASE.conv_kernel:
         raise MendableError(
             f"{path} holds no configuration and its convolutions have kernels {[shape[2] for shape in convolutions]}, "
@@ -237,20 +256,18 @@ def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig
     layer_normed = "feature_extractor.conv_layers.1.layer_norm.weight" in tensors
     published = LARGE if layer_normed else BASE
     layers = {name.split(".")[2] for name in tensors if name.startswith("encoder.layers.")}
-    return WavLMConfig(
-        hidden_size=dim,
-        num_hidden_layers=len(layers),
-        num_attention_heads=heads,
-        intermediate_size=inner,
-        conv_dim=tuple(shape[0] for shape in convolutions),
-        conv_bias="feature_extractor.conv_layers.0.conv.bias" in tensors,
-        feat_extract_norm=published.feat_extract_norm,
-        do_stable_layer_norm=published.do_stable_layer_norm,
-        num_conv_pos_embeddings=positions,
-        num_conv_pos_embedding_groups=dim // group_width,
-        num_buckets=num_buckets,
-        normalize_waveform=published.normalize_waveform,
-    )
+    sizes = {
+        "hidden_size": dim,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": heads,
+        "intermediate_size": inner,
+        "conv_dim": tuple(shape[0] for shape in convolutions),
+        "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in tensors,
+        "num_conv_pos_embeddings": positions,
+        "num_conv_pos_embedding_groups": dim // max(1, group_width),
+        "num_buckets": num_buckets,
+    }
+    return changed(published, sizes)
 
 
 # ---------------------------------------------------------------- files
@@ -271,8 +288,8 @@ def _load_weights_only(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MendableError(
-            f"{path} is not a file of tensors: loading it would run code of its own, or it is damaged "
-            f"({str(error).splitlines()[0]}). Only checkpoints of plain tensors are read; expected {FORMATS}."
+            f"{path} is not a file of plain tensors: loading it would run code of its own, or it is damaged. "
+            f"Only tensors are read, whoever wrote the file. Expected {FORMATS}."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]  # a garbled pickle fails in any of these ways
@@ -290,13 +307,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file, None where there is none."""
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MendableError(f"{path} is not valid JSON ({error}). Download it again.") from error
-    if not isinstance(content, dict):
-        raise MendableError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
-    return content
+    return read_json(path)
 
 
 def _first_names(folder: Path) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass
 
 from upstream.errors import MendableError
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Layers = Annotated[int, Field(ge=1, le=1000)]  # a damaged or hostile file must not make us build a million
+Positives = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=64)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(strict=True))
 class WavLMConfig:
     """The configuration of a WavLM, in the field names of Hugging Face's config.json.
 
@@ -22,51 +29,48 @@ class WavLMConfig:
         transformers' feature extractor.
     """
 
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: str = "gelu"
+    hidden_size: PositiveInt = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: PositiveInt = 12
+    intermediate_size: PositiveInt = 3072
+    hidden_act: Literal["gelu"] = "gelu"  # the exact, erf form
 
-    conv_dim: tuple[int, ...] = (512,) * 7
-    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
-    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_dim: Positives = (512,) * 7
+    conv_kernel: Positives = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: Positives = (5, 2, 2, 2, 2, 2, 2)
     conv_bias: bool = False
-    feat_extract_norm: str = "group"
-    feat_extract_activation: str = "gelu"
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: Literal["gelu"] = "gelu"
 
     do_stable_layer_norm: bool = False
-    layer_norm_eps: float = 1e-5
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
-    num_buckets: int = 320
-    max_bucket_distance: int = 800
+    layer_norm_eps: PositiveFloat = 1e-5
+    num_conv_pos_embeddings: PositiveInt = 128
+    num_conv_pos_embedding_groups: PositiveInt = 16
+    num_buckets: PositiveInt = 320
+    max_bucket_distance: PositiveInt = 800
 
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    activation_dropout: float = 0.0
-    feat_proj_dropout: float = 0.1
-    layerdrop: float = 0.05
-    final_dropout: float = 0.0
+    hidden_dropout: Share = 0.1
+    attention_dropout: Share = 0.1
+    activation_dropout: Share = 0.0
+    feat_proj_dropout: Share = 0.1
+    layerdrop: Share = 0.05
+    final_dropout: Share = 0.0
     initializer_range: float = 0.02
     apply_spec_augment: bool = True
-    mask_time_prob: float = 0.05
+    mask_time_prob: Share = 0.05
     mask_time_length: int = 10
     mask_time_min_masks: int = 2
-    mask_feature_prob: float = 0.0
+    mask_feature_prob: Share = 0.0
     mask_feature_length: int = 10
     mask_feature_min_masks: int = 0
 
     normalize_waveform: bool = False
-    normalize_epsilon: float = 1e-5
+    normalize_epsilon: PositiveFloat = 1e-5
 
     extra: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what this implementation cannot compute, in a sentence."""
-        refuse_unless(self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", self, "'group' or 'layer'")
-        refuse_unless(self.hidden_act == "gelu", "hidden_act", self, "'gelu' (the exact, erf form)")
-        refuse_unless(self.feat_extract_activation == "gelu", "feat_extract_activation", self, "'gelu'")
         refuse_unless(
             len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0,
             "conv_dim",
@@ -82,7 +86,7 @@ class WavLMConfig:
             self,
             "a multiple of num_conv_pos_embedding_groups",
         )
-        refuse_unless(self.num_buckets % 4 == 0 and self.num_buckets > 0, "num_buckets", self, "a multiple of four")
+        refuse_unless(self.num_buckets % 4 == 0, "num_buckets", self, "a multiple of four")
         refuse_unless(
             self.max_bucket_distance > self.num_buckets // 4,
             "max_bucket_distance",
@@ -141,7 +145,7 @@ def refuse_unless(condition: bool, name: str, config: WavLMConfig, wanted: str) 
         found = getattr(config, name)
         raise MendableError(
             f"This WavLM configuration has {name} = {found!r}, but this implementation needs {wanted}. "
-            "If the checkpoint is intact, load it through transformers with hf:ORG/NAME."
+            "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
         )
 
 
@@ -185,14 +189,14 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
         )
     own = {name: as_tuple(value) for name, value in content.items() if name in OWN_FIELDS and value is not None}
     extra = {name: value for name, value in content.items() if name not in OWN_FIELDS}
-    config = replace(HUGGING_FACE_DEFAULTS, **own, extra=tuple(sorted(extra.items())))
+    config = changed(HUGGING_FACE_DEFAULTS, own | {"extra": tuple(sorted(extra.items()))})
     if preprocessor is None:
         return replace(config, normalize_waveform=config.feat_extract_norm == "layer")
-    return replace(
-        config,
-        normalize_waveform=bool(preprocessor.get("do_normalize", True)),  # transformers' default is true
-        normalize_epsilon=float(preprocessor.get("normalize_epsilon", 1e-7)),  # ours; else transformers' constant
-    )
+    standardisation = {
+        "normalize_waveform": preprocessor.get("do_normalize", True),  # transformers' default is true
+        "normalize_epsilon": preprocessor.get("normalize_epsilon", 1e-7),  # ours; else transformers' constant
+    }
+    return changed(config, standardisation)
 
 
 # Where a config.json leaves a field out, transformers' class default holds; these differ from the released values.
@@ -244,14 +248,29 @@ def from_microsoft(cfg: Mapping[str, Any]) -> WavLMConfig:
         own["conv_dim"], own["conv_kernel"], own["conv_stride"] = (
             tuple(column) for column in zip(*layers, strict=True)
         )
-    return replace(BASE, **own)
+    return changed(BASE, own)
+
+
+def changed(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
+    """`config` with other values; raises MendableError for values of a wrong type or size, by name."""
+    try:
+        return replace(config, **values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise MendableError(
+            f"The checkpoint's configuration has {name} = {fault['input']!r}: {fault['msg'].lower()}. "
+            "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
+        ) from error
 
 
 def conv_layers_from_text(text: str) -> list[tuple[int, int, int]]:
     """Read "[(512,10,5)] + [(512,3,2)] * 4" as (width, kernel, stride) a layer, without evaluating code."""
     try:
         layers = _layers_of(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError) as error:
+        if not 0 < len(layers) <= 64:
+            raise ValueError(f"{len(layers)} layers")
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise MendableError(
             f"conv_feature_layers is {text!r}; expected lists of (width, kernel, stride) joined by + and *. "
             "The checkpoint is damaged or of another kind."
@@ -264,7 +283,10 @@ def _layers_of(node: ast.expr) -> list[tuple[int, int, int]]:
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _layers_of(left) + _layers_of(right)
         case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))) if 0 < times <= 64:
-            return _layers_of(left) * times
+            repeated = _layers_of(left)
+            if len(repeated) * times > 64:  # before it is built: factors can be chained
+                raise ValueError("too many layers")
+            return repeated * times
         case ast.List():
             layers = [tuple(ast.literal_eval(entry)) for entry in node.elts]
             if any(len(layer) != 3 or not all(isinstance(n, int) and n > 0 for n in layer) for layer in layers):

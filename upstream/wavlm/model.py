@@ -120,22 +120,22 @@ def untrained(config: WavLMConfig, seed: int) -> WavLM:
     """A model with weights drawn from `seed` alone: the control that every probe needs.
 
     Distributions as transformers draws them: the positional convolution normal(0, 2 / √(kernel · dim)), the
-    front end's convolutions Kaiming normal, the projection uniform within ±1/√width, every other matrix
-    normal(0, initializer_range), the mask vector uniform in [0, 1), norms and gate constants one, biases zero.
+    front end's convolutions Kaiming normal, the projection and its bias uniform within ±1/√width, every
+    other matrix normal(0, initializer_range), the mask vector uniform in [0, 1), norms and gate constants one,
+    other biases zero.
     """
     with torch.device("meta"):  # constructors would draw from the global generator
         model = WavLM(config)
     model.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)
-    spread = model.config.initializer_range
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(_drawn(name, parameter, spread, generator))
+            parameter.copy_(_drawn(name, parameter.shape, config, generator))
     return model
 
 
-def _drawn(name: str, parameter: Tensor, spread: float, generator: torch.Generator) -> Tensor:
-    shape = parameter.shape
+def _drawn(name: str, shape: torch.Size, config: WavLMConfig, generator: torch.Generator) -> Tensor:
+    spread, width = config.initializer_range, config.conv_dim[-1]
     if name == "mask_embedding":
         return torch.rand(shape, generator=generator)
     if name.endswith("gate_constant") or ("norm" in name and name.endswith("weight")):
@@ -145,8 +145,8 @@ def _drawn(name: str, parameter: Tensor, spread: float, generator: torch.Generat
         return torch.randn(shape, generator=generator) * (2.0 / math.sqrt(kernel * dim))
     if name.startswith("front_end") and name.endswith(".weight"):
         return torch.randn(shape, generator=generator) * math.sqrt(2.0 / (shape[1] * shape[2]))
+    if name.startswith("projection."):
+        return (2.0 * torch.rand(shape, generator=generator) - 1.0) / math.sqrt(width)
     if name.endswith("bias"):
         return torch.zeros(shape)
-    if name == "projection.weight":
-        return (2.0 * torch.rand(shape, generator=generator) - 1.0) / math.sqrt(shape[1])
     return torch.randn(shape, generator=generator) * spread

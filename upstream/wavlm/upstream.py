@@ -37,11 +37,13 @@ class WavLMUpstream(Upstream):
         self.device, self.dtype = device, dtype
         self.model = frozen(model, device, dtype)
 
+    def prepare(self, waveform: Tensor) -> Tensor:
+        if not self.config.normalize_waveform:
+            return waveform
+        return standardise(waveform, self.config.normalize_epsilon)
+
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
-        config = self.config
-        if config.normalize_waveform:
-            waveforms = [standardise(waveform, config.normalize_epsilon) for waveform in waveforms]
-        lengths = [config.frames(len(waveform)) for waveform in waveforms]
+        lengths = [self.config.frames(len(waveform)) for waveform in waveforms]
         layers = torch.zeros(
             (self.num_layers, len(waveforms), max(lengths), self.dim), dtype=self.dtype, device=self.device
         )

@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 
 from upstream.catalog import DTYPES
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--fresh", action="store_true", help="begin again, whatever an earlier run left")
     made.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
-    made.add_argument("-v", "--verbose", action="store_true", help="say more")
+    made.add_argument("-v", "--verbose", action="store_true", help="say more, and whence an error came")
     return made
 
 
@@ -80,18 +81,22 @@ def main(arguments: list[str] | None = None) -> int:
         return run(
             options, shlex.join(["python", "run_downstream.py", *(sys.argv[1:] if arguments is None else arguments)])
         )
-    except MendableError as error:
-        print(f"run_downstream.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # permissions, a full disk, a file that went away: never ours to mend
-        place = f"{error.filename}: " if error.filename else ""
-        print(
-            f"run_downstream.py: {place}{error.strerror or error}. Check the path and its permissions.", file=sys.stderr
-        )
+    except (MendableError, OSError) as error:
+        if options.verbose:
+            traceback.print_exc()
+        print(f"run_downstream.py: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         return 130
+
+
+def sentence(error: MendableError | OSError) -> str:
+    """What to say of an error; permissions, full disks and files that went away are the user's to mend too."""
+    if isinstance(error, MendableError):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}. Check the path, its permissions and the space on its disk."
 
 
 def run(options: argparse.Namespace, command: str) -> int:

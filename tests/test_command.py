@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -202,6 +203,25 @@ def test_unwritable_folders_are_named(
             ["-u", "fbank", *MANIFEST, "--data", str(data), *folders, flag, str(tmp_path / "file" / "below")], capsys
         )
         assert flag in said
+
+
+def test_what_the_system_refuses_is_a_sentence(
+    data: Path, folders: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/result.json")
+
+    monkeypatch.setattr(experiment, "write_result", refuse)
+    said = refused(["-u", "fbank_no_cmvn", *MANIFEST, "--data", str(data), *folders], capsys)
+    assert "/somewhere/result.json: Permission denied" in said
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999", "x"])
+def test_a_seed_that_generators_refuse_is_refused_at_once(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        run_downstream.main(["-u", "fbank", "-d", "emotion", "--seed", seed])
+    assert leaving.value.code == 2
+    assert "--seed" in capsys.readouterr().err
 
 
 def test_no_network_is_a_sentence_and_status_2(tmp_path: Path, folders: list[str]) -> None:

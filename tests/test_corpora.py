@@ -477,7 +477,7 @@ def test_hub_copy_without_audio_or_commit(snapshot: Path, tmp_path: Path, monkey
     assert corpus.revision is None
     assert "revision of confit/cremad-parquet could not be looked up" in corpus.notes[-1]
     empty = hub.HubAudio([{"audio": {"bytes": None, "path": "x.wav"}}], 0, "audio", "copy: x.wav")
-    assert "no audio" in message(empty.read)
+    assert "no audio" in message(empty.open)
 
 
 def test_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,3 +265,21 @@ class TestFingerprint:
             gain.write_text(value)
             prints.add(custom.load(write(tmp_path, code)).fingerprint)
         assert len(prints) == 2
+
+    def test_depends_on_functions_of_neighbouring_files(self, tmp_path: Path) -> None:
+        """What a neighbour's function computes shows in the states of the trial."""
+        prints = set()
+        for factor in ("1.0", "-2.0"):
+            (tmp_path / "neighbour.py").write_text(f"def scale():\n    return {factor}\n")
+            sys.modules.pop("neighbour", None)
+            code = "import neighbour\n" + change(
+                "return torch.stack([first,", "return neighbour.scale() * torch.stack([first,"
+            )
+            prints.add(custom.load(write(tmp_path, code)).fingerprint)
+        sys.modules.pop("neighbour", None)
+        assert len(prints) == 2
+
+
+def test_a_model_that_leaves_the_program_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match="failed at line .*SystemExit"):
+        custom.load(write(tmp_path, change("    return Model()", "    raise SystemExit(0)")))

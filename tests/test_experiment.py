@@ -19,6 +19,7 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import upstream
 from downstream import experiment, material, report
@@ -116,7 +117,10 @@ def test_the_companions_agree_with_the_record(corpus: Path, tmp_path: Path) -> N
     assert {name.partition(".")[0] for name in heads} == {"fold1", "fold2", "fold3"}
     written = yaml.safe_load((outcome.folder / "recipe.yaml").read_text())
     assert Recipe.model_validate(written) == recipe()
-    assert list((outcome.folder / "events").rglob("events.out.tfevents*"))
+    events = EventAccumulator(str(outcome.folder / "events" / "fold2")).Reload()
+    assert [point.step for point in events.Scalars("development/accuracy")] == [10, 20, 30, 40]
+    weights = [point.value for point in events.Scalars("layer_weights")]
+    assert weights == pytest.approx(outcome.result.folds[1].layer_weights)
 
 
 def test_no_speaker_is_on_two_sides(corpus: Path, tmp_path: Path) -> None:

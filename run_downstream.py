@@ -112,6 +112,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     recipe = load_recipe(options.downstream, overrides)
 
     from rich.console import Console
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     import upstream
     from downstream import experiment, report
@@ -123,20 +124,18 @@ def run(options: argparse.Namespace, command: str) -> int:
         random_init=options.random_init,
         seed=options.seed,
     )
-    outcome = experiment.run(
-        encoder,
-        recipe,
-        experiment.Options(
-            data=options.data,
-            results=options.results,
-            store=options.store,
-            seed=options.seed,
-            layer=options.layer,
-            fresh=options.fresh,
-            overrides=tuple(overrides),
-            command=command,
-        ),
+    chosen = experiment.Options(
+        data=options.data,
+        results=options.results,
+        store=options.store,
+        seed=options.seed,
+        layer=options.layer,
+        fresh=options.fresh,
+        overrides=tuple(overrides),
+        command=command,
     )
+    with logging_redirect_tqdm():  # what -v says appears above the progress bar, not in it
+        outcome = experiment.run(encoder, recipe, chosen)
     report.show(outcome.result, outcome.folder, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from downstream.results import Result
@@ -19,7 +19,12 @@ def show(result: Result, folder: Path, console: Console) -> None:
     """Print a result: what was measured, the folds, the confusions, the layers, the score and its caveats."""
 
     def say(heading: str, sentence: str, style: str = "") -> None:
-        console.print(Text(f"{heading:<10}{sentence}", style=style), soft_wrap=True)
+        if not console.is_terminal:  # a line each, to be searched
+            console.print(Text(f"{heading:<10}{sentence}"), soft_wrap=True)
+            return
+        line = Table.grid(Column(width=8), Column(), padding=(0, 2, 0, 0))
+        line.add_row(Text(heading, style=style), Text(sentence, style=style))
+        console.print(line)
 
     corpus, timing = result.corpus, result.timing
     labels = ", ".join(f"{name} {count}" for name, count in corpus.used.labels.items())
@@ -47,7 +52,7 @@ def show(result: Result, folder: Path, console: Console) -> None:
     )
     for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
         say("note", note, style="yellow")
-    say("record", f"{folder / 'result.json'}")
+    console.print(Text(f"record    {folder / 'result.json'}"), soft_wrap=True)  # in one piece, to be copied
 
 
 def describe_upstream(result: Result) -> str:

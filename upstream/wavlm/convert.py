@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         read = checkpoint.read(options.source)
         checkpoint.write(options.destination, read.config, read.tensors)
-    except MendableError as error:
+    except (MendableError, OSError) as error:  # a file that may not be read is the user's to mend, too
         print(f"convert: {error}", file=sys.stderr)
         return 2
     print(f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {options.destination}.")

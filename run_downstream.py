@@ -153,12 +153,13 @@ def list_names() -> int:
     from upstream.catalog import NAMED, OTHER_FORMS
 
     console = Console()
+    recipes = [load_recipe(name) for name in recipe_names()]
     tables = (
         ("upstreams (-u)", ("name", "what"), [(e.name, e.title) for e in NAMED.values()] + list(OTHER_FORMS)),
         (
             "recipes (-d)",
             ("name", "what", "corpus"),
-            [(n, load_recipe(n).title, load_recipe(n).corpus.name) for n in recipe_names()],
+            [(recipe.name, recipe.title, recipe.corpus.name) for recipe in recipes],
         ),
         ("corpora (-c)", ("name", "what", "size", "licence", "from"), list(describe())),
     )

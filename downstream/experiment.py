@@ -357,7 +357,7 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: 
         [[fold.name, fold.train, fold.dev, fold.test] for fold in material.split.folds],
         upstream.fingerprint,
         str(upstream.dtype),
-        material.fingerprint(),
+        material.fingerprint,
         options.seed,
         options.layer,
     ]

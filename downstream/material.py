@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,6 +33,7 @@ class Material:
     items: tuple[Item, ...]
     split: Split
 
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of the utterances used, audio included."""
         digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
@@ -57,7 +59,7 @@ class Material:
             source=corpus.source,
             revision=corpus.revision,
             synthetic=corpus.synthetic,
-            fingerprint=self.fingerprint(),
+            fingerprint=self.fingerprint,
             coverage=corpus.coverage(),
             label_column=self.column,
             used=self.describe(range(len(self.utterances))),

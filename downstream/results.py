@@ -72,7 +72,7 @@ class UpstreamRecord(Part):
             layers=upstream.num_layers,
             dim=upstream.dim,
             stride=upstream.stride,
-            dtype=str(upstream.dtype).removeprefix("torch."),
+            dtype=upstream.dtype_name,
             random_init=provenance.random_init,
             source=provenance.source,
             format=provenance.format,

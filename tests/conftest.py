@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of small real corpora beside the checkout; tests that need it skip where it is absent."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("the real corpora are not beside this checkout")
-    return SHARED_DATA
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from peers import (
     transformers_model,
     transformers_states,
 )
+from places import REPOSITORY
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -393,7 +394,7 @@ except MendableError as error:
 
 def load_offline(name: str, cache: Path) -> str:
     """Load in a process of its own that is told that there is no network."""
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PATH": "", "PYTHONPATH": str(Path.cwd())}
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PATH": "", "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", LOAD_FROM_CACHE, name]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 from peers import KINDS, save_transformers, transformers_model
+from places import REPOSITORY
 
 import run_downstream
 from downstream import experiment
@@ -24,7 +25,6 @@ from downstream.recipe import recipe_names
 from downstream.results import read_result
 from upstream.catalog import NAMED
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
 
 

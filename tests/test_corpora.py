@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from places import SHARED_DATA
 
 from downstream.audio import AudioFile, Segment
 from downstream.corpora import catalog, crema_d, demo, emodb, hub, iemocap, manifest, ravdess
 from downstream.corpora.cards import CARDS, CREMA_D, DEMO, EMODB, IEMOCAP, RAVDESS, CorpusCard
 from upstream.errors import MendableError
 
-SHARED = Path(__file__).resolve().parents[1] / "../shared/data"
-needs_ravdess = pytest.mark.skipif(not (SHARED / "ravdess").is_dir(), reason="no shared RAVDESS")
+needs_ravdess = pytest.mark.skipif(not (SHARED_DATA / "ravdess").is_dir(), reason="no shared RAVDESS")
 READERS: list[tuple[ModuleType, CorpusCard]] = [
     (ravdess, RAVDESS),
     (crema_d, CREMA_D),
@@ -101,7 +101,7 @@ def test_ravdess_names_the_recording_published_twice(tmp_path: Path) -> None:
 
 @needs_ravdess
 def test_the_real_ravdess_is_whole() -> None:
-    corpus = ravdess.read(SHARED / "ravdess")
+    corpus = ravdess.read(SHARED_DATA / "ravdess")
     assert corpus.coverage() == "1440 of 1440 published utterances (the whole corpus), 24 of 24 speakers"
     assert Counter(u.labels["emotion"] for u in corpus.utterances) == RAVDESS.emotions
     assert Counter(u.gender for u in corpus.utterances) == {"male": 720, "female": 720}
@@ -115,8 +115,8 @@ def test_the_real_ravdess_is_whole() -> None:
 
 @needs_ravdess
 def test_the_real_ravdess_agrees_with_its_manifest() -> None:
-    by_layout = {u.id: u for u in ravdess.read(SHARED / "ravdess").utterances}
-    by_manifest = manifest.read(SHARED / "ravdess").utterances
+    by_layout = {u.id: u for u in ravdess.read(SHARED_DATA / "ravdess").utterances}
+    by_manifest = manifest.read(SHARED_DATA / "ravdess").utterances
     assert len(by_manifest) == len(by_layout)
     for row in by_manifest:
         utterance = by_layout[Path(row.id).stem]
@@ -128,14 +128,14 @@ def test_the_real_ravdess_agrees_with_its_manifest() -> None:
 
 @needs_ravdess
 def test_a_part_of_ravdess_is_accepted_and_its_stereo_decoded() -> None:
-    corpus = ravdess.read(SHARED / "ravdess/original_samples")
+    corpus = ravdess.read(SHARED_DATA / "ravdess/original_samples")
     assert corpus.coverage() == "1 of 1440 published utterances (0.1% of the corpus), 1 of 24 speakers"
     (utterance,) = corpus.utterances
     info = soundfile.info(io.BytesIO(utterance.audio.source.open().read()))
     assert (info.channels, info.samplerate) == (2, 48_000)
     waveform = utterance.audio.load()
     assert waveform.shape == (-(-info.frames // 3),)
-    converted = next(u for u in ravdess.read(SHARED / "ravdess").utterances if u.id == utterance.id).audio.load()
+    converted = next(u for u in ravdess.read(SHARED_DATA / "ravdess").utterances if u.id == utterance.id).audio.load()
     assert (waveform - converted).square().mean().sqrt() < 0.02 * converted.square().mean().sqrt()
 
 
@@ -388,9 +388,9 @@ def test_manifest_without_speakers_says_so(tmp_path: Path) -> None:
 def test_the_shared_manifests(
     name: str, utterances: int, speakers: int, splits: dict[str | None, int], labels: int
 ) -> None:
-    if not (SHARED / name).is_dir():
+    if not (SHARED_DATA / name).is_dir():
         pytest.skip(f"no shared {name}")
-    corpus = manifest.read(SHARED / name)
+    corpus = manifest.read(SHARED_DATA / name)
     assert len(corpus.utterances) == utterances
     assert len({u.speaker for u in corpus.utterances if u.speaker}) == speakers
     assert Counter(u.split for u in corpus.utterances) == splits

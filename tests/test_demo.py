@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 from downstream.corpora import demo, espeak, manifest
 from downstream.corpora.table import Utterance

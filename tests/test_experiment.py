@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from places import REPOSITORY
 from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -30,7 +31,6 @@ from downstream.recipe import Recipe, load_recipe
 from downstream.results import Result, read_result, slug
 from upstream.errors import MendableError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 EMOTIONS = {"low": 200.0, "middle": 800.0, "high": 3_000.0}  # centre frequencies in Hz, easy to tell apart
 SPEAKERS = 6
 LOGARITHM = """

@@ -191,8 +191,8 @@ class TestLengths:
         assert huggingface.valid_frames(4, 1_360, None, mask) == 3
 
     def test_convolutions_state_their_receptive_field(self) -> None:
-        assert huggingface.receptive_field(KINDS["wav2vec2"].build().config) == 400
-        assert huggingface.receptive_field(transformers.Wav2Vec2BertConfig()) == huggingface.SHORTEST
+        assert huggingface.shortest_utterance(KINDS["wav2vec2"].build().config) == 400
+        assert huggingface.shortest_utterance(transformers.Wav2Vec2BertConfig()) == huggingface.SHORTEST
 
 
 class TestNormalisation:

@@ -89,6 +89,11 @@ class Upstream(ABC):
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
+    @property
+    def dtype_name(self) -> str:
+        """The precision as it is typed and recorded: "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
     @abstractmethod
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Hidden states of checked waveforms: 1-D float32 on `self.device`, `shortest` samples or more."""
@@ -149,6 +154,14 @@ def lengthen(waveform: Tensor, shortest: int) -> Tensor:
     """Fill `waveform` (S,) up with zeros on the right to at least `shortest` samples."""
     missing = shortest - waveform.numel()
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
+
+
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Samples that one frame of a stack of convolutions sees, first layer first: 400 for wav2vec 2.0 and its kin."""
+    samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples
 
 
 def frozen(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

@@ -75,14 +75,14 @@ def fill(store: MeanStore, upstream: Upstream, items: Sequence[Item], progress: 
 
 def encode(upstream: Upstream, batch: Sequence[Item], waveforms: list[Tensor]) -> Tensor:
     """Means of a batch, (B, L, D) on the CPU; whatever is wrong with an utterance is said with its name."""
-    for item, waveform in zip(batch, waveforms, strict=True):
-        check_waveform(waveform, item.name)
     try:
         means = upstream(waveforms).means().cpu()
-    except MendableError as error:
+    except MendableError:
+        for item, waveform in zip(batch, waveforms, strict=True):
+            check_waveform(waveform, item.name)
         for item, waveform in zip(batch, waveforms, strict=True):
             refuse_alone(upstream, item, waveform)
-        raise error
+        raise
     for item, mean in zip(batch, means, strict=True):
         if not bool(torch.isfinite(mean).all()):
             raise MendableError(

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, receptive_field
 from upstream.errors import MendableError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.hub import fetch, weight_files
@@ -120,7 +120,7 @@ class HuggingFaceUpstream(Upstream):
         self.fingerprint = fingerprint_tensors(weights, settings_of(encoder.config, extractor))
         self.encoder: Any = frozen(encoder, device, dtype)
         self.extractor = extractor
-        self.shortest = receptive_field(encoder.config)
+        self.shortest = shortest_utterance(encoder.config)
         self.window = fixed_window(extractor)
         self.num_layers, self.dim, self.stride = self._measure()
 
@@ -313,15 +313,12 @@ def refuse_left_over(checkpoint: Checkpoint, names: list[str]) -> None:
         )
 
 
-def receptive_field(config: Any) -> int:
+def shortest_utterance(config: Any) -> int:
     """Samples under the first frame: from the convolution kernels and strides where the configuration states them."""
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if not kernels or not strides:
         return SHORTEST
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return int(samples)
+    return receptive_field(kernels, strides)
 
 
 def fixed_window(extractor: Any) -> int | None:

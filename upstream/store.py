@@ -44,8 +44,7 @@ class StoreKey:
 
     @classmethod
     def of(cls, upstream: Upstream) -> StoreKey:
-        dtype = str(upstream.dtype).removeprefix("torch.")
-        return cls(upstream.fingerprint, dtype, upstream.num_layers, upstream.dim)
+        return cls(upstream.fingerprint, upstream.dtype_name, upstream.num_layers, upstream.dim)
 
     def folder_name(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]

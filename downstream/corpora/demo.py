@@ -28,9 +28,11 @@ from numpy.typing import NDArray
 
 from downstream.audio import AudioFile, Segment, resample
 from downstream.corpora import espeak
+from downstream.corpora.cards import DEMO as CARD
 from downstream.corpora.table import Corpus, Published, Utterance
 from upstream.base import SAMPLE_RATE
 from upstream.errors import MendableError
+from upstream.fingerprint import fingerprint_files
 
 # Part of the cache's key. To be raised with every change that can alter a sample, a label or a transcript.
 DEMO_VERSION = 1
@@ -197,9 +199,9 @@ def load(cache: Path, seed: int = 0) -> Corpus:
                 f"The demo corpus cannot be written to {folder} ({error}); make room, or use another cache folder."
             ) from error
     return Corpus(
-        name="demo",
-        title="Synthetic demo speech (espeak-ng)",
-        licence="made on this machine by espeak-ng; nothing is distributed",
+        name=CARD.name,
+        title=CARD.title,
+        licence=CARD.licence,
         utterances=tuple(utterance(prompt, folder) for prompt in prompts),
         source=str(folder),
         published=PUBLISHED,
@@ -281,7 +283,7 @@ def write_listing(folder: Path, prompts: Iterable[Prompt]) -> None:
         for prompt in prompts:
             who = [prompt.id, prompt.speaker.id, prompt.speaker.gender]
             what = [prompt.emotion or "", prompt.keyword or "", prompt.text]
-            writer.writerow([prompt.file, *who, *what, digest(folder / prompt.file)])
+            writer.writerow([prompt.file, *who, *what, fingerprint_files([folder / prompt.file])])
 
 
 def intact(folder: Path, prompts: Iterable[Prompt]) -> bool:
@@ -292,12 +294,7 @@ def intact(folder: Path, prompts: Iterable[Prompt]) -> bool:
     with listing.open(newline="", encoding="utf-8", errors="replace") as file:
         digests = {row.get("path"): row.get("sha256") for row in csv.DictReader(file)}
     files = [prompt.file for prompt in prompts]
-    return all((folder / name).is_file() and digest(folder / name) == digests.get(name) for name in files)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return all((folder / name).is_file() and fingerprint_files([folder / name]) == digests.get(name) for name in files)
 
 
 # The sound of one utterance. Everything drawn for it comes from its own generator, so that the order does not matter.

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass
 
+from upstream.base import receptive_field
 from upstream.errors import MendableError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -106,10 +107,7 @@ class WavLMConfig:
     @property
     def receptive_field(self) -> int:
         """Samples that one frame sees, and the shortest utterance that has a frame: 400 at the published sizes."""
-        reach = 1
-        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
-            reach = (reach - 1) * stride + kernel
-        return reach
+        return receptive_field(self.conv_kernel, self.conv_stride)
 
     def frames(self, samples: int) -> int:
         """Frames of an utterance of so many samples: (samples - 80) // 320 at the published sizes."""

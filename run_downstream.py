@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import sys
 import traceback
 from pathlib import Path
 
 from upstream.catalog import DTYPES
-from upstream.errors import MendableError
-
-DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavprobe"
+from upstream.errors import MendableError, sentence
+from upstream.files import DEFAULT_STORE
 
 REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which have no width of their own
 
@@ -43,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-l", "--layer", type=int, metavar="N", help="one layer instead of the weighted sum")
     made.add_argument("--random-init", action="store_true", help="the same architecture with untrained weights")
     made.add_argument(
-        "--seed", type=whole_number, default=0, help="of the head, the order of utterances, untrained weights"
+        "--seed", type=whole_number, default=0, help="of the head's first weights and of untrained upstreams"
     )
     made.add_argument("--device", default="auto", help="of the upstream: auto, cpu, cuda, cuda:0 (default auto)")
     made.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the upstream (default float32)")
@@ -56,6 +54,18 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULT_STORE,
         metavar="DIR",
         help=f"folder of hidden states (default {DEFAULT_STORE})",
+    )
+    made.add_argument(
+        "--store-limit",
+        metavar="SIZE",
+        help="what may be added to the store: 50GB (default half of the free disk)",
+    )
+    made.add_argument(
+        "--snapshot-seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds between two snapshots of the training, from which an interrupted run goes on (default 30)",
     )
     made.add_argument("--fresh", action="store_true", help="begin again, whatever an earlier run left")
     made.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
@@ -91,14 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def sentence(error: MendableError | OSError) -> str:
-    """What to say of an error; permissions, full disks and files that went away are the user's to mend too."""
-    if isinstance(error, MendableError):
-        return str(error)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}. Check the path, its permissions and the space on its disk."
-
-
 def run(options: argparse.Namespace, command: str) -> int:
     """Load what was named, carry it out, show the result."""
     for name, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
@@ -116,7 +118,11 @@ def run(options: argparse.Namespace, command: str) -> int:
 
     import upstream
     from downstream import experiment, report
+    from upstream import ranks
+    from upstream.sizes import parse_size
 
+    own_rank = ranks.current()  # several processes share the extraction under torchrun
+    own_rank.claim_gpu()
     encoder = upstream.load(
         options.upstream,
         device=options.device,
@@ -128,14 +134,19 @@ def run(options: argparse.Namespace, command: str) -> int:
         data=options.data,
         results=options.results,
         store=options.store,
+        store_limit=None if options.store_limit is None else parse_size(options.store_limit),
         seed=options.seed,
         layer=options.layer,
         fresh=options.fresh,
+        snapshot_seconds=options.snapshot_seconds,
         overrides=tuple(overrides),
         command=command,
+        progress=own_rank.main,
     )
     with logging_redirect_tqdm():  # what -v says appears above the progress bar, not in it
-        outcome = experiment.run(encoder, recipe, chosen)
+        outcome = experiment.run(encoder, recipe, chosen, own_rank)
+    if outcome is None:  # another rank records
+        return 0
     report.show(outcome.result, outcome.folder, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")

@@ -8,8 +8,7 @@ import logging
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from downstream import metrics
-from downstream.corpora.splits import Fold
+from downstream import scoring
+from downstream.allowance import StatesPlan, plan_states
 from downstream.material import Material, read_material
 from downstream.recipe import Recipe
 from downstream.results import (
     FoldRecord,
+    HeadRecord,
     Primary,
     RecipeRecord,
     Result,
+    StatesRecord,
     Timing,
     UpstreamRecord,
     environment,
@@ -38,13 +38,20 @@ from downstream.results import (
     slug,
     write_result,
 )
-from downstream.tasks.classification import UtteranceClassifier
-from downstream.training import Examples, Trained, posteriors, train
+from downstream.scoring import ScoredHead
+from downstream.states import Computed, Means, StateSource, StoredFrames
+from downstream.sweep import Point, choose, points
+from downstream.tasks.classification import Classification
+from downstream.training.learner import Learner
+from downstream.training.loop import Attempt, FoldData, Snapshots, train
+from downstream.training.order import Order
+from downstream.training.separate import SeparateHeads
+from downstream.training.stacked import StackedClassifiers, stack_size
 from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.extract import fill
-from upstream.store import MeanStore, StoreKey, write_atomically
-from upstream.weighted_sum import WeightedSum
+from upstream.files import write_atomically
+from upstream.ranks import ALONE, Ranks
 
 logger = logging.getLogger("wavprobe")
 
@@ -55,18 +62,22 @@ class Options:
 
     data: folder of the corpus; None for its environment variable or the hub.
     results, store: folders of records and of hidden states (and of what else is kept between runs).
-    seed: of the head's first weights and the order of utterances.
-    layer: the only layer to use, None for the weighted sum.
+    store_limit: bytes that may be added to the store; None for half of what is free on its disk.
+    seed: of the heads' first weights, where the recipe's sweep lists none.
+    layer: the only layer to use, None for the weighted sum, where the recipe's sweep lists none.
     fresh: begin again, whatever an earlier run left.
+    snapshot_seconds: how much of the training an interruption may cost.
     overrides: what the command line changed of the recipe, for the record.
     """
 
     data: Path | None
     results: Path
     store: Path
+    store_limit: int | None = None
     seed: int = 0
     layer: int | None = None
     fresh: bool = False
+    snapshot_seconds: float = 30.0
     overrides: tuple[str, ...] = ()
     command: str = ""
     progress: bool = True
@@ -81,187 +92,161 @@ class Outcome:
     was_finished: bool
 
 
-def run(upstream: Upstream, recipe: Recipe, options: Options) -> Outcome:
+def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE) -> Outcome | None:
     """Carry out a recipe.
 
-    A finished run is read back; an interrupted one goes on with the first fold that is not finished, and
-    with the states that the store has. Raises MendableError for whatever the user can mend.
+    A finished run is read back; an interrupted one goes on with the states that the store has and from the last
+    snapshot of its training. Of several processes (`ranks`) each extracts its part; the first one alone goes on to
+    learn and to record, and the others return None. Raises MendableError for whatever the user can mend.
     """
     began = time.perf_counter()
-    WeightedSum(upstream.num_layers, options.layer)  # refuses a layer that is not there, before anything is computed
+    heads = points(recipe, upstream.num_layers, options.seed, options.layer)
     material = read_material(recipe, options.data, options.store)
-    read = time.perf_counter()
-    folder = run_folder(upstream, recipe, material, options)
-    if options.fresh and folder.exists():
-        shutil.rmtree(folder)
-    if (folder / "result.json").is_file():
+    plan = plan_states(
+        recipe.store, Classification.needs, upstream, material.items, options.store / "states", options.store_limit
+    )
+    folder = run_folder(upstream, recipe, material, plan, options)
+    if (folder / "result.json").is_file() and not options.fresh:
         return Outcome(read_result(folder / "result.json"), folder, was_finished=True)
-    make_folder(folder)
-    logger.info("record goes to %s", folder)
-    write_atomically(folder / "recipe.yaml", recipe_yaml(recipe).encode())
+    if ranks.main:
+        begin(folder, recipe, options)
+        if plan.missing or plan.key is None:
+            tqdm.write(plan.sentence[0].upper() + plan.sentence[1:], file=sys.stderr)
 
     began_extraction = time.perf_counter()
-    examples, extracted = extract(upstream, material, options)
+    source, extracted = prepare(upstream, material, plan, options, ranks)
+    if not ranks.main:
+        return None
     began_training = time.perf_counter()
-    heads = train_folds(upstream, recipe, material, examples, folder, options)
+    task = classification(upstream, recipe, material)
+    attempts = learn(upstream, recipe, material, task, source, heads, folder, options)
     began_evaluation = time.perf_counter()
-    scored = [evaluate(head, material, fold, examples) for head, fold in zip(heads, material.split.folds, strict=True)]
-    folds = [fold for fold, _ in scored]
-    rows = [row for _, fold_rows in scored for row in fold_rows]
-    write_atomically(folder / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    write_heads(folder, heads, material)
+    chosen = choose(attempts)
+    refuse_divergence(attempts, chosen)
+    scored = scoring.score_heads(chosen, material, task, source)
+    write_companions(folder, scored, material, recipe)
+    if isinstance(source, Computed):
+        extracted = source.audio_seconds
     timing = Timing(
-        reading=read - began,
+        reading=began_extraction - began,
         extraction=began_training - began_extraction,
         training=began_evaluation - began_training,
         evaluation=time.perf_counter() - began_evaluation,
         audio_seconds=sum(item.seconds for item in material.items),
         extracted_audio_seconds=extracted,
     )
-    result = record(upstream, recipe, material, options, folds, rows, timing)
+    result = record(upstream, recipe, material, task, plan, options, attempts, scored, timing)
     write_result(folder / "result.json", result)
-    shutil.rmtree(folder / "folds", ignore_errors=True)  # what they held is in head.safetensors and the record
+    (folder / "snapshot").unlink(missing_ok=True)  # what it held is in head.safetensors and the record
     return Outcome(result, folder, was_finished=False)
 
 
-# ---------------------------------------------------------------- material to examples
+# ---------------------------------------------------------------- corpus to states
 
 
-def extract(upstream: Upstream, material: Material, options: Options) -> tuple[Examples, float]:
-    """Per-layer means of every utterance, through the store; and the seconds of audio that were not in it."""
-    store = MeanStore(options.store / "means", StoreKey.of(upstream))
+def prepare(
+    upstream: Upstream, material: Material, plan: StatesPlan, options: Options, ranks: Ranks
+) -> tuple[StateSource, float]:
+    """Where the heads will have their states from, and the seconds of audio that had to be extracted for it."""
+    store = plan.open_store(upstream.name)
+    if store is None:
+        return Computed(upstream, material.items, plan.reduction), 0.0
+    extracted = fill(store, upstream, material.items, options.progress, ranks)
     for name in store.damaged:
-        tqdm.write(f"The store's shard {name} was damaged; what it held is made again.", file=sys.stderr)
-    present = sum(item.digest in store for item in material.items)
-    logger.info("store %s has %d of %d utterances", store.folder, present, len(material.items))
-    extracted = fill(store, upstream, material.items, options.progress)
-    means = store.get([item.digest for item in material.items])
-    return Examples(means, torch.tensor(material.targets)), extracted
+        tqdm.write(f"The store's shard {name} was damaged; what it held was made again.", file=sys.stderr)
+    logger.info("store %s was given %.0f s of audio", store.folder, extracted)
+    if plan.reduction == "frames":
+        return StoredFrames(store, material.items), extracted
+    if not ranks.main:
+        return Means(torch.empty(0)), extracted
+    return Means(store.means([item.digest for item in material.items])), extracted
 
 
-# ---------------------------------------------------------------- examples to heads
+# ---------------------------------------------------------------- states to heads
 
 
-def train_folds(
-    upstream: Upstream, recipe: Recipe, material: Material, examples: Examples, folder: Path, options: Options
-) -> list[Trained]:
-    """Learn one head a fold; a fold that an interrupted run finished is read back."""
-    settings = recipe.training
-    folds = material.split.folds
-    trained: list[Trained] = []
-    progress: tqdm[Any]
-    with tqdm(
-        total=settings.steps * len(folds), desc="training", unit=" updates", disable=not options.progress
-    ) as progress:
-        for fold in folds:
-            head = UtteranceClassifier(
-                upstream.num_layers,
-                upstream.dim,
-                recipe.head.projection,
-                len(material.classes),
-                options.seed,
-                options.layer,
-            )
-            kept = folder / "folds" / f"{fold.name}.safetensors"
-            if finished := read_fold(kept, head):
-                trained.append(finished)
-                progress.update(settings.steps)
-                continue
-            result = train(
-                head,
-                examples.take(fold.train),
-                examples.take(fold.dev),
-                recipe.optimizer,
-                settings,
-                options.seed,
-                progress,
-            )
-            write_events(folder / "events" / fold.name, result, settings.select)
-            write_fold(kept, result)
-            trained.append(result)
-            logger.info("%s: step %d chosen, development %.4f", fold.name, result.step, result.development)
-    return trained
-
-
-def write_fold(path: Path, fold: Trained) -> None:
-    make_folder(path.parent)
-    chosen = {"step": str(fold.step), "development": repr(fold.development)}
-    write_atomically(path, save(dict(fold.head.state_dict()), metadata=chosen))
-
-
-def read_fold(path: Path, head: UtteranceClassifier) -> Trained | None:
-    """A fold that an interrupted run finished; None where there is none, or it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as kept:
-            chosen = kept.metadata()
-        head.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        logger.warning("%s is damaged (%s); the fold is learned again", path, error)
-        return None
-    return Trained(head, int(chosen["step"]), float(chosen["development"]))
-
-
-def write_events(folder: Path, trained: Trained, score_name: str) -> None:
-    """The curves of a fold and its layer weights, for TensorBoard."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    shutil.rmtree(folder, ignore_errors=True)
-    with SummaryWriter(str(folder)) as events:
-        for step, loss, score in trained.history:
-            events.add_scalar("training/loss", loss, step)
-            events.add_scalar(f"development/{score_name}", score, step)
-        for layer, weight in enumerate(trained.head.weighted_sum.proportions()):
-            events.add_scalar("layer_weights", weight, layer)
-    for written in folder.glob("events.out.tfevents.*"):
-        written.rename(folder / "events.out.tfevents.1")  # TensorBoard's own name holds the name of the host
-
-
-def write_heads(folder: Path, heads: Sequence[Trained], material: Material) -> None:
-    """head.safetensors: every fold's head under the fold's name, with the classes in order beside them."""
-    tensors: dict[str, Tensor] = {}
-    for fold, trained in zip(material.split.folds, heads, strict=True):
-        tensors |= {f"{fold.name}.{name}": tensor for name, tensor in trained.head.state_dict().items()}
-    write_atomically(folder / "head.safetensors", save(tensors, metadata={"classes": json.dumps(material.classes)}))
-
-
-# ---------------------------------------------------------------- heads to scores
-
-
-def evaluate(
-    trained: Trained, material: Material, fold: Fold, examples: Examples
-) -> tuple[FoldRecord, list[dict[str, object]]]:
-    """Score a fold's head on its test set; return the fold's record and one row an utterance."""
-    test = examples.take(fold.test)
-    probabilities = posteriors(trained.head, test)
-    predicted = probabilities.argmax(dim=1)
-    confusion = metrics.confusion_matrix(test.targets.numpy(), predicted.numpy(), len(material.classes))
-    commonest = Counter(material.targets[i] for i in fold.train).most_common(1)[0][0]
-    rows: list[dict[str, object]] = [
-        {
-            "id": material.utterances[index].id,
-            "fold": fold.name,
-            "speaker": material.utterances[index].speaker,
-            "label": material.classes[material.targets[index]],
-            "predicted": material.classes[int(answer)],
-            "posteriors": [round(float(p), 6) for p in posterior],
-        }
-        for index, answer, posterior in zip(fold.test, predicted, probabilities, strict=True)
-    ]
-    fold_record = FoldRecord(
-        name=fold.name,
-        train=material.describe(fold.train),
-        dev=material.describe(fold.dev),
-        test=material.describe(fold.test),
-        selected_step=trained.step,
-        development=trained.development,
-        metrics={name: metric(confusion) for name, metric in metrics.METRICS.items()},
-        majority=float((test.targets == commonest).double().mean()),
-        confusion=confusion.tolist(),
-        layer_weights=trained.head.weighted_sum.proportions(),
+def classification(upstream: Upstream, recipe: Recipe, material: Material) -> Classification:
+    return Classification(
+        upstream.num_layers,
+        upstream.dim,
+        recipe.head.projection,
+        len(material.classes),
+        torch.tensor(material.targets),
+        recipe.training.select,
     )
-    return fold_record, rows
+
+
+def learn(
+    upstream: Upstream,
+    recipe: Recipe,
+    material: Material,
+    task: Classification,
+    source: StateSource,
+    heads: Sequence[Point],
+    folder: Path,
+    options: Options,
+) -> list[Attempt]:
+    """Learn all points on all folds side by side."""
+    settings = recipe.training
+    folds = [
+        FoldData(Order(fold.train, settings.batch, settings.accumulate, settings.order_seed), torch.tensor(fold.dev))
+        for fold in material.split.folds
+    ]
+    learners = make_learners(upstream, recipe, task, source, heads, len(folds))
+    snapshots = Snapshots(folder / "snapshot", options.snapshot_seconds)
+    progress: tqdm[Any]
+    described = f"learning {len(heads) * len(folds)} heads"
+    with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not options.progress) as progress:
+        bar = AudioBar(progress, source) if isinstance(source, Computed) else progress
+        attempts = train(learners, folds, task, settings, snapshots, bar)
+    for one in attempts:
+        logger.info("fold %d, %s: step %d, development %.4f", one.fold, one.point, one.step, one.development)
+    return attempts
+
+
+def make_learners(
+    upstream: Upstream,
+    recipe: Recipe,
+    task: Classification,
+    source: StateSource,
+    heads: Sequence[Point],
+    folds: int,
+) -> list[Learner]:
+    """On means in memory, stacks of heads; otherwise a module a head. Stacks pay while classes are few."""
+    optimizer, clip = recipe.optimizer, recipe.training.clip
+    if not isinstance(source, Means) or task.num_classes > recipe.training.batch * recipe.training.accumulate:
+        device = torch.device("cpu") if isinstance(source, Means) else upstream.device
+        return [SeparateHeads(fold, heads, task, source, optimizer, clip, device) for fold in range(folds)]
+    size = stack_size(task, torch.get_num_threads(), len(heads) * folds)
+    return [
+        StackedClassifiers(fold, heads[first : first + size], task, source.means, optimizer, clip)
+        for fold in range(folds)
+        for first in range(0, len(heads), size)
+    ]
+
+
+class AudioBar:
+    """A progress bar of updates that also says how many seconds of audio go through the upstream a second."""
+
+    def __init__(self, bar: tqdm[Any], source: Computed) -> None:
+        self._bar, self._source, self._began = bar, source, time.perf_counter()
+
+    def update(self, amount: int) -> None:
+        rate = self._source.audio_seconds / (time.perf_counter() - self._began)
+        self._bar.set_postfix_str(f"{rate:.0f} audio s/s", refresh=False)
+        self._bar.update(amount)
+
+
+def refuse_divergence(attempts: Sequence[Attempt], chosen: Sequence[Attempt]) -> None:
+    """Raise MendableError where some fold, seed and layer has no head: not one came to an evaluation that counted."""
+    groups = {(attempt.fold, attempt.point.seed, attempt.point.layer) for attempt in attempts}
+    if len(chosen) == len(groups):
+        return
+    rates = sorted({attempt.point.lr for attempt in attempts})
+    raise MendableError(
+        f"Training diverged: with learning rate {' or '.join(f'{rate:g}' for rate in rates)} the loss was not finite "
+        f"at any evaluation of some fold. Lower it, for example -o optimizer.lr={rates[0] / 10:g}."
+    )
 
 
 # ---------------------------------------------------------------- scores to record
@@ -271,17 +256,21 @@ def record(
     upstream: Upstream,
     recipe: Recipe,
     material: Material,
+    task: Classification,
+    plan: StatesPlan,
     options: Options,
-    folds: list[FoldRecord],
-    rows: list[dict[str, object]],
+    attempts: Sequence[Attempt],
+    scored: Sequence[ScoredHead],
     timing: Timing,
 ) -> Result:
     """The record of the run."""
-    means = {name: float(np.mean([fold.metrics[name] for fold in folds])) for name in metrics.METRICS}
-    means["majority"] = float(np.mean([fold.majority for fold in folds]))
-    primary = means[recipe.primary]
-    confusions = speaker_confusions(rows, material.classes)
-    interval = metrics.speaker_bootstrap(confusions, metrics.METRICS[recipe.primary], primary, options.seed)
+    heads = [scoring.head_record(one, material, task) for one in scored]
+    folds = scoring.fold_records(heads, material)
+    layers = scoring.layer_scores(scored, heads, material, recipe.primary, options.seed)
+    first = [head for head in heads if head.layer == layers[0].layer]
+    means = {name: scoring.mean(fold.metrics[name] for fold in folds) for name in folds[0].metrics}
+    means["majority"] = scoring.mean(fold.majority for fold in folds)
+    primary = layers[0]
     return Result(
         task=recipe.task,
         recipe=RecipeRecord(
@@ -293,47 +282,39 @@ def record(
         ),
         upstream=UpstreamRecord.of(upstream),
         corpus=material.record(),
-        seeds={"head": options.seed, "order": options.seed},
-        layer=options.layer,
+        states=StatesRecord(mode=plan.mode, codec=plan.key.codec if plan.key else None, bytes=plan.total),
+        seeds={"head": list(primary.by_seed), "order": [recipe.training.order_seed]},
         classes=list(material.classes),
         primary=Primary(
             name=recipe.primary,
-            value=primary,
-            low=interval[0] if interval else None,
-            high=interval[1] if interval else None,
-            interval="95 %, bootstrap over test speakers" if interval else "none: one test speaker",
+            value=primary.value,
+            low=primary.low,
+            high=primary.high,
+            interval="none: one test speaker" if primary.low is None else "95 %, bootstrap over test speakers",
             higher_is_better=True,
         ),
         metrics=means,
         folds=folds,
-        selected={"step": [fold.selected_step for fold in folds]},
-        layer_weights=np.mean([fold.layer_weights for fold in folds], axis=0).tolist(),
+        layers=layers,
+        heads=heads,
+        grid=scoring.grid_records(attempts, [one.attempt for one in scored], material),
+        selected={"lr": [head.lr for head in first], "step": [head.step for head in first]},
+        layer_weights=np.mean([head.layer_weights for head in first], axis=0).tolist(),
         timing=timing,
         environment=environment(upstream.device),
         command=options.command,
-        caveats=caveats(upstream, recipe, options, folds),
+        caveats=caveats(upstream, recipe, options, folds, heads, attempts),
     )
 
 
-def speaker_confusions(rows: Sequence[Mapping[str, object]], classes: Sequence[str]) -> metrics.IntArray:
-    """The confusion matrix of each test speaker, (S, C, C), from the rows of the predictions."""
-    number = {name: index for index, name in enumerate(classes)}
-    by_speaker: dict[object, list[Mapping[str, object]]] = {}
-    for row in rows:
-        by_speaker.setdefault(row["speaker"], []).append(row)
-    return np.stack(
-        [
-            metrics.confusion_matrix(
-                np.array([number[str(row["label"])] for row in own]),
-                np.array([number[str(row["predicted"])] for row in own]),
-                len(classes),
-            )
-            for own in by_speaker.values()
-        ]
-    )
-
-
-def caveats(upstream: Upstream, recipe: Recipe, options: Options, folds: Sequence[FoldRecord]) -> list[str]:
+def caveats(
+    upstream: Upstream,
+    recipe: Recipe,
+    options: Options,
+    folds: Sequence[FoldRecord],
+    heads: Sequence[HeadRecord],
+    attempts: Sequence[Attempt],
+) -> list[str]:
     """What a reader of the score should know, the weightiest first."""
     found = []
     if options.overrides and recipe.protocol == "superb":
@@ -344,13 +325,18 @@ def caveats(upstream: Upstream, recipe: Recipe, options: Options, folds: Sequenc
         unheard = [name for name, count in fold.test.labels.items() if count and not fold.train.labels[name]]
         if unheard:
             found.append(f"{fold.name} is tested on {', '.join(unheard)}, of which its training part has nothing.")
+    if diverged := sum(attempt.diverged is not None for attempt in attempts):
+        found.append(f"{diverged} of {len(attempts)} heads diverged and were given up; the grid says which.")
+    edges = {min(recipe.sweep.lr), max(recipe.sweep.lr)} if len(recipe.sweep.lr) > 1 else set()
+    if at_edge := sum(head.lr in edges for head in heads):
+        found.append(f"{at_edge} of {len(heads)} chosen learning rates lie at an end of the list; a wider one may win.")
     return found + [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
 
 
-# ---------------------------------------------------------------- folders
+# ---------------------------------------------------------------- folders and files
 
 
-def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Path:
+def run_folder(upstream: Upstream, recipe: Recipe, material: Material, plan: StatesPlan, options: Options) -> Path:
     """results/<recipe>/<upstream>/<run>: the same question always has the same folder, another one another."""
     question = [
         recipe.model_dump(mode="json"),
@@ -358,6 +344,7 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: 
         upstream.fingerprint,
         str(upstream.dtype),
         material.fingerprint,
+        plan.mode,
         options.seed,
         options.layer,
     ]
@@ -367,16 +354,50 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: 
     return options.results / recipe.name / name / f"{material.corpus.name}-seed{options.seed}{layer}-{digest}"
 
 
-def make_folder(folder: Path) -> None:
+def begin(folder: Path, recipe: Recipe, options: Options) -> None:
+    """Make the folder of the run, empty it if it is to begin afresh, and say in it what will be done."""
+    if options.fresh and folder.exists():
+        shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MendableError(
             f"Cannot make the folder {folder}: {error.strerror}. Choose another place with --results."
         ) from error
+    logger.info("record goes to %s", folder)
+    resolved = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "recipe.yaml", resolved.encode())
 
 
-def recipe_yaml(recipe: Recipe) -> str:
-    """The recipe with every field resolved, as YAML."""
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return text
+def write_companions(folder: Path, scored: Sequence[ScoredHead], material: Material, recipe: Recipe) -> None:
+    """What lies beside the record: predictions.jsonl, head.safetensors with every chosen head, TensorBoard events."""
+    rows = [row for one in scored for row in scoring.prediction_rows(one, material)]
+    write_atomically(folder / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    tensors: dict[str, Tensor] = {}
+    for one in scored:
+        name = head_name(one.attempt, material)
+        tensors |= {f"{name}.{part}": tensor for part, tensor in one.attempt.weights.items()}
+        write_events(folder / "events" / name, one, recipe.training.select)
+    write_atomically(folder / "head.safetensors", save(tensors, metadata={"classes": json.dumps(material.classes)}))
+
+
+def head_name(attempt: Attempt, material: Material) -> str:
+    """What a head is called in files: fold1-seed0, with -layer6 behind it for a head on one layer."""
+    point = attempt.point
+    layer = "" if point.layer is None else f"-layer{point.layer}"
+    return f"{material.split.folds[attempt.fold].name}-seed{point.seed}{layer}"
+
+
+def write_events(folder: Path, scored: ScoredHead, score_name: str) -> None:
+    """The curves of a chosen head and its layer weights, for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as events:
+        for step, loss, score in scored.attempt.history:
+            events.add_scalar("training/loss", loss, step)
+            events.add_scalar(f"development/{score_name}", score, step)
+        for layer, weight in enumerate(scored.head.weighted_sum.proportions()):
+            events.add_scalar("layer_weights", weight, layer)
+    for written in folder.glob("events.out.tfevents.*"):
+        written.rename(folder / "events.out.tfevents.1")  # TensorBoard's own name holds the name of the host

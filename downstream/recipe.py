@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from upstream.errors import MendableError
 
@@ -16,6 +16,10 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what every generator takes
+
+# SUPERB tunes the learning rate alone, on a log scale between these ends (s3prl, issue 498).
+SUPERB_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 
 
 class Closed(BaseModel):
@@ -70,6 +74,73 @@ class OptimizerSettings(Closed):
     weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
 
+def layer_or_word(value: object) -> object:
+    """Refuse what is neither a layer's number nor a word for layers."""
+    if isinstance(value, bool) or not (isinstance(value, int) or value in {"mix", "all"}):
+        raise ValueError("a layer is a number, or mix for the weighted sum; all stands for mix and every layer")
+    return value
+
+
+Layer = Annotated[int | str, BeforeValidator(layer_or_word)]
+
+
+class StoreSettings(Closed):
+    """What is kept of the upstream's states."""
+
+    mode: Literal["auto", "means", "frames", "off"] = Field(
+        default="auto",
+        description="means over time or all frames go through the store; off: the upstream runs while heads are "
+        "learned; auto: what the task needs, if the disk allowance has room for it, else off",
+    )
+    codec: Literal["float32", "float16", "bfloat16", "int8"] = Field(
+        default="float16", description="how frames lie on disk; means are always float32"
+    )
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def off_is_no_boolean(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare off as false
+
+
+class SweepSettings(Closed):
+    """Values that are learned side by side, each with each; what is not listed has one value.
+
+    Learning rates compete: development chooses one for each fold, seed and layer. Seeds are repetitions, whose
+    scores are averaged. Layers are questions of their own; the first one's score is the primary one.
+    """
+
+    lr: tuple[PositiveNumber, ...] = Field(
+        default=(), description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades"
+    )
+    seed: tuple[Seed, ...] = Field(default=(), description="seeds of first weights and dropout; else --seed")
+    layer: tuple[Layer, ...] = Field(
+        default=(), description="single layers, and mix for the weighted sum; all: the sum and every layer; else -l"
+    )
+
+    @field_validator("lr", "seed", "layer", mode="before")
+    @classmethod
+    def one_or_several(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def the_word_superb(cls, value: object) -> object:
+        return SUPERB_RATES if value == "superb" else value
+
+    @field_validator("lr", "seed", "layer")
+    @classmethod
+    def each_value_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a value is listed twice")
+        return value
+
+    def layers(self, num_layers: int) -> tuple[int | None, ...]:
+        """The layers, None for the weighted sum; empty where none are listed."""
+        if "all" in self.layer:
+            return (None, *range(num_layers))
+        return tuple(None if layer == "mix" else int(layer) for layer in self.layer)
+
+
 class TrainingSettings(Closed):
     """How long, in which portions, and which step is kept."""
 
@@ -78,6 +149,7 @@ class TrainingSettings(Closed):
     accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
     clip: PositiveNumber = Field(default=1.0, description="largest norm of the gradient")
     evaluate_every: PositiveInt = Field(description="updates between two looks at the development set")
+    order_seed: Seed = Field(default=0, description="seed of the order of utterances, shared by all that is learned")
     select: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
         default="accuracy", description="the development score that chooses the step"
     )
@@ -99,6 +171,8 @@ class Recipe(Closed):
     head: HeadSettings = HeadSettings()
     optimizer: OptimizerSettings
     training: TrainingSettings
+    sweep: SweepSettings = SweepSettings()
+    store: StoreSettings = StoreSettings()
     primary: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
         default="accuracy", description="the score that the leaderboard shows"
     )

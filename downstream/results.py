@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from upstream.base import Upstream
 from upstream.errors import MendableError
-from upstream.store import write_atomically
+from upstream.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -30,7 +30,7 @@ class Primary(Part):
     """The score of the leaderboard."""
 
     name: str = Field(description="which of the metrics")
-    value: float = Field(description="mean over the folds")
+    value: float = Field(description="mean over folds and seeds")
     low: float | None = Field(description="lower end of the 95 % interval; null where there is none to be had")
     high: float | None = Field(description="upper end of the 95 % interval; null where there is none to be had")
     interval: str = Field(description="how the interval was found, or why not")
@@ -109,18 +109,59 @@ class CorpusRecord(Part):
 
 
 class FoldRecord(Part):
-    """One fold: what it holds, what development chose, what the test gave."""
+    """One fold: what it holds, and what the test gave."""
 
     name: str
     train: SplitRecord
     dev: SplitRecord
     test: SplitRecord
-    selected_step: int
-    development: float = Field(description="the development score that chose the step")
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(description="of the first layer's chosen heads, mean over seeds")
     majority: float = Field(description="accuracy of always answering the commonest training class")
+
+
+class HeadRecord(Part):
+    """A head that development chose, for one fold, seed and layer; the test set was scored once, for it."""
+
+    fold: str
+    seed: int
+    layer: int | None = Field(description="the only layer it reads; null for the weighted sum")
+    lr: float = Field(description="the learning rate that development chose")
+    step: int = Field(description="the step that development chose")
+    development: float = Field(description="the development score that chose them")
+    metrics: dict[str, float]
     confusion: list[list[int]] = Field(description="counts, a row per true class")
     layer_weights: list[float]
+
+
+class PointRecord(Part):
+    """One point of the sweep on one fold; the grid of all of them says what the choice was made from."""
+
+    fold: str
+    lr: float
+    seed: int
+    layer: int | None = Field(description="null for the weighted sum")
+    step: int = Field(description="the best step; 0 where no evaluation counted")
+    development: float | None = Field(description="the development score there; null where no evaluation counted")
+    diverged: int | None = Field(description="the step at which it was given up; null where it was not")
+    chosen: bool
+
+
+class LayerScore(Part):
+    """The primary metric on one layer."""
+
+    layer: int | None = Field(description="null for the weighted sum")
+    value: float = Field(description="mean over folds and seeds")
+    low: float | None = Field(description="lower end of the 95 % interval; null where there is none to be had")
+    high: float | None = Field(description="upper end of the 95 % interval; null where there is none to be had")
+    by_seed: dict[int, float] = Field(description="mean over folds for each seed")
+
+
+class StatesRecord(Part):
+    """How the upstream's states reached the heads."""
+
+    mode: str = Field(description="means or frames, through the store; off: computed while heads were learned")
+    codec: str | None = Field(description="how they lie on disk; null where they do not")
+    bytes: int = Field(description="what all of them take on disk, as estimated")
 
 
 class Timing(Part):
@@ -142,14 +183,17 @@ class Result(Part):
     recipe: RecipeRecord
     upstream: UpstreamRecord
     corpus: CorpusRecord
-    seeds: dict[str, int] = Field(description="of the head's first weights and the order of utterances")
-    layer: int | None = Field(description="the only layer used; null for the weighted sum")
+    states: StatesRecord
+    seeds: dict[str, list[int]] = Field(description="of the heads' first weights, and of the order of utterances")
     classes: list[str]
     primary: Primary
-    metrics: dict[str, float] = Field(description="means over the folds")
+    metrics: dict[str, float] = Field(description="of the first layer, means over folds and seeds")
     folds: list[FoldRecord]
-    selected: dict[str, list[int]] = Field(description="what the development score chose, per fold")
-    layer_weights: list[float] = Field(description="mean over the folds")
+    layers: list[LayerScore] = Field(description="every layer that was asked for; the first one's score is primary")
+    heads: list[HeadRecord] = Field(description="what development chose, for each fold, seed and layer")
+    grid: list[PointRecord] = Field(description="everything that was learned")
+    selected: dict[str, list[float]] = Field(description="lr and step of the first layer's heads, in their order")
+    layer_weights: list[float] = Field(description="of the first layer's heads, mean over folds and seeds")
     timing: Timing
     environment: dict[str, str]
     command: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import random
 import socket
 import subprocess
 import sys
@@ -29,6 +29,7 @@ from downstream.experiment import Options, Outcome
 from downstream.material import read_material
 from downstream.recipe import Recipe, load_recipe
 from downstream.results import Result, read_result, slug
+from downstream.training.snapshot import read_snapshot
 from upstream.errors import MendableError
 
 EMOTIONS = {"low": 200.0, "middle": 800.0, "high": 3_000.0}  # centre frequencies in Hz, easy to tell apart
@@ -114,13 +115,13 @@ def test_the_companions_agree_with_the_record(corpus: Path, tmp_path: Path) -> N
         own = [row for row in rows if row["fold"] == fold.name]
         assert np.mean([row["label"] == row["predicted"] for row in own]) == pytest.approx(fold.metrics["accuracy"])
     heads = load_file(outcome.folder / "head.safetensors")
-    assert {name.partition(".")[0] for name in heads} == {"fold1", "fold2", "fold3"}
+    assert {name.partition(".")[0] for name in heads} == {"fold1-seed0", "fold2-seed0", "fold3-seed0"}
     written = yaml.safe_load((outcome.folder / "recipe.yaml").read_text())
     assert Recipe.model_validate(written) == recipe()
-    events = EventAccumulator(str(outcome.folder / "events" / "fold2")).Reload()
+    events = EventAccumulator(str(outcome.folder / "events" / "fold2-seed0")).Reload()
     assert [point.step for point in events.Scalars("development/accuracy")] == [10, 20, 30, 40]
     weights = [point.value for point in events.Scalars("layer_weights")]
-    assert weights == pytest.approx(outcome.result.folds[1].layer_weights)
+    assert weights == pytest.approx(outcome.result.heads[1].layer_weights)
 
 
 def test_no_speaker_is_on_two_sides(corpus: Path, tmp_path: Path) -> None:
@@ -160,47 +161,158 @@ def test_other_questions_have_other_folders(corpus: Path, tmp_path: Path) -> Non
     assert len(folders) == 5
 
 
-def test_finished_folds_are_kept_when_a_run_is_interrupted(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unbroken = run(corpus, tmp_path / "unbroken")
-    real, calls = experiment.train, []
-
-    def interrupted(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(experiment, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(corpus, tmp_path / "broken")
-    resumed = run(corpus, tmp_path / "broken")
-    assert len(calls) == 4  # the first fold, the interruption, and the two that were left
-    assert without_times(resumed.result) == without_times(unbroken.result)
-    for name in ("head.safetensors", "predictions.jsonl"):
-        assert (resumed.folder / name).read_bytes() == (unbroken.folder / name).read_bytes()
-
-
-def test_a_killed_process_leaves_nothing_that_harms(corpus: Path, tmp_path: Path) -> None:
-    """kill -9 at an arbitrary moment, then the same command: same score as never killed."""
-    command = [
+def sweep_command(corpus: Path, tmp_path: Path, *extra: str) -> list[str]:
+    overrides = [*FAST, "training.steps=2000", "sweep.lr=[1e-2, 1e-3]", "sweep.seed=[0, 1]"]
+    return [
         sys.executable, str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_tiny", "--random-init", "-d", "emotion",
         "-c", "manifest", "--data", str(corpus), "--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"),
-        *(word for override in [*FAST, "training.steps=3000"] for word in ("-o", override)),
+        "--snapshot-seconds", "0.05", *(word for override in overrides for word in ("-o", override)), *extra,
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "r").rglob("folds/*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+    """kill -9 at random moments of the training, then the same command: same heads and scores as never killed."""
+    command = sweep_command(corpus, tmp_path)
+    chance = random.Random(3)
+    resumed_at = []
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = newest_step(tmp_path)
+        deadline = time.monotonic() + 120
+        while newest_step(tmp_path) <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.3))
+        process.kill()
+        process.wait()
+        resumed_at.append(newest_step(tmp_path))
+    assert resumed_at == sorted(set(resumed_at))
+    assert 0 < resumed_at[0] < resumed_at[-1] < 2000
     assert not list((tmp_path / "r").rglob("result.json"))
-    assert list((tmp_path / "r").rglob("folds/*.safetensors"))
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    subprocess.run(sweep_command(corpus, tmp_path / "unbroken"), cwd=REPOSITORY, check=True, capture_output=True)
     (resumed,) = (tmp_path / "r").rglob("result.json")
-    unbroken = run(corpus, tmp_path / "unbroken", "wavlm_tiny", "training.steps=3000")
-    assert (resumed.parent / "head.safetensors").read_bytes() == (unbroken.folder / "head.safetensors").read_bytes()
+    (unbroken,) = (tmp_path / "unbroken").rglob("result.json")
+    for name in ("head.safetensors", "predictions.jsonl"):
+        assert (resumed.parent / name).read_bytes() == (unbroken.parent / name).read_bytes()
+    assert without_times(read_result(resumed)) == without_times(read_result(unbroken))
+    assert not (resumed.parent / "snapshot").exists()
+
+
+def newest_step(tmp_path: Path) -> int:
+    """The step of the last snapshot; 0 where there is none."""
+    for path in tmp_path.rglob("snapshot"):
+        found = read_snapshot(path)
+        return int(found[1]["step"]) if found else 0
+    return 0
+
+
+def test_two_processes_share_the_extraction_and_one_records(corpus: Path, tmp_path: Path) -> None:
+    command = sweep_command(corpus, tmp_path)[1:]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, *command], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
+    subprocess.run(sweep_command(corpus, tmp_path / "alone"), cwd=REPOSITORY, check=True, capture_output=True)
+    (shared,) = (tmp_path / "r").rglob("head.safetensors")
+    (alone,) = (tmp_path / "alone").rglob("head.safetensors")
+    assert shared.read_bytes() == alone.read_bytes()
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_records_its_grid_and_scores_the_chosen_alone(corpus: Path, tmp_path: Path) -> None:
+    outcome = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=[1e-2, 1e-3, 1e-7]", "sweep.seed=[0, 4]", "sweep.layer=all")
+    result = outcome.result
+    assert len(result.grid) == 3 * 3 * 2 * 5
+    assert len(result.heads) == 3 * 2 * 5
+    for head in result.heads:
+        group = [p for p in result.grid if (p.fold, p.seed, p.layer) == (head.fold, head.seed, head.layer)]
+        assert sorted(point.lr for point in group) == [1e-7, 1e-3, 1e-2]
+        (chosen,) = [point for point in group if point.chosen]
+        assert chosen.development == max(point.development for point in group) == head.development
+        assert (chosen.lr, chosen.step) == (head.lr, head.step)
+    assert [score.layer for score in result.layers] == [None, 0, 1, 2, 3]
+    assert list(result.layers[0].by_seed) == [0, 4]
+    assert result.primary.value == result.layers[0].value == pytest.approx(result.metrics["accuracy"])
+    assert result.seeds == {"head": [0, 4], "order": [0]}
+    heads = load_file(outcome.folder / "head.safetensors")
+    assert len({name.partition(".")[0] for name in heads}) == 30
+    rows = [json.loads(line) for line in (outcome.folder / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 72 * 2 * 5
+    own = [row for row in rows if (row["layer"], row["seed"], row["fold"]) == (2, 4, "fold3")]
+    (head,) = [head for head in result.heads if (head.layer, head.seed, head.fold) == (2, 4, "fold3")]
+    assert np.mean([row["label"] == row["predicted"] for row in own]) == pytest.approx(head.metrics["accuracy"])
+
+
+def test_a_point_of_a_sweep_is_the_run_it_would_have_been_alone(corpus: Path, tmp_path: Path) -> None:
+    swept = run(corpus, tmp_path, "wavlm_tiny", "sweep.seed=[0, 1]", "sweep.layer=[mix, 2]")
+    alone = run(corpus, tmp_path, "wavlm_tiny", seed=1, layer=2)
+    together, single = (load_file(outcome.folder / "head.safetensors") for outcome in (swept, alone))
+    assert {name for name in together if "seed1-layer2" in name} == set(single)
+    for name, tensor in single.items():
+        assert torch.allclose(together[name], tensor, rtol=1e-5, atol=1e-7)
+    ((score,),) = ([s for s in swept.result.layers if s.layer == 2],)
+    assert score.by_seed[1] == pytest.approx(alone.result.primary.value)
+
+
+def test_what_a_sweep_found_is_shown(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=superb", "sweep.seed=[0, 1]", "sweep.layer=[mix, 0]")
+    report.show(outcome.result, outcome.folder, Console(width=120))
+    shown = capsys.readouterr().out
+    assert "development by learning rate" in shown
+    assert "accuracy by layer" in shown
+    assert "standard deviation" in shown
+    assert "of 12 chosen learning rates lie at an end" in shown or "lie at an end" not in shown
+    assert len({point.lr for point in outcome.result.grid}) == 7
+
+
+def test_a_diverged_point_is_said_and_the_others_stand(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=[1e38, 1e-2]").result
+    assert {head.lr for head in result.heads} == {1e-2}
+    assert {point.diverged for point in result.grid if point.lr == 1e38} == {21}
+    assert any("3 of 6 heads diverged" in caveat for caveat in result.caveats)
+    with pytest.raises(MendableError, match=r"Training diverged.*-o optimizer\.lr=1e\+37"):
+        run(corpus, tmp_path, "wavlm_tiny", "optimizer.lr=1e38")
+
+
+# ---------------------------------------------------------------- where states come from
+
+
+@pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8"])
+def test_frames_from_the_store_give_the_score_of_means(corpus: Path, tmp_path: Path, codec: str) -> None:
+    means = run(corpus, tmp_path, "wavlm_tiny").result
+    frames = run(corpus, tmp_path, "wavlm_tiny", "store.mode=frames", f"store.codec={codec}").result
+    assert frames.states.mode == "frames"
+    assert frames.states.codec == codec
+    assert frames.primary.value == pytest.approx(means.primary.value, abs=0.03)
+    if codec == "float32":
+        assert frames.primary.value == means.primary.value
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_without_a_store_the_score_is_the_same(corpus: Path, tmp_path: Path, layer: int | None) -> None:
+    stored = run(corpus, tmp_path, "wavlm_tiny", layer=layer)
+    computed = run(corpus, tmp_path / "off", "wavlm_tiny", "store.mode=off", layer=layer)
+    assert computed.result.states.mode == "off"
+    assert not (tmp_path / "off" / "store" / "states").exists()
+    assert computed.result.primary.value == stored.result.primary.value
+    assert computed.result.timing.extracted_audio_seconds > 2 * computed.result.timing.audio_seconds
+    one, other = (load_file(outcome.folder / "head.safetensors") for outcome in (stored, computed))
+    assert all(torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-4) for name in one)
+
+
+def test_the_estimate_decides_and_is_said_before_anything_is_written(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(corpus, tmp_path, "wavlm_tiny", store_limit=10_000).result
+    assert result.states.mode == "off"
+    said = capsys.readouterr().err
+    assert "Means of 72 utterances" in said
+    assert "(--store-limit): so the upstream runs while heads learn" in said
+    assert not (tmp_path / "store" / "states").exists()
+    with pytest.raises(MendableError, match=r"raise --store-limit, or choose -o store\.mode=off"):
+        run(corpus, tmp_path, "wavlm_tiny", "store.mode=means", store_limit=10_000)
+    assert run(corpus, tmp_path, "wavlm_tiny", store_limit=1_000_000).result.states.mode == "means"
+    assert "would be written, 1.0 MB may be" in capsys.readouterr().err
 
 
 def test_caveats_are_said(corpus: Path, tmp_path: Path) -> None:
@@ -319,20 +431,6 @@ def test_a_layer_that_is_not_there_is_refused_before_anything_is_computed(corpus
     with pytest.raises(MendableError, match="There is no layer 9"):
         run(corpus, tmp_path, layer=9)
     assert not (tmp_path / "store").exists()
-
-
-def test_a_damaged_fold_is_learned_again(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unbroken = run(corpus, tmp_path / "unbroken")
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(corpus, tmp_path / "broken")
-    kept = sorted((tmp_path / "broken").rglob("folds/*.safetensors"))
-    assert len(kept) == 3
-    kept[1].write_bytes(b"junk")
-    resumed = run(corpus, tmp_path / "broken")
-    assert without_times(resumed.result) == without_times(unbroken.result)
-    assert not (resumed.folder / "folds").exists()
 
 
 def test_files_are_as_readable_as_the_user_wants_and_name_no_host(corpus: Path, tmp_path: Path) -> None:

@@ -1,23 +1,49 @@
-"""The pass of a corpus through a frozen upstream, which fills the store."""
+"""The pass of a corpus through a frozen upstream, which fills the store.
+
+Three things go on at once: worker threads decode the audio of the next batches, the upstream computes a batch,
+and a thread writes the states of earlier ones. Several processes may share the work (torchrun), and a pass that
+was interrupted goes on where it stopped. All of them cut the same batches from the same list, so an utterance
+always has the same batch-mates and its states the same bits.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import tee
+from types import TracebackType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from upstream.base import Upstream, check_waveform
+from upstream.base import SAMPLE_RATE, Upstream, check_waveform
 from upstream.errors import MendableError
-from upstream.store import MeanStore
+from upstream.ranks import ALONE, Ranks
+from upstream.store import StateStore, estimate_bytes
+
+logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 60.0  # of padded audio in one call of the upstream; its states are 120 MB for Base in float32
-SHARD_UTTERANCES = 256  # utterances written at a time: what an interruption can cost
+
+# A shard is what an interruption can cost and what a reader maps: small enough to lose and to check quickly, large
+# enough that a corpus is hundreds of files and not a hundred thousand. Of means the utterances are the bound (13 MB
+# for Large), of frames the bytes (26 s of Large in float16).
+SHARD_BYTES = 64 * 2**20
+SHARD_UTTERANCES = 128
+
+BATCHES_AHEAD = 2  # being decoded while one is computed: one to go on with, one for when decoding is uneven
+WORKERS = min(4, os.cpu_count() or 1)  # threads that decode; more would take the CPU from an upstream that runs on it
+
+# How allocators that raise a plain RuntimeError say that no memory is left: the CPU's on Linux and Windows, the driver.
+OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "not enough memory", "out of memory")
 
 
 class Audio(Protocol):
@@ -37,59 +63,258 @@ class Item:
     seconds: float
 
 
-def fill(store: MeanStore, upstream: Upstream, items: Sequence[Item], progress: bool = True) -> float:
-    """See that the store holds the means of all items; return the seconds of audio that had to be extracted.
+# ---------------------------------------------------------------- the pass
 
-    Batches are cut from the whole list, so that a run that was interrupted and begun again gives every
-    utterance the same batch-mates, and with them the same bits. Decoding runs ahead of the model.
+
+def fill(
+    store: StateStore, upstream: Upstream, items: Sequence[Item], progress: bool = True, ranks: Ranks = ALONE
+) -> float:
+    """See that the store holds the states of all items; return the seconds of audio that were not in it, of all ranks.
+
+    Shards that hold any of the items are checked first; those that were damaged stand in `store.damaged`, and what
+    they held is made again. Of several ranks each takes every `world`-th batch and waits for the others.
+
+    Raises MendableError for audio that cannot be read or encoded, with the utterance's name, for a disk that cannot
+    be written, and where other ranks wrote to a store that is not this one. What was computed until then is kept.
     """
-    batches = [[item for item in batch if item.digest not in store] for batch in plan(items)]
-    batches = [batch for batch in batches if batch]
-    total = sum(item.seconds for batch in batches for item in batch)
-    done: list[tuple[str, Tensor]] = []
+    store.check([item.digest for item in items], progress and ranks.main)
+    ranks.barrier(upstream.device)  # a rank that found damage late would remove what another has just made again
+    sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
+    batches = [missing(store, batch) for batch in plan(items, sizes)]
+    own = [batch for batch in batches[ranks.rank :: ranks.world] if batch]
+    extract(store, upstream, own, sizes, progress and ranks.main)
+    ranks.barrier(upstream.device)
+    store.refresh()
+    if lost := missing(store, items):
+        raise MendableError(
+            f"{len(lost)} utterances were extracted, but the store {store.folder} does not have them, {lost[0].name} "
+            "first. If several machines share the work, choose a --store on a disk that all of them see; "
+            "otherwise something removed them meanwhile: run the same command again."
+        )
+    return sum(seconds_of(batch) for batch in batches)
 
-    def write() -> None:
-        if done:
-            store.add([digest for digest, _ in done], torch.stack([means for _, means in done]))
-            done.clear()
 
-    bar = tqdm(
-        total=math.ceil(total),
+def extract(
+    store: StateStore, upstream: Upstream, batches: Sequence[list[Item]], sizes: Mapping[str, int], progress: bool
+) -> None:
+    """Compute the batches one by one and write their states to the store; sizes: as for `fits_shard`."""
+    bar: tqdm[Any] = tqdm(
+        total=sum(seconds_of(batch) for batch in batches),
         desc=f"extracting {upstream.name}",
         disable=not progress or not batches,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio "
         "[{elapsed}<{remaining}, {rate_noinv_fmt}]",
         unit=" audio s",
     )
-    try:
-        for batch, waveforms in zip(batches, decode_ahead(batches), strict=True):
-            done.extend(zip([item.digest for item in batch], encode(upstream, batch, waveforms), strict=True))
-            bar.update(sum(item.seconds for item in batch))
-            if len(done) >= SHARD_UTTERANCES:
-                write()
-    finally:
-        write()  # an interruption loses no more than the batch it fell into
-        bar.close()
-    return total
+
+    def is_wanted(batch: list[Item]) -> bool:
+        """Whether no other process has written the batch meanwhile; if one has, it is not to be counted here."""
+        if missing(store, batch):
+            return True
+        bar.total = (bar.total or 0.0) - seconds_of(batch)
+        return False
+
+    memory = Memory()
+    wanted, to_decode = tee(filter(is_wanted, batches))
+    with bar, closing(waveforms_ahead(to_decode)) as decoded, ShardWriter(store, sizes) as writer:
+        for batch, waveforms in zip(wanted, decoded, strict=True):
+            if is_wanted(batch):
+                states = encode(upstream, batch, waveforms, store.key.reduction, memory)
+                writer.add(batch, [state.cpu() for state in states])
+                bar.update(seconds_of(batch))
 
 
-def encode(upstream: Upstream, batch: Sequence[Item], waveforms: list[Tensor]) -> Tensor:
-    """Means of a batch, (B, L, D) on the CPU; whatever is wrong with an utterance is said with its name."""
+def missing(store: StateStore, items: Iterable[Item]) -> list[Item]:
+    """Those of the items that are not in the store."""
+    return [item for item in items if item.digest not in store]
+
+
+def seconds_of(items: Iterable[Item]) -> float:
+    """How long the items last together."""
+    return sum(item.seconds for item in items)
+
+
+# ---------------------------------------------------------------- what is computed and written together
+
+
+def plan(items: Sequence[Item], sizes: Mapping[str, int] | None = None) -> list[list[Item]]:
+    """Batches of at most BATCH_SECONDS once they are padded, longest utterances first; equal audio once.
+
+    sizes: as for `fits_shard`, if no batch may be larger than a shard: then shards consist of whole batches, and a
+    batch is in the store or is not. An utterance that is too long for a batch is one by itself.
+    """
+    distinct = {item.digest: item for item in items}
+    batches: list[list[Item]] = []
+    for item in sorted(distinct.values(), key=lambda item: (-item.seconds, item.digest)):
+        longer = [*batches[-1], item] if batches else []
+        if longer and len(longer) * longer[0].seconds <= BATCH_SECONDS and (not sizes or fits_shard(longer, sizes)):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
+
+
+def fits_shard(items: Sequence[Item], sizes: Mapping[str, int]) -> bool:
+    """Whether the states of these utterances may share a shard; sizes: bytes that each takes on disk, by digest."""
+    return len(items) <= SHARD_UTTERANCES and sum(sizes[item.digest] for item in items) <= SHARD_BYTES
+
+
+class ShardWriter:
+    """Gathers the states of whole batches to shards and writes them in the background, one at a time.
+
+    While a shard is written the next one gathers; when that is full as well, `add` waits. To be used in a `with`,
+    whose end writes what is left, whatever ended it.
+    """
+
+    def __init__(self, store: StateStore, sizes: Mapping[str, int]) -> None:
+        self.store, self.sizes = store, sizes
+        self._gathered: list[tuple[Item, Tensor]] = []
+        self._writing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "shard-writer")
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._hand_over()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def add(self, batch: Sequence[Item], states: Sequence[Tensor]) -> None:
+        """Take the states of a batch, on the CPU. Raises what went wrong with writing an earlier shard."""
+        try:
+            if not fits_shard([*(item for item, _ in self._gathered), *batch], self.sizes):
+                self._hand_over()
+        finally:  # if the shard before failed, or somebody tired of waiting for it, this batch is still written
+            self._gathered.extend(zip(batch, states, strict=True))
+
+    def _hand_over(self) -> None:
+        self._wait()
+        if self._gathered:
+            shard, self._gathered = self._gathered, []
+            self._writing = self._thread.submit(self._write, shard)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None  # a shard that failed is reported once
+        if writing:
+            writing.result()
+
+    def _write(self, shard: Sequence[tuple[Item, Tensor]]) -> None:
+        self.store.add([item.digest for item, _ in shard], [states for _, states in shard])
+        self.store.refresh()  # another process may fill the same store
+
+
+# ---------------------------------------------------------------- waveforms to states
+
+
+@dataclass
+class Memory:
+    """What is known of how much audio can be computed at once.
+
+    samples: of the largest batch worth trying, once it is padded; infinite until memory ran out.
+    """
+
+    samples: float = math.inf
+
+    def fitting(self, waveforms: Sequence[Tensor]) -> int:
+        """How many of the waveforms, from the first on, to try together; one at least."""
+        return max(1, sum(padded(waveforms[:count]) <= self.samples for count in range(1, len(waveforms) + 1)))
+
+    def ran_out(self, waveforms: Sequence[Tensor]) -> None:
+        """Try no more than half of these from now on."""
+        if self.samples == math.inf:
+            logger.warning(
+                "out of memory with %d utterances of %.1f s of audio in all; going on with smaller batches",
+                len(waveforms),
+                sum(map(len, waveforms)) / SAMPLE_RATE,
+            )
+        self.samples = padded(waveforms[: len(waveforms) // 2])
+
+
+def padded(waveforms: Sequence[Tensor]) -> int:
+    """Samples of a batch of these, each filled up to the longest."""
+    return len(waveforms) * max(map(len, waveforms))
+
+
+def encode(
+    upstream: Upstream,
+    items: Sequence[Item],
+    waveforms: Sequence[Tensor],
+    reduction: str,
+    memory: Memory | None = None,
+) -> list[Tensor]:
+    """The states of each utterance of a batch, on the upstream's device.
+
+    reduction: "means" for (L, D) float32 each, "frames" for (L, T_i, D) each in the upstream's precision.
+    memory: what earlier batches have taught of it. Where memory runs out the batch is halved until it fits.
+
+    Raises MendableError with the utterance's name for audio that the upstream refuses, states that are not finite,
+    and an utterance that does not fit into memory alone.
+    """
+    memory = memory or Memory()
+    states: list[Tensor] = []
+    while rest := list(waveforms[len(states) :]):
+        count = memory.fitting(rest)
+        part = items[len(states) : len(states) + count]
+        found = compute_if_it_fits(upstream, part, rest[:count], reduction)
+        if found is not None:
+            states.extend(found)
+        elif count > 1:
+            memory.ran_out(rest[:count])
+        else:
+            raise MendableError(
+                f"{part[0].name} lasts {len(rest[0]) / SAMPLE_RATE:.1f} s, which is more than {upstream.name} can take "
+                f"with the memory of {upstream.device}; cut it into shorter utterances, leave it out, or try "
+                "--dtype bfloat16 or another --device."
+            )
+    return states
+
+
+def compute_if_it_fits(
+    upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], reduction: str
+) -> list[Tensor] | None:
+    """`compute`, or None if memory ran out; then all that it had taken is free again."""
     try:
-        means = upstream(waveforms).means().cpu()
+        return compute(upstream, items, waveforms, reduction)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Out here the error is gone, and with it the frames of its traceback, which held the tensors.
+    if upstream.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that a CPU or a GPU had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(sentence in str(error) for sentence in OUT_OF_MEMORY)
+
+
+def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], reduction: str) -> list[Tensor]:
+    """The states of all these utterances in one call; whatever is wrong with one is said with its name."""
+    try:
+        hidden = upstream(waveforms)
     except MendableError:
-        for item, waveform in zip(batch, waveforms, strict=True):
+        for item, waveform in zip(items, waveforms, strict=True):
             check_waveform(waveform, item.name)
-        for item, waveform in zip(batch, waveforms, strict=True):
+        for item, waveform in zip(items, waveforms, strict=True):
             refuse_alone(upstream, item, waveform)
         raise
-    for item, mean in zip(batch, means, strict=True):
-        if not bool(torch.isfinite(mean).all()):
+    states = list(hidden.means()) if reduction == "means" else [hidden.utterance(i) for i in range(len(items))]
+    finite = torch.stack([torch.isfinite(state).all() for state in states]).tolist()  # one wait for the GPU, not B
+    for item, is_finite in zip(items, finite, strict=True):
+        if not is_finite:
             raise MendableError(
                 f"{upstream.name} gives NaN or infinite states for {item.name}; mend the model or its precision "
                 "(--dtype), or leave the utterance out."
             )
-    return means
+    return states
 
 
 def refuse_alone(upstream: Upstream, item: Item, waveform: Tensor) -> None:
@@ -100,26 +325,23 @@ def refuse_alone(upstream: Upstream, item: Item, waveform: Tensor) -> None:
         raise MendableError(f"{item.name}: {error}") from error
 
 
-def plan(items: Sequence[Item]) -> list[list[Item]]:
-    """Batches of at most BATCH_SECONDS once they are padded, longest utterances first; equal audio once."""
-    distinct = {item.digest: item for item in items}
-    batches: list[list[Item]] = []
-    for item in sorted(distinct.values(), key=lambda item: (-item.seconds, item.digest)):
-        if not batches or (len(batches[-1]) + 1) * batches[-1][0].seconds > BATCH_SECONDS:
-            batches.append([])
-        batches[-1].append(item)
-    return batches
+# ---------------------------------------------------------------- audio to waveforms
 
 
-def decode_ahead(batches: Sequence[Sequence[Item]]) -> Iterator[list[Tensor]]:
-    """The waveforms of each batch, decoded in the background while the batch before is computed."""
+def waveforms_ahead(batches: Iterable[Sequence[Item]], workers: int = WORKERS) -> Generator[list[Tensor]]:
+    """The waveforms of each batch, decoded by `workers` threads while the batches before are computed.
 
-    def load(batch: Sequence[Item]) -> list[Tensor]:
-        return [item.audio.load() for item in batch]
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending = [pool.submit(load, batch) for batch in batches[:2]]
-        for index in range(len(batches)):
-            if index + 2 < len(batches):
-                pending.append(pool.submit(load, batches[index + 2]))
-            yield pending.pop(0).result()
+    No more than BATCHES_AHEAD batches are asked for and decoded in advance. What an utterance's audio raises is raised
+    when its batch is due. Closing the iterator ends the threads.
+    """
+    with ThreadPoolExecutor(workers, "decoder") as pool:
+        ahead: deque[list[Future[Tensor]]] = deque()
+        try:
+            for batch in batches:
+                ahead.append([pool.submit(item.audio.load) for item in batch])
+                if len(ahead) > BATCHES_AHEAD:
+                    yield [waveform.result() for waveform in ahead.popleft()]
+            while ahead:
+                yield [waveform.result() for waveform in ahead.popleft()]
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -18,12 +18,8 @@ class WeightedSum(nn.Module):
     def __init__(self, num_layers: int, layer: int | None = None) -> None:
         """layer: index of the only layer to use (negative counts from the last); None to mix them all."""
         super().__init__()
-        if layer is not None and not -num_layers <= layer < num_layers:
-            raise MendableError(
-                f"There is no layer {layer}: this upstream has {num_layers}, numbered 0 to {num_layers - 1}."
-            )
         self.num_layers = num_layers
-        self.layer = layer
+        self.layer = None if layer is None else layer_index(layer, num_layers)
         self.weights = nn.Parameter(torch.zeros(num_layers), requires_grad=layer is None)
 
     def forward(self, layers: Tensor) -> Tensor:
@@ -36,6 +32,18 @@ class WeightedSum(nn.Module):
     def proportions(self) -> list[float]:
         """What each layer contributes; they sum to one."""
         if self.layer is not None:
-            return [float(index == self.layer % self.num_layers) for index in range(self.num_layers)]
+            return [float(index == self.layer) for index in range(self.num_layers)]
         proportions: list[float] = self.weights.detach().softmax(dim=0).tolist()
         return proportions
+
+
+def layer_index(layer: int, num_layers: int) -> int:
+    """The index of a layer from the first; a negative one counts from the last.
+
+    Raises MendableError where there is no such layer.
+    """
+    if not -num_layers <= layer < num_layers:
+        raise MendableError(
+            f"There is no layer {layer}: this upstream has {num_layers}, numbered 0 to {num_layers - 1}."
+        )
+    return layer % num_layers

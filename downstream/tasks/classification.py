@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from downstream.metrics import METRICS, IntArray, confusion_matrix
+from downstream.tasks.base import Head, States
+from upstream.base import HiddenStates
 from upstream.weighted_sum import WeightedSum
 
 
-class UtteranceClassifier(nn.Module):
+class UtteranceClassifier(Head):
     """Weighted sum of layers, linear projection, mean over frames, linear output (SUPERB, s3prl's emotion task).
 
     All of this is affine up to the mean, and weights that sum to one and a mean over time commute with affine
@@ -29,9 +34,11 @@ class UtteranceClassifier(nn.Module):
         self.projection = seeded_linear(dim, projection, generator)
         self.output = seeded_linear(projection, num_classes, generator)
 
-    def forward(self, means: Tensor) -> Tensor:
-        """Per-layer means (L, B, D) -> logits (B, C)."""
-        logits: Tensor = self.output(self.projection(self.weighted_sum(means)))
+    def forward(self, states: States) -> Tensor:
+        """Per-layer means (L, B, D), or all frames, -> logits (B, C)."""
+        if isinstance(states, HiddenStates):
+            return self.on_frames(states.layers, states.lengths)
+        logits: Tensor = self.output(self.projection(self.weighted_sum(states)))
         return logits
 
     def on_frames(self, layers: Tensor, lengths: Tensor) -> Tensor:
@@ -41,6 +48,44 @@ class UtteranceClassifier(nn.Module):
         pooled = (projected * valid[:, :, None]).sum(dim=1) / lengths.to(projected)[:, None]
         logits: Tensor = self.output(pooled)
         return logits
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The family: one class an utterance, cross entropy.
+
+    targets: (U,) int64, the class of every utterance of the corpus.
+    select: the metric that is the development score.
+    """
+
+    needs: ClassVar = "means"  # the least that its heads can do with
+
+    num_layers: int
+    dim: int
+    projection: int
+    num_classes: int
+    targets: Tensor
+    select: str = "accuracy"
+
+    def build(self, seed: int, layer: int | None) -> UtteranceClassifier:
+        return UtteranceClassifier(self.num_layers, self.dim, self.projection, self.num_classes, seed, layer)
+
+    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
+        logits = head(states)
+        return F.cross_entropy(logits, self.targets[utterances].to(logits.device), reduction="none")
+
+    def predict(self, head: Head, states: States) -> Tensor:
+        """Posteriors, (B, C)."""
+        posteriors: Tensor = head(states).softmax(dim=1)
+        return posteriors
+
+    def score(self, predictions: Tensor, utterances: Tensor) -> float:
+        return METRICS[self.select](self.confusion(predictions, utterances))
+
+    def confusion(self, posteriors: Tensor, utterances: Tensor) -> IntArray:
+        """Counts (truth, predicted), (C, C)."""
+        predicted = posteriors.argmax(dim=1)
+        return confusion_matrix(self.targets[utterances].numpy(), predicted.cpu().numpy(), self.num_classes)
 
 
 def seeded_linear(dim_in: int, dim_out: int, generator: torch.Generator) -> nn.Linear:
@@ -53,8 +98,3 @@ def seeded_linear(dim_in: int, dim_out: int, generator: torch.Generator) -> nn.L
         linear.weight.uniform_(-bound, bound, generator=generator)
         linear.bias.uniform_(-bound, bound, generator=generator)
     return linear
-
-
-def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Σ weight · cross entropy, a scalar; logits (B, C), targets (B,), weights (B,) that sum to one."""
-    return (weights * F.cross_entropy(logits, targets, reduction="none")).sum()

@@ -1,0 +1,92 @@
+"""Whether an upstream's states go through the store, decided by an estimate before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from downstream.recipe import StoreSettings
+from upstream.base import Upstream
+from upstream.errors import MendableError
+from upstream.extract import Item
+from upstream.sizes import free_space, readable
+from upstream.store import StateStore, StoreKey, estimate_bytes
+
+
+@dataclass(frozen=True)
+class StatesPlan:
+    """What will be done about the states of a corpus.
+
+    reduction: what the heads will read, "means" or "frames".
+    key: of the store they go through; None where the upstream runs while heads are learned.
+    root: folder of all states. opened: the store, where there is one already.
+    total, missing: bytes on disk of all of them, and of those that the store does not have yet, as estimated.
+    sentence: what was decided and why, for the user.
+    """
+
+    reduction: str
+    key: StoreKey | None
+    root: Path
+    opened: StateStore | None
+    total: int
+    missing: int
+    sentence: str
+
+    @property
+    def mode(self) -> str:
+        return self.reduction if self.key else "off"
+
+    def open_store(self, upstream_name: str) -> StateStore | None:
+        """The store that the states go through, begun if need be; None where they go through none."""
+        if self.key is None:
+            return None
+        return self.opened or StateStore(self.root, self.key, upstream_name)
+
+
+def plan_states(
+    settings: StoreSettings, needs: str, upstream: Upstream, items: Sequence[Item], root: Path, limit: int | None
+) -> StatesPlan:
+    """Decide what the store is used for.
+
+    needs: the least that the heads can do with, "means" or "frames".
+    root: folder of all states. limit: bytes that may be added to it; None for half of what is free there.
+
+    Raises MendableError where the recipe asks for means and the heads need frames, or for more than is allowed.
+    """
+    if settings.mode == "means" and needs == "frames":
+        raise MendableError(
+            "This task's heads read all frames; means are not enough for them. "
+            "Choose -o store.mode=auto, frames or off."
+        )
+    reduction = needs if settings.mode in {"auto", "off"} else settings.mode
+    key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
+    total = estimate_bytes(key, upstream.stride, seconds_of(items))
+    store = StateStore(root, key, upstream.name) if (root / key.folder_name()).is_dir() else None
+    absent = [item for item in items if store is None or item.digest not in store]
+    missing = estimate_bytes(key, upstream.stride, seconds_of(absent))
+    allowed, source = (
+        (limit, "--store-limit") if limit is not None else (free_space(root) // 2, "half of the free disk")
+    )
+    audio = sum(item.seconds for item in items)
+    measured = (
+        f"{reduction} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the store"
+        f"{f' as {key.codec}' if reduction == 'frames' else ''}; {readable(missing)} would be written, "
+        f"{readable(allowed)} may be ({source})"
+    )
+    if settings.mode == "off":
+        return StatesPlan(
+            reduction, None, root, None, total, missing, f"{measured}. As asked, the upstream runs while heads learn."
+        )
+    if missing <= allowed:
+        return StatesPlan(reduction, key, root, store, total, missing, f"{measured}.")
+    if settings.mode == "auto":
+        return StatesPlan(
+            reduction, None, root, None, total, missing, f"{measured}: so the upstream runs while heads learn."
+        )
+    smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
+    raise MendableError(f"The {measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
+
+
+def seconds_of(items: Sequence[Item]) -> list[float]:
+    return list({item.digest: item.seconds for item in items}.values())

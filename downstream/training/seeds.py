@@ -1,0 +1,11 @@
+"""Seeds for different purposes out of one."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def derived(seed: int, purpose: str) -> int:
+    """A seed for one purpose, 0 to 2^63 - 1, that has nothing in common with those for others."""
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

@@ -1,0 +1,226 @@
+"""Many utterance classifiers learned on means as one batched program.
+
+The head is affine, so with collapsed weights E = O W (outputs O, projection W) the logits of a batch X of mixed means
+are X Eᵀ + O b + o, and with the slope G of the loss in the logits and S = Gᵀ X every gradient follows from small
+products: dW = Oᵀ S, dO = S Wᵀ + (Gᵀ1) bᵀ, db = Oᵀ Gᵀ1, do = Gᵀ1, and for the layer proportions p the sums of
+M_l ∘ (G E) over a batch's means M_l. With C classes this is P / C times less work than going through the P projected
+values of every utterance. It is the same head and the same Adam as `UtteranceClassifier` learned alone.
+
+All products are batched over points (never over rows of several points at once), so a point's bits do not depend on
+which others share its stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from downstream.recipe import OptimizerSettings
+from downstream.sweep import Point
+from downstream.tasks.classification import Classification
+from downstream.training.learner import Survivors, make_optimizer
+from downstream.training.order import Update
+
+# Bytes of weights, gradients and two moments that one stack may hold, so that they stay in a core's share of the
+# cache from update to update. Measured on Base's 13 x 768: stacks of 25 points (80 MB) take 1.4 times as long a point.
+STACK_BYTES = 16 << 20
+
+PREDICTED_AT_ONCE = 256  # utterances whose means are mixed at a time
+
+
+class StackedClassifiers:
+    """Points of one fold, stacked; a `Learner`.
+
+    The weights of N points are stacked: W as (N, P, D), and the rows of a matrix hold all that is small, b (P),
+    O (C x P), o (C) and the layer weights (L).
+    """
+
+    single_threaded = True
+
+    def __init__(
+        self,
+        fold: int,
+        points: Sequence[Point],
+        task: Classification,
+        means: Tensor,
+        optimizer: OptimizerSettings,
+        clip: float,
+    ) -> None:
+        """means: (L, U, D) of all utterances of the corpus; clip: largest norm of a point's gradient."""
+        self.fold, self.points, self.survivors = fold, points, Survivors(len(points))
+        self._task, self._means, self._clip = task, means, clip
+        heads = [task.build(point.seed, point.layer) for point in points]
+        layers = [point.layer for point in points]
+        self._mixes = torch.tensor([layer is None for layer in layers])[:, None]
+        self._one_hot = torch.stack([torch.tensor(head.weighted_sum.proportions()) for head in heads])
+        self._weights = Stack.of([head.state_dict() for head in heads])
+        self._gradients = Stack.like(self._weights)
+        self._moments = Stack.like(self._weights), Stack.like(self._weights)
+        self._steps = torch.zeros(len(points), 2)
+        rates = [point.lr for point in points for _ in range(2)]
+        self._optimizer = make_optimizer(zip(chain(*self._weights.rows), rates, strict=True), optimizer)
+        for index, rows in enumerate(self._weights.rows):
+            for number, row in enumerate(rows):
+                first, second = (moment.rows[index][number] for moment in self._moments)
+                step = self._steps[index, number]
+                self._optimizer.state[row] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+        self._batch = torch.empty(0)
+
+    def learn(self, updates: Sequence[Update]) -> Tensor:
+        losses = torch.zeros(len(self.points), dtype=torch.float64)
+        for update in updates:
+            losses += self._update(update)
+        return losses
+
+    def predict(self, utterances: Tensor) -> dict[int, Tensor]:
+        """Posteriors (U, C) of the points that have not diverged."""
+        collapsed, offset = self._collapsed()
+        parts = [
+            torch.baddbmm(offset, self._mix(self._means[:, some]), collapsed.mT).softmax(dim=2)
+            for some in torch.split(utterances, PREDICTED_AT_ONCE)
+        ]
+        posteriors = torch.cat(parts, dim=1)
+        return {index: posteriors[index] for index in self.survivors}
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        return {name: part[index].clone() for name, part in self._weights.parts.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        stacks = {"weights": self._weights, "first": self._moments[0], "second": self._moments[1]}
+        return {
+            **{f"{name}.large": stack.large for name, stack in stacks.items()},
+            **{f"{name}.small": stack.small for name, stack in stacks.items()},
+            "steps": self._steps,
+            **self.survivors.state(),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, own in self.state().items():
+            own.copy_(state[name])
+        self.survivors.restore(state)
+
+    # ------------------------------------------------------------ one update
+
+    def _update(self, update: Update) -> Tensor:
+        """One update of every point; return the losses, (N,)."""
+        states = self._gather(update.utterances)
+        mixed = self._mix(states)
+        collapsed, offset = self._collapsed()
+        logits = torch.baddbmm(offset, mixed, collapsed.mT)
+        losses, slope = cross_entropy(logits, self._task.targets[update.utterances], update.weights)
+        self._take_step(self._differentiate(states, mixed, collapsed, slope), update.step)
+        return losses
+
+    def _gather(self, utterances: Tensor) -> Tensor:
+        """Their means, (L, B, D), in a buffer that is used again."""
+        shape = (self._means.shape[0], len(utterances), self._means.shape[2])
+        if self._batch.shape != shape:
+            self._batch = torch.empty(shape)
+        return torch.index_select(self._means, 1, utterances, out=self._batch)
+
+    def _proportions(self) -> Tensor:
+        """What each layer contributes to each point, (N, L)."""
+        return torch.where(self._mixes, self._weights.parts["weighted_sum.weights"].softmax(dim=1), self._one_hot)
+
+    def _mix(self, states: Tensor) -> Tensor:
+        """Means (L, B, D) -> each point's mix of layers, (N, B, D)."""
+        layers = states.flatten(1).expand(len(self.points), -1, -1)
+        return torch.bmm(self._proportions().unsqueeze(1), layers).view(-1, *states.shape[1:])
+
+    def _collapsed(self) -> tuple[Tensor, Tensor]:
+        """The two affine maps as one: O W (N, C, D) and O b + o (N, 1, C)."""
+        weights = self._weights.parts
+        outputs = weights["output.weight"]
+        offset = (outputs * weights["projection.bias"].unsqueeze(1)).sum(dim=2) + weights["output.bias"]
+        return torch.bmm(outputs, weights["projection.weight"]), offset.unsqueeze(1)
+
+    def _differentiate(self, states: Tensor, mixed: Tensor, collapsed: Tensor, slope: Tensor) -> Tensor:
+        """Write the clipped gradients of every point; return their norms before clipping, (N,).
+
+        slope: of the loss in the logits, (N, B, C). The norm of dW = Oᵀ S is had without dW: |dW|² = ⟨O Oᵀ, S Sᵀ⟩.
+        """
+        weights, gradients = self._weights.parts, self._gradients.parts
+        outputs = weights["output.weight"]
+        by_class, summed = torch.bmm(slope.mT, mixed), slope.sum(dim=1, keepdim=True)  # S (N, C, D), (Gᵀ1)ᵀ (N, 1, C)
+        through_bias = summed.mT * weights["projection.bias"].unsqueeze(1)
+        gradients["output.weight"].copy_(torch.baddbmm(through_bias, by_class, weights["projection.weight"].mT))
+        gradients["output.bias"].copy_(summed.squeeze(1))
+        gradients["projection.bias"].copy_(torch.bmm(summed, outputs).squeeze(1))
+        gradients["weighted_sum.weights"].copy_(self._towards_layers(states, torch.bmm(slope, collapsed)))
+
+        gram = torch.bmm(outputs, outputs.mT) * torch.bmm(by_class, by_class.mT)
+        norms = (self._gradients.small.square().sum(dim=1) + gram.sum(dim=(1, 2)).clamp(min=0.0)).sqrt()
+        scale = (self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None]  # as torch.nn.utils.clip_grad_norm_ does it
+        self._gradients.small.mul_(scale)
+        torch.bmm(outputs.mT, by_class * scale.unsqueeze(2), out=gradients["projection.weight"])
+        return norms
+
+    def _towards_layers(self, states: Tensor, slope: Tensor) -> Tensor:
+        """The gradient of the layer weights, (N, L), from that of the mixed means, (N, B, D)."""
+        layers, proportions = states.flatten(1), self._proportions()
+        towards = torch.stack([layers.mv(row) for row in slope.flatten(1)])
+        towards -= (proportions * towards).sum(dim=1, keepdim=True)  # through the softmax
+        return proportions * towards * self._mixes
+
+    def _take_step(self, norms: Tensor, step: int) -> None:
+        """Let every point take its step, unless it has diverged or the norm of its gradient is not finite."""
+        for index, finite in enumerate(norms.isfinite().tolist()):
+            takes_part = self.survivors.note(index, finite, step)
+            for row, gradient in zip(self._weights.rows[index], self._gradients.rows[index], strict=True):
+                row.grad = gradient if takes_part else None
+        self._optimizer.step()
+
+
+class Stack:
+    """Tensors of the shapes of N heads' weights, stacked.
+
+    large: the projections' weights, (N, P, D); small: all else, a row a head.
+    parts: by the names of a head's state_dict, (N, …) each; rows: the two of each head. They share memory.
+    """
+
+    LARGE = "projection.weight"
+
+    def __init__(self, shapes: Mapping[str, torch.Size], count: int) -> None:
+        self._shapes = shapes
+        small = {name: shape for name, shape in shapes.items() if name != self.LARGE}
+        sizes = [shape.numel() for shape in small.values()]
+        self.large = torch.zeros(count, *shapes[self.LARGE])
+        self.small = torch.zeros(count, sum(sizes))
+        columns = torch.split(self.small, sizes, dim=1)
+        self.parts = {
+            name: part.view(count, *shape) for (name, shape), part in zip(small.items(), columns, strict=True)
+        } | {self.LARGE: self.large}
+        self.rows = list(zip(self.large.unbind(0), self.small.unbind(0), strict=True))
+
+    @classmethod
+    def of(cls, heads: Sequence[Mapping[str, Tensor]]) -> Stack:
+        """The weights of these heads."""
+        stack = cls({name: tensor.shape for name, tensor in heads[0].items()}, len(heads))
+        for name, part in stack.parts.items():
+            torch.stack([head[name].detach() for head in heads], out=part)
+        return stack
+
+    @classmethod
+    def like(cls, other: Stack) -> Stack:
+        """As many zeros."""
+        return cls(other._shapes, len(other.rows))
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ weight · cross entropy of every point, (N,), and its slope in the logits, (N, B, C).
+
+    logits: (N, B, C); targets, weights: (B,), shared by the points.
+    """
+    log_posteriors = logits.log_softmax(dim=2)
+    truth = torch.nn.functional.one_hot(targets, logits.shape[2]).to(logits.dtype)
+    losses = -(log_posteriors * truth).sum(dim=2).mul(weights).sum(dim=1)
+    return losses, (log_posteriors.exp() - truth) * weights[:, None]
+
+
+def stack_size(task: Classification, workers: int, total: int) -> int:
+    """How many of `total` points to stack: what the cache holds, and enough stacks for all cores."""
+    numbers = task.num_layers + task.projection * (task.dim + 1) + task.num_classes * (task.projection + 1)
+    return max(1, min(STACK_BYTES // (4 * 4 * numbers), -(-total // workers)))

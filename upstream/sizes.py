@@ -1,0 +1,38 @@
+"""Numbers of bytes: as people write and read them, and how many are free."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from upstream.errors import MendableError
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def readable(size: float) -> str:
+    """57.5 MB: three significant digits, in powers of a thousand."""
+    for unit, factor in UNITS.items():
+        if size < 999.5 * factor or unit == "TB":
+            value = size / factor
+            return f"{value:,.0f} {unit}" if value >= 999.5 else f"{value:.3g} {unit}"
+    raise AssertionError("the last unit takes whatever is left")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "50GB", "1.5 TB" or "800000000".
+
+    Raises MendableError for what is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
+    if found is None:
+        raise MendableError(f"{text!r} is no size; type a number and a unit, for example 50GB or 800MB.")
+    number, unit = found.groups()
+    return round(float(number) * UNITS[unit if unit.endswith("B") else f"{unit}B"])
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free on the disk where `path` is, or will be."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free

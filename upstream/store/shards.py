@@ -1,0 +1,198 @@
+"""The file that holds the states of some utterances.
+
+A shard is a safetensors file, named by the digest of its own bytes. It has the tensor "states", 1-D: the utterances
+one after another, each (L, T, D) flattened, so that an utterance is one contiguous read and a layer of it too; means
+are utterances of one frame. The int8 codec adds "scales", 1-D: (L, 2, D) of each utterance. The metadata have one
+entry, "header", since safetensors writes several in an order that differs from process to process, and the same
+states shall be the same bytes: JSON with the store's key, the utterances' digests and their numbers of frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from upstream.base import SAMPLE_RATE, Upstream
+from upstream.store.codecs import BY_NAME, Codec
+from upstream.store.key import StoreKey
+
+SUFFIX = ".safetensors"
+HASHING_THREADS = 2  # hashlib lets go of the interpreter's lock; one disk is not read faster by more
+SHOWN_AFTER = 1.0  # seconds; a progress bar of less is only in the way
+
+# In the header an utterance takes its digest, quotes (behind backslashes, as JSON within JSON), commas, its frames.
+HEADER_BYTES = 64 + 6 + 5
+
+
+class DamagedShardError(Exception):
+    """A shard that is torn, altered, foreign or no shard at all."""
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What a shard says of itself.
+
+    name: of the file. nbytes: its size.
+    digests, frames: of each utterance's audio; and how many frames it has (one for means).
+    """
+
+    name: str
+    nbytes: int
+    digests: tuple[str, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """A memory-mapped shard: states and scales, 1-D, of which only what is read comes into memory."""
+
+    states: Tensor
+    scales: Tensor
+
+
+def digest_of(content: bytes) -> str:
+    """The name a shard of these bytes bears."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def write_shard(key: StoreKey, digests: Sequence[str], states: Sequence[Tensor]) -> tuple[ShardIndex, bytes]:
+    """The index and the bytes of a shard of these utterances, (L, T, D) each.
+
+    Raises MendableError for states that the key's codec cannot hold.
+    """
+    codec = BY_NAME[key.codec]
+    frames = tuple(state.shape[1] for state in states)
+    per_frame = key.num_layers * key.dim
+    tensors = {"states": torch.empty(sum(frames) * per_frame, dtype=codec.dtype)}
+    if codec.scales:
+        tensors["scales"] = torch.empty(len(frames) * codec.scales * per_frame)
+    shard = OpenShard(tensors["states"], tensors.get("scales", torch.empty(0)))
+    start = 0
+    for position, state in enumerate(states):
+        shape = (key.num_layers, state.shape[1], key.dim)
+        assert state.shape == shape, f"{tuple(state.shape)} for {shape}"
+        codec.encode(state, *parts(shard, key, codec, start, state.shape[1], position))
+        start += state.shape[1]
+    header = {"key": asdict(key), "utterances": list(digests), "frames": frames}
+    content = save(tensors, metadata={"header": json.dumps(header, sort_keys=True)})
+    return ShardIndex(digest_of(content) + SUFFIX, len(content), tuple(digests), frames), content
+
+
+def read_index(path: Path, key: StoreKey) -> ShardIndex:
+    """What the head of a shard says, the states unread.
+
+    Raises DamagedShardError for a file that is no shard of this key, or whose size is not what its head says; and
+    FileNotFoundError.
+    """
+    codec = BY_NAME[key.codec]
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: Any = json.loads((file.metadata() or {})["header"])
+            sizes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
+            types = {name: file.get_slice(name).get_dtype() for name in sizes}
+        digests, frames = tuple(header["utterances"]), tuple(int(count) for count in header["frames"])
+        is_of_key = header["key"] == asdict(key)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DamagedShardError(f"{path.name} is no shard: {error}") from error
+    per_frame = key.num_layers * key.dim
+    expected = {"states": [sum(frames) * per_frame]}
+    if codec.scales:
+        expected["scales"] = [len(frames) * codec.scales * per_frame]
+    counts_match = 0 < len(digests) == len(frames)
+    if not (is_of_key and counts_match and sizes == expected and types == stored_types(codec)):
+        raise DamagedShardError(f"{path.name} is a shard of another store, or its head was altered")
+    return ShardIndex(path.name, path.stat().st_size, digests, frames)
+
+
+def stored_types(codec: Codec) -> dict[str, str]:
+    """The dtypes of a shard's tensors, as safetensors names them."""
+    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8"}
+    return {"states": names[codec.dtype]} | ({"scales": "F32"} if codec.scales else {})
+
+
+def open_shard(path: Path) -> OpenShard:
+    """Map a shard whose index was read before. Raises FileNotFoundError and SafetensorError."""
+    with safe_open(path, framework="pt") as file:
+        states = file.get_tensor("states")  # the tensors keep the mapping once the file is closed
+        scales = file.get_tensor("scales") if "scales" in file.keys() else torch.empty(0)  # noqa: SIM118
+    return OpenShard(states, scales)
+
+
+def parts(
+    shard: OpenShard, key: StoreKey, codec: Codec, start: int, frames: int, position: int, layers: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
+    """Codes (L', T, D) and scales (L', `codec.scales`, D) of some layers of the utterance at `position`, as views.
+
+    start: frames that lie before it.
+    """
+    per_frame = key.num_layers * key.dim
+    codes = shard.states[start * per_frame : (start + frames) * per_frame]
+    size = codec.scales * per_frame
+    scales = shard.scales[position * size : (position + 1) * size]
+    return (
+        codes.view(key.num_layers, frames, key.dim)[layers],
+        scales.view(key.num_layers, codec.scales, key.dim)[layers],
+    )
+
+
+def unsound(paths: Sequence[Path], progress: bool = False) -> Iterator[Path]:
+    """Those of the shards whose bytes are not those their names were made from, as they are found.
+
+    Reads every byte, in two threads. A shard that is no longer there is passed over.
+    """
+
+    def is_sound(path: Path) -> bool:
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except FileNotFoundError:
+            return True
+        return digest[:32] == path.stem
+
+    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+    pool = ThreadPoolExecutor(HASHING_THREADS)
+    bar = tqdm(
+        total=sum(sizes),
+        desc="checking stored states",
+        unit="B",
+        unit_scale=True,
+        delay=SHOWN_AFTER,
+        leave=False,
+        disable=not progress,
+    )
+    try:
+        for path, size, sound in zip(paths, sizes, pool.map(is_sound, paths), strict=True):
+            bar.update(size)
+            if not sound:
+                yield path
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interruption does not wait for the shards that are left
+        bar.close()
+
+
+def estimate_bytes(key: StoreKey, stride: int, seconds: Sequence[float]) -> int:
+    """Bytes on disk that utterances of these durations will take.
+
+    stride: samples between two frames of the upstream. The first frame is taken to listen to 25 ms, as those of the
+    filterbanks, WavLM, HuBERT and wav2vec 2.0 do. What the heads of shards take besides their utterances (some
+    hundred bytes a shard) is left out.
+    """
+    codec = BY_NAME[key.codec]
+    per_frame = key.num_layers * key.dim
+    total = 0
+    for duration in seconds:
+        beyond_first = round(duration * SAMPLE_RATE) - Upstream.shortest
+        frames = 1 if key.reduction == "means" else 1 + max(0, beyond_first) // stride
+        total += per_frame * (frames * codec.dtype.itemsize + codec.scales * 4) + HEADER_BYTES
+    return total

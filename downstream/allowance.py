@@ -8,8 +8,8 @@ from pathlib import Path
 
 from downstream.recipe import StoreSettings
 from upstream.base import Upstream
+from upstream.encode import Item
 from upstream.errors import MendableError
-from upstream.extract import Item
 from upstream.sizes import free_space, readable
 from upstream.store import StateStore, StoreKey, estimate_bytes
 

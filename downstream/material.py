@@ -17,8 +17,8 @@ from downstream.corpora.splits import Split
 from downstream.corpora.table import Corpus, Utterance
 from downstream.recipe import Recipe
 from downstream.results import CorpusRecord, SplitRecord
+from upstream.encode import Item
 from upstream.errors import MendableError
-from upstream.extract import Item
 
 
 @dataclass(frozen=True)

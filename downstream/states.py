@@ -11,7 +11,7 @@ from torch import Tensor
 
 from downstream.tasks.base import States
 from upstream.base import HiddenStates, Upstream
-from upstream.extract import Item, encode, waveforms_ahead
+from upstream.encode import Item, encode, waveforms_ahead
 from upstream.store import StateStore
 
 READERS = 2  # threads that read frames from the store ahead of the heads

@@ -312,7 +312,7 @@ def test_the_estimate_decides_and_is_said_before_anything_is_written(
     with pytest.raises(MendableError, match=r"raise --store-limit, or choose -o store\.mode=off"):
         run(corpus, tmp_path, "wavlm_tiny", "store.mode=means", store_limit=10_000)
     assert run(corpus, tmp_path, "wavlm_tiny", store_limit=1_000_000).result.states.mode == "means"
-    assert "would be written, 1.0 MB may be" in capsys.readouterr().err
+    assert "would be written, 1 MB may be" in capsys.readouterr().err
 
 
 def test_caveats_are_said(corpus: Path, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from torch import Tensor
 import upstream
 from upstream import extract
 from upstream.base import HiddenStates, Upstream
+from upstream.encode import BATCHES_AHEAD, Item, Memory, encode, waveforms_ahead
 from upstream.errors import MendableError
-from upstream.extract import BATCHES_AHEAD, Item, Memory, encode, fill, plan, waveforms_ahead
+from upstream.extract import fill, plan
 from upstream.ranks import ALONE, Ranks, current
 from upstream.store import StateStore, StoreKey, estimate_bytes
 

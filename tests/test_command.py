@@ -21,9 +21,10 @@ from places import REPOSITORY
 import run_downstream
 from downstream import experiment
 from downstream.corpora.catalog import CORPORA
-from downstream.recipe import recipe_names
+from downstream.recipe import load_recipe, recipe_names
 from downstream.results import read_result
 from upstream.catalog import NAMED
+from upstream.store.__main__ import main as store_command
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -34,7 +35,8 @@ def readme_commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
 
 
-RUNS = [line.partition("python run_downstream.py ")[2] for line in readme_commands() if "run_downstream.py " in line]
+RUNS = [line.partition("run_downstream.py ")[2] for line in readme_commands() if "run_downstream.py " in line]
+STORE = [line.partition("upstream.store ")[2] for line in readme_commands() if "-m upstream.store " in line]
 
 
 @pytest.fixture
@@ -120,6 +122,12 @@ def test_the_readmes_commands_mean_something(command: str) -> None:
     name = options.upstream.partition("@")[0]
     assert name in NAMED or name.startswith("hf:") or "/" in name or ".py:" in name
     assert options.corpus is None or options.corpus in CORPORA
+    load_recipe(options.downstream, options.override)
+
+
+@pytest.mark.parametrize("command", STORE)
+def test_the_readmes_store_commands_work(command: str, tmp_path: Path) -> None:
+    assert store_command([*shlex.split(command), "--store", str(tmp_path)]) == 0
 
 
 def test_the_readmes_first_command(folders: list[str], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from downstream.recipe import RECIPES, load_recipe, recipe_names
+from downstream.sweep import Point, points
 from upstream.errors import MendableError
 
 
@@ -69,7 +70,7 @@ def test_wrong_overrides_name_the_mend(override: str, words: str) -> None:
     [
         ("  steps:", "  stepz:", "There is no key 'training.stepz'; did you mean steps?"),
         ("optimizer:", "optimiser:", "did you mean optimizer?"),
-        ("version: 1", "", "The key 'version' is missing."),
+        ("version: 2", "", "The key 'version' is missing."),
         ("name: emotion", "name: [", "not valid YAML"),
         ("name: emotion", "name: ../outside", "'name' is '../outside'"),
     ],
@@ -98,3 +99,37 @@ def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
     path = edited(tmp_path, "name: emotion", "name: !!python/object/apply:os.getcwd []")
     with pytest.raises(MendableError, match="not valid YAML"):
         load_recipe(path)
+
+
+def test_a_sweeps_lists_and_words() -> None:
+    recipe = load_recipe("emotion", ["sweep.lr=superb", "sweep.seed=3", "sweep.layer=[mix, 2, -1, 12]"])
+    assert recipe.sweep.lr == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+    swept = points(recipe, num_layers=13, seed=9, layer=None)
+    assert len(swept) == 7 * 1 * 3  # -1 and 12 are one layer
+    assert {(point.seed, point.layer) for point in swept} == {(3, None), (3, 2), (3, 12)}
+    every = points(load_recipe("emotion", ["sweep.layer=all"]), num_layers=4, seed=9, layer=None)
+    assert [(point.lr, point.seed, point.layer) for point in every] == [(1e-3, 9, n) for n in (None, 0, 1, 2, 3)]
+    assert points(load_recipe("emotion"), 4, seed=1, layer=-2) == [Point(1e-3, 1, 2)]
+    with pytest.raises(MendableError, match="There is no layer 4: this upstream has 4"):
+        points(load_recipe("emotion", ["sweep.layer=[0, 4]"]), 4, seed=0, layer=None)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sweep.lr=[0.1, 0.1]", "a value is listed twice"),
+        ("sweep.lr=[fast]", "valid number"),
+        ("sweep.lr=[-1]", "greater than 0"),
+        ("sweep.layer=[mix, top]", "a layer is a number, or mix for the weighted sum"),
+        ("sweep.rate=[0.1]", "Did you mean sweep.lr"),
+        ("store.mode=disk", "'auto', 'means', 'frames' or 'off'"),
+        ("store.codec=float8", "'float16', 'bfloat16' or 'int8'"),
+    ],
+)
+def test_wrong_sweeps_and_stores_are_sentences(override: str, message: str) -> None:
+    with pytest.raises(MendableError, match=message):
+        load_recipe("emotion", [override])
+
+
+def test_off_is_a_word_in_yaml_too() -> None:
+    assert load_recipe("emotion", ["store.mode=off"]).store.mode == "off"

@@ -25,8 +25,9 @@ from downstream.material import Material
 from downstream.report import plain_table
 from downstream.results import processor
 from upstream.base import SAMPLE_RATE, Upstream
+from upstream.encode import Item
 from upstream.errors import MendableError
-from upstream.extract import SHARD_UTTERANCES, Item
+from upstream.extract import SHARD_UTTERANCES
 from upstream.store import StateStore, StoreKey
 
 Result = TypeVar("Result")
@@ -44,11 +45,13 @@ SPREAD = 0.65  # standard deviation of the logarithm of the durations
 # ---------------------------------------------------------------- the command line
 
 
+class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the description as it was written."""
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """A command line that shows its defaults and takes --small."""
-    made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-    )
+    made = argparse.ArgumentParser(description=description, formatter_class=Formatter, allow_abbrev=False)
     made.add_argument("--small", action="store_true", help="sizes that only show that it works, in seconds")
     return made
 
@@ -92,12 +95,16 @@ def show(
     rows: Sequence[Sequence[str]],
     notes: Sequence[str] = (),
     device: torch.device | None = None,
+    left: Sequence[str] | None = None,
 ) -> None:
-    """Print a table below the machine's description, the first column to the left, and sentences below it."""
+    """Print a table below the machine's description, and sentences below it.
+
+    left: columns that hold words; the first one where nothing is said.
+    """
     console = Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH, highlight=False, markup=False)
     table = plain_table(title)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in (left or headings[:1]) else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(f"\n{machine(device)}")
@@ -183,8 +190,7 @@ def iemocap_split() -> Split:
     folds = []
     for number, tested in enumerate(sessions):
         others = [index for session in sessions if session is not tested for index in session]
-        train, dev = superb_draw(len(others))
-        train, dev = tuple(others[i] for i in train), tuple(others[i] for i in dev)
+        train, dev = (tuple(others[i] for i in part) for part in superb_draw(len(others)))
         folds.append(Fold(f"fold{number + 1}", train, dev, tuple(tested)))
     return Split(tuple(folds), "SUPERB's sizes")
 

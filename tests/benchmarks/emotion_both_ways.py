@@ -33,13 +33,15 @@ from downstream.states import Computed
 from downstream.sweep import Point, choose
 from downstream.tasks.classification import Classification
 from downstream.training.order import Order
-from tests.benchmarks import common
-from tests.benchmarks.s3prl_loop import S3prlEmotion, synchronize
 from upstream.base import Upstream
-from upstream.extract import Item, encode, fill
+from upstream.encode import Item, encode
+from upstream.extract import fill
 from upstream.ranks import ALONE
 from upstream.store import StateStore, StoreKey
 from upstream.wavlm.upstream import WavLMUpstream
+
+from . import common
+from .s3prl_loop import S3prlEmotion, synchronize
 
 SMALL = {"upstream": "wavlm_tiny", "minutes": 0.5, "updates": 300, "steps": 1}
 TESTED_BY = 4  # utterances in a batch of s3prl's evaluations
@@ -278,6 +280,7 @@ def report(
             f"The hidden states of one utterance, s3prl's against ours in float32: relative difference {error:.1e}.",
         ],
         device,
+        left=("way", "phase", "how it was found"),
     )
 
 

@@ -1,0 +1,123 @@
+"""What a sweep of 125 points costs beside one point a fold.
+
+Means of IEMOCAP's size (13 x 768 an utterance, random numbers), four classes, SUPERB's folds, 32 utterances an update:
+
+- a: five single points, one fold after the other, each head a module with autograd and an Adam of its own;
+- b: the same five as this harness runs them, in stacks side by side;
+- c: all 125, five learning rates and five seeds on each fold, as this harness runs them.
+
+The three take turns, and the medians of all turns are compared. Updates are what is compared: there is one evaluation,
+at the end, on 32 utterances.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+import torch
+
+import upstream
+from downstream.experiment import make_learners
+from downstream.material import Material
+from downstream.recipe import Recipe, load_recipe
+from downstream.states import Means
+from downstream.sweep import Point
+from downstream.tasks.classification import Classification
+from downstream.training.loop import FoldData, train
+from downstream.training.order import Order
+from downstream.training.separate import SeparateHeads
+
+from . import common
+
+SMALL = {"updates": 20, "repeats": 1, "layers": 4, "dim": 64}
+RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+SEEDS = 5
+CLASSES = 4
+EVALUATED = 32  # development utterances
+
+
+class Sweep:
+    """The three ways over the same means; each learns from the first update on whenever it is called."""
+
+    def __init__(self, recipe: Recipe, material: Material, means: torch.Tensor) -> None:
+        self._recipe, self._material, self._source = recipe, material, Means(means)
+        self._task = Classification(
+            len(means), means.shape[2], recipe.head.projection, CLASSES, torch.tensor(material.targets)
+        )
+        self._encoder = upstream.load("wavlm_tiny", random_init=True)  # make_learners may ask for its device
+        self.single = [Point(recipe.optimizer.lr, 0)]
+        self.grid = [Point(rate, seed) for seed in range(SEEDS) for rate in RATES]
+
+    def one_after_the_other(self) -> None:
+        settings = self._recipe.training
+        for fold in self._folds():
+            alone = SeparateHeads(
+                0, self.single, self._task, self._source, self._recipe.optimizer, settings.clip, torch.device("cpu")
+            )
+            train([alone], [fold], self._task, settings)
+
+    def as_the_harness(self, points: Sequence[Point]) -> None:
+        folds = self._folds()
+        learners = make_learners(self._encoder, self._recipe, self._task, self._source, points, len(folds))
+        train(learners, folds, self._task, self._recipe.training)
+
+    def _folds(self) -> list[FoldData]:
+        settings = self._recipe.training
+        return [
+            FoldData(
+                Order(fold.train, settings.batch, settings.accumulate, settings.order_seed),
+                torch.tensor(fold.dev[:EVALUATED]),
+            )
+            for fold in self._material.split.folds
+        ]
+
+
+def main() -> None:
+    made = common.parser(__doc__)
+    made.add_argument("--updates", type=int, default=400, help="of every head")
+    made.add_argument("--repeats", type=int, default=3, help="turns; medians are shown")
+    made.add_argument("--layers", type=int, default=13, help="of the means")
+    made.add_argument("--dim", type=int, default=768, help="of the means")
+    options = common.parse(made, SMALL)
+
+    recipe = load_recipe("emotion", [f"training.{name}={options.updates}" for name in ("steps", "evaluate_every")])
+    material = common.noise_material(common.iemocap_items(), common.iemocap_split(), CLASSES)
+    generator = torch.Generator().manual_seed(2)
+    sweep = Sweep(recipe, material, torch.randn(options.layers, len(material.items), options.dim, generator=generator))
+    folds = len(material.split.folds)
+    ways: list[tuple[str, int, Callable[[], None]]] = [
+        ("a: modules, one fold after the other", folds, sweep.one_after_the_other),
+        ("b: stacks, folds side by side", folds, lambda: sweep.as_the_harness(sweep.single)),
+        ("c: stacks, the whole grid", folds * len(sweep.grid), lambda: sweep.as_the_harness(sweep.grid)),
+    ]
+    seconds: list[list[float]] = [[] for _ in ways]
+    for turn in range(options.repeats + 1):  # the first turn warms up
+        for own, (name, _, way) in zip(seconds, ways, strict=True):
+            took, _ = common.timed(way)
+            common.say(f"{f'turn {turn}' if turn else 'warm-up'}, {name}: {took:.2f} s")
+            if turn:
+                own.append(took)
+    medians = [statistics.median(own) for own in seconds]
+    rows = [
+        [
+            name,
+            str(count),
+            f"{median:.2f}",
+            f"{min(own):.2f} to {max(own):.2f}",
+            f"{1e6 * median / (count * options.updates):.0f}",
+            f"{median / medians[0]:.2f}",
+            f"{median / medians[1]:.2f}",
+        ]
+        for (name, count, _), median, own in zip(ways, medians, seconds, strict=True)
+    ]
+    common.show(
+        f"{options.updates} updates on means of {len(material.items):,} x {options.layers} x {options.dim}",
+        ("way", "points", "median s", "s", "µs a point and update", "to a", "to b"),
+        rows,
+        [f"Turns: {options.repeats}, after one that warms up. Everything was measured; the means are random numbers."],
+    )
+
+
+if __name__ == "__main__":
+    common.carry_out(main)

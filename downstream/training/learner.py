@@ -64,7 +64,7 @@ class Learner(Protocol):
     survivors: Survivors
 
     def learn(self, updates: Sequence[Update]) -> Tensor:
-        """Carry out updates; return the sum of each point's losses, (N,) float64."""
+        """Carry out U updates; return the loss of each point at each, (N, U) float64."""
 
     def predict(self, utterances: Tensor) -> Mapping[int, Tensor]:
         """What the task's score takes, (U, …), for every point that has not diverged."""

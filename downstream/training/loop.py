@@ -144,8 +144,8 @@ class Training:
             if not list(learner.survivors):
                 return
             losses = learner.learn(updates[learner.fold]).tolist()
-            for attempt, loss, diverged in zip(attempts, losses, learner.survivors.diverged, strict=True):
-                attempt.loss += loss
+            for attempt, own, diverged in zip(attempts, losses, learner.survivors.diverged, strict=True):
+                attempt.loss = sum(own, attempt.loss)  # one by one, whatever the stretch
                 attempt.diverged = diverged or None
             if evaluate:
                 self._evaluate(learner, attempts, end)

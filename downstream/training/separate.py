@@ -50,11 +50,11 @@ class SeparateHeads:
         self._generators = [RandomState(derived(point.seed, "dropout"), self._device) for point in points]
 
     def learn(self, updates: Sequence[Update]) -> Tensor:
-        losses = torch.zeros(len(self.points), dtype=torch.float64)
+        losses = torch.zeros(len(self.points), len(updates), dtype=torch.float64)
         stream = self._source.batches([part for update in updates for part in update.parts])
-        for update in updates:
+        for number, update in enumerate(updates):
             for part in update.parts:
-                losses += self._accumulate(move(next(stream), self._device), part, update.weights_of(part))
+                losses[:, number] += self._accumulate(move(next(stream), self._device), part, update.weights_of(part))
             self._take_step(update.step)
         return losses
 

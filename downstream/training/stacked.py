@@ -70,10 +70,7 @@ class StackedClassifiers:
         self._batch = torch.empty(0)
 
     def learn(self, updates: Sequence[Update]) -> Tensor:
-        losses = torch.zeros(len(self.points), dtype=torch.float64)
-        for update in updates:
-            losses += self._update(update)
-        return losses
+        return torch.stack([self._update(update) for update in updates], dim=1).double()
 
     def predict(self, utterances: Tensor) -> dict[int, Tensor]:
         """Posteriors (U, C) of the points that have not diverged."""

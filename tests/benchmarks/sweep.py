@@ -2,12 +2,14 @@
 
 Means of IEMOCAP's size (13 x 768 an utterance, random numbers), four classes, SUPERB's folds, 32 utterances an update:
 
-- a: five single points, one fold after the other, each head a module with autograd and an Adam of its own;
-- b: the same five as this harness runs them, in stacks side by side;
-- c: all 125, five learning rates and five seeds on each fold, as this harness runs them.
+- a: five single points, one fold after the other, each head a module with autograd and an Adam of its own, its updates
+  gathered from eight micro-batches of four utterances as SUPERB's recipe has them;
+- b: the same, every update one batch of 32;
+- c: the same five as this harness runs them, in stacks side by side;
+- d: all 125, five learning rates and five seeds on each fold, as this harness runs them.
 
-The three take turns, and the medians of all turns are compared. Updates are what is compared: there is one evaluation,
-at the end, on 32 utterances.
+Stacks take an update's micro-batches in one go whatever their number. The four take turns, and the medians of all turns
+are compared. Updates are what is compared: there is one evaluation, at the end, on 32 utterances.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ EVALUATED = 32  # development utterances
 
 
 class Sweep:
-    """The three ways over the same means; each learns from the first update on whenever it is called."""
+    """The ways over the same means; each learns from the first update on whenever it is called."""
 
     def __init__(self, recipe: Recipe, material: Material, means: torch.Tensor) -> None:
         self._recipe, self._material, self._source = recipe, material, Means(means)
@@ -49,21 +51,21 @@ class Sweep:
         self.single = [Point(recipe.optimizer.lr, 0)]
         self.grid = [Point(rate, seed) for seed in range(SEEDS) for rate in RATES]
 
-    def one_after_the_other(self) -> None:
-        settings = self._recipe.training
-        for fold in self._folds():
+    def one_after_the_other(self, recipe: Recipe) -> None:
+        settings = recipe.training
+        for fold in self._folds(recipe):
             alone = SeparateHeads(
-                0, self.single, self._task, self._source, self._recipe.optimizer, settings.clip, torch.device("cpu")
+                0, self.single, self._task, self._source, recipe.optimizer, settings.clip, torch.device("cpu")
             )
             train([alone], [fold], self._task, settings)
 
     def as_the_harness(self, points: Sequence[Point]) -> None:
-        folds = self._folds()
+        folds = self._folds(self._recipe)
         learners = make_learners(self._encoder, self._recipe, self._task, self._source, points, len(folds))
         train(learners, folds, self._task, self._recipe.training)
 
-    def _folds(self) -> list[FoldData]:
-        settings = self._recipe.training
+    def _folds(self, recipe: Recipe) -> list[FoldData]:
+        settings = recipe.training
         return [
             FoldData(
                 Order(fold.train, settings.batch, settings.accumulate, settings.order_seed),
@@ -81,15 +83,17 @@ def main() -> None:
     made.add_argument("--dim", type=int, default=768, help="of the means")
     options = common.parse(made, SMALL)
 
-    recipe = load_recipe("emotion", [f"training.{name}={options.updates}" for name in ("steps", "evaluate_every")])
+    lengths = [f"training.{name}={options.updates}" for name in ("steps", "evaluate_every")]
+    superb, recipe = load_recipe("superb/er", lengths), load_recipe("emotion", lengths)
     material = common.noise_material(common.iemocap_items(), common.iemocap_split(), CLASSES)
     generator = torch.Generator().manual_seed(2)
     sweep = Sweep(recipe, material, torch.randn(options.layers, len(material.items), options.dim, generator=generator))
     folds = len(material.split.folds)
     ways: list[tuple[str, int, Callable[[], None]]] = [
-        ("a: modules, one fold after the other", folds, sweep.one_after_the_other),
-        ("b: stacks, folds side by side", folds, lambda: sweep.as_the_harness(sweep.single)),
-        ("c: stacks, the whole grid", folds * len(sweep.grid), lambda: sweep.as_the_harness(sweep.grid)),
+        ("a: modules, one fold after the other, 8 x 4", folds, lambda: sweep.one_after_the_other(superb)),
+        ("b: modules, one fold after the other, 1 x 32", folds, lambda: sweep.one_after_the_other(recipe)),
+        ("c: stacks, folds side by side", folds, lambda: sweep.as_the_harness(sweep.single)),
+        ("d: stacks, the whole grid", folds * len(sweep.grid), lambda: sweep.as_the_harness(sweep.grid)),
     ]
     seconds: list[list[float]] = [[] for _ in ways]
     for turn in range(options.repeats + 1):  # the first turn warms up
@@ -106,14 +110,13 @@ def main() -> None:
             f"{median:.2f}",
             f"{min(own):.2f} to {max(own):.2f}",
             f"{1e6 * median / (count * options.updates):.0f}",
-            f"{median / medians[0]:.2f}",
-            f"{median / medians[1]:.2f}",
+            *(f"{median / reference:.2f}" for reference in medians[:3]),
         ]
         for (name, count, _), median, own in zip(ways, medians, seconds, strict=True)
     ]
     common.show(
         f"{options.updates} updates on means of {len(material.items):,} x {options.layers} x {options.dim}",
-        ("way", "points", "median s", "s", "µs a point and update", "to a", "to b"),
+        ("way", "points", "median s", "s", "µs a point and update", "to a", "to b", "to c"),
         rows,
         [f"Turns: {options.repeats}, after one that warms up. Everything was measured; the means are random numbers."],
     )

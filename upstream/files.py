@@ -14,15 +14,16 @@ DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 UNFINISHED = ".writing-"  # how the name of a file begins that is being written
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds all of it or is not there, even if the machine stops.
+def write_atomically(path: Path, *contents: bytes) -> None:
+    """Write `contents`, one after another, so that `path` holds all or what it held before, even if the machine stops.
 
     Raises MendableError where it cannot be written.
     """
     temporary = path.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
         with temporary.open("xb") as stream:
-            stream.write(content)
+            for content in contents:
+                stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -25,7 +25,7 @@ def write_snapshot(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str
     """Write tensors and facts (whatever JSON holds) so that `path` has all of them, or what it had before."""
     written = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()} | {FACTS: written})
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    write_atomically(path, hashlib.sha256(content).digest(), content)
 
 
 def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

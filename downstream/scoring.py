@@ -13,7 +13,7 @@ from torch import Tensor
 from downstream import metrics
 from downstream.material import Material
 from downstream.results import FoldRecord, HeadRecord, LayerScore, PointRecord
-from downstream.states import StateSource
+from downstream.states import StateSource, move
 from downstream.sweep import distinct
 from downstream.tasks.classification import Classification, UtteranceClassifier
 from downstream.training.loop import Attempt
@@ -46,8 +46,9 @@ def score_heads(
         own = [(attempt, built(attempt, task)) for attempt in chosen if attempt.fold == number]
         heard: list[list[Tensor]] = [[] for _ in own]
         for states in source.batches(torch.split(torch.tensor(fold.test), TESTED_AT_ONCE)):
+            here = move(states, torch.device("cpu"))  # the upstream may have computed them on a GPU just now
             for (_, head), parts in zip(own, heard, strict=True):
-                parts.append(task.predict(head, states).cpu())
+                parts.append(task.predict(head, here))
         scored += [
             ScoredHead(attempt, head, torch.cat(parts)) for (attempt, head), parts in zip(own, heard, strict=True)
         ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from downstream.tasks.base import States
 from upstream.base import HiddenStates, Upstream
-from upstream.encode import Item, encode, waveforms_ahead
+from upstream.encode import Item, Memory, encode, waveforms_ahead
 from upstream.store import StateStore
 
 READERS = 2  # threads that read frames from the store ahead of the heads
@@ -53,6 +53,13 @@ class StoredFrames:
         return HiddenStates.from_utterances([self._store.frames(self._items[index].digest) for index in group.tolist()])
 
 
+def move(states: States, device: torch.device) -> States:
+    """The states on a device, in the precision of heads."""
+    if isinstance(states, HiddenStates):
+        return HiddenStates(states.layers.to(device, torch.float32), states.lengths)
+    return states.to(device)
+
+
 class Computed:
     """States that the upstream computes whenever they are needed, for want of a place to keep them.
 
@@ -63,10 +70,11 @@ class Computed:
     def __init__(self, upstream: Upstream, items: Sequence[Item], reduction: str) -> None:
         self._upstream, self._items, self._reduction = upstream, items, reduction
         self.audio_seconds = 0.0
+        self._memory = Memory()  # what one batch teaches of it holds for all
 
     def batches(self, groups: Sequence[Tensor]) -> Iterator[States]:
         batches = [[self._items[index] for index in group.tolist()] for group in groups]
         for batch, waveforms in zip(batches, waveforms_ahead(batches), strict=True):
-            states = encode(self._upstream, batch, waveforms, self._reduction)
+            states = encode(self._upstream, batch, waveforms, self._reduction, self._memory)
             self.audio_seconds += sum(item.seconds for item in batch)
             yield torch.stack(states, dim=1) if self._reduction == "means" else HiddenStates.from_utterances(states)

@@ -215,6 +215,27 @@ def test_each_point_is_what_it_would_have_been_alone(make: type) -> None:
             assert torch.allclose(attempt.weights[name], tensor, rtol=1e-5, atol=1e-7), (attempt.point, name)
 
 
+@pytest.mark.parametrize("classes", [4, 7, 8])
+@pytest.mark.parametrize(("layers", "dim"), [(1, 240), (13, 768)])
+def test_a_stacked_point_has_the_bits_it_would_have_alone(layers: int, dim: int, classes: int) -> None:
+    """At the shapes of the filterbank and of WavLM Base, each of five points beside the others and by itself."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(layers, UTTERANCES, dim, generator=generator)
+    task = Classification(layers, dim, 256, classes, torch.arange(UTTERANCES) % classes)
+    updates = [Order(range(40), batch=32, accumulate=1, seed=0).update(step) for step in range(1, 7)]
+    points = [Point(1e-3, seed) for seed in range(5)]
+    together = StackedClassifiers(0, points, task, means, OptimizerSettings(lr=1.0), clip=1.0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the loop has it
+    together.learn(updates)
+    for index, point in enumerate(points):
+        alone = StackedClassifiers(0, [point], task, means, OptimizerSettings(lr=1.0), clip=1.0)
+        alone.learn(updates)
+        for name, tensor in alone.weights(0).items():
+            assert torch.equal(together.weights(index)[name], tensor), (index, name)
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("make", [stacked, separate, recurrent])
 def test_points_that_differ_learn_different_heads(make: type) -> None:
     learner = make(*GRID)

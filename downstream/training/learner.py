@@ -42,11 +42,11 @@ class Survivors:
             self.diverged[index] = step
         return finite
 
-    def state(self) -> dict[str, Tensor]:
-        return {"diverged": torch.tensor(self.diverged), "skipped": torch.tensor(self._skipped)}
+    def state(self, index: int) -> dict[str, Tensor]:
+        return {"diverged": torch.tensor(self.diverged[index]), "skipped": torch.tensor(self._skipped[index])}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.diverged, self._skipped = state["diverged"].tolist(), state["skipped"].tolist()
+    def restore(self, index: int, state: Mapping[str, Tensor]) -> None:
+        self.diverged[index], self._skipped[index] = int(state["diverged"]), int(state["skipped"])
 
 
 class Learner(Protocol):
@@ -72,11 +72,11 @@ class Learner(Protocol):
     def weights(self, index: int) -> dict[str, Tensor]:
         """A copy of the weights of one head, by the names of its state_dict."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything it takes to go on from here: weights, moments, generators; no copies."""
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Everything it takes to go on with one head: weights, moments, generators; no copies."""
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
+    def restore(self, index: int, state: Mapping[str, Tensor]) -> None:
+        """Go on with one head from what `state` gave, if by another learner of the kind."""
 
 
 def make_optimizer(

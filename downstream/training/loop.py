@@ -172,24 +172,12 @@ class Training:
     def save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
         facts = []
-        for number, (learner, attempts) in enumerate(zip(self._learners, self._attempts, strict=True)):
-            tensors |= {f"{number}/learner/{name}": tensor for name, tensor in learner.state().items()}
-            for index, attempt in enumerate(attempts):
-                tensors |= {f"{number}/best/{index}/{name}": tensor for name, tensor in attempt.weights.items()}
-            facts.append(
-                [
-                    {name: getattr(attempt, name) for name in ("step", "development", "history", "diverged", "loss")}
-                    for attempt in attempts
-                ]
-            )
-        write_snapshot(path, tensors, {"step": self.step, "learners": self._described(), "attempts": facts})
-
-    def _described(self) -> list[list[Any]]:
-        """Who learns what: a snapshot is of use to the same learners only."""
-        return [
-            [type(learner).__name__, learner.fold, [[point.lr, point.seed, point.layer] for point in learner.points]]
-            for learner in self._learners
-        ]
+        for number, (learner, index, attempt) in enumerate(self._points()):
+            tensors |= {f"{number}/learner/{name}": tensor for name, tensor in learner.state(index).items()}
+            tensors |= {f"{number}/best/{name}": tensor for name, tensor in attempt.weights.items()}
+            kept = ("step", "development", "history", "diverged", "loss")
+            facts.append({name: getattr(attempt, name) for name in kept})
+        write_snapshot(path, tensors, {"step": self.step, "learned": self._described(), "attempts": facts})
 
     def restore(self, path: Path) -> None:
         """Go on from the snapshot at `path`, if there is one."""
@@ -197,22 +185,31 @@ class Training:
         if found is None:
             return
         tensors, facts = found
-        if facts["learners"] != self._described():
-            logger.warning("%s is of other learners (other cores?); the training begins again", path)
+        if facts["learned"] != self._described():
+            logger.warning("%s is of heads that are learned in another way; the training begins again", path)
             return
         self.step = facts["step"]
         grouped: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
-            owner, kind, rest = name.split("/", 2)
-            grouped.setdefault(f"{owner}/{kind}", {})[rest] = tensor
-        for number, (learner, attempts) in enumerate(zip(self._learners, self._attempts, strict=True)):
-            learner.restore(grouped[f"{number}/learner"])
-            for attempt, own in zip(attempts, facts["attempts"][number], strict=True):
-                own["history"] = [tuple(evaluation) for evaluation in own["history"]]
-                vars(attempt).update(own)
-            for name, tensor in grouped.get(f"{number}/best", {}).items():
-                which, _, part = name.partition("/")
-                attempts[int(which)].weights[part] = tensor
+            number, kind, part = name.split("/", 2)
+            grouped.setdefault(f"{number}/{kind}", {})[part] = tensor
+        for position, (learner, index, attempt) in enumerate(self._points()):
+            learner.restore(index, grouped[f"{position}/learner"])
+            own = facts["attempts"][position]
+            own["history"] = [tuple(evaluation) for evaluation in own["history"]]
+            vars(attempt).update(own, weights=grouped.get(f"{position}/best", {}))
+
+    def _points(self) -> Iterator[tuple[Learner, int, Attempt]]:
+        """Every point with the learner that has it, in an order that does not depend on how learners share them."""
+        for learner, attempts in zip(self._learners, self._attempts, strict=True):
+            yield from ((learner, index, attempt) for index, attempt in enumerate(attempts))
+
+    def _described(self) -> list[list[Any]]:
+        """What is learned and how: a snapshot is of use to the same heads only, on however many cores."""
+        return [
+            [type(learner).__name__, attempt.fold, attempt.point.lr, attempt.point.seed, attempt.point.layer]
+            for learner, _, attempt in self._points()
+        ]
 
 
 class SnapshotClock:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from downstream.recipe import OptimizerSettings
-from downstream.states import StateSource
+from downstream.states import StateSource, move
 from downstream.sweep import Point
 from downstream.tasks.base import Head, States, Task
 from downstream.training.learner import Survivors, make_optimizer
 from downstream.training.order import Update
 from downstream.training.seeds import derived
-from upstream.base import HiddenStates
 
 PREDICTED_AT_ONCE = 8  # utterances whose states are held at a time
 
@@ -75,26 +74,23 @@ class SeparateHeads:
     def weights(self, index: int) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._heads[index].state_dict().items()}
 
-    def state(self) -> dict[str, Tensor]:
-        state = self.survivors.state()
-        for index, head in enumerate(self._heads):
-            state |= {f"{index}.head.{name}": tensor for name, tensor in head.state_dict().items()}
-            state |= {f"{index}.generator.{name}": own for name, own in self._generators[index].own.items()}
-            for number, moments in self._optimizers[index].state_dict()["state"].items():
-                state |= {f"{index}.optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
-        return state
+    def state(self, index: int) -> dict[str, Tensor]:
+        state = {f"head.{name}": tensor for name, tensor in self._heads[index].state_dict().items()}
+        state |= {f"generator.{name}": own for name, own in self._generators[index].own.items()}
+        for number, moments in self._optimizers[index].state_dict()["state"].items():
+            state |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+        return state | self.survivors.state(index)
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.survivors.restore(state)
-        for index, head in enumerate(self._heads):
-            head.load_state_dict(under(state, f"{index}.head."))
-            self._generators[index].own = under(state, f"{index}.generator.")
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in under(state, f"{index}.optimizer.").items():
-                number, _, moment = name.partition(".")
-                moments.setdefault(int(number), {})[moment] = tensor
-            optimizer = self._optimizers[index]
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    def restore(self, index: int, state: Mapping[str, Tensor]) -> None:
+        self.survivors.restore(index, state)
+        self._heads[index].load_state_dict(under(state, "head."))
+        self._generators[index].own = under(state, "generator.")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in under(state, "optimizer.").items():
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = tensor
+        optimizer = self._optimizers[index]
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
 
     def _living(self) -> Iterator[tuple[int, Head]]:
         return ((index, self._heads[index]) for index in self.survivors)
@@ -161,9 +157,3 @@ def learned(head: nn.Module) -> list[Tensor]:
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The part of a state whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def move(states: States, device: torch.device) -> States:
-    if isinstance(states, HiddenStates):
-        return HiddenStates(states.layers.to(device, torch.float32), states.lengths)
-    return states.to(device)

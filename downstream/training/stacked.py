@@ -6,8 +6,10 @@ products: dW = Oᵀ S, dO = S Wᵀ + (Gᵀ1) bᵀ, db = Oᵀ Gᵀ1, do = Gᵀ1, 
 M_l ∘ (G E) over a batch's means M_l. With C classes this is P / C times less work than going through the P projected
 values of every utterance. It is the same head and the same Adam as `UtteranceClassifier` learned alone.
 
-All products are batched over points (never over rows of several points at once), so a point's bits do not depend on
-which others share its stack.
+All products are batched over points (never over rows of several points at once), and every point's weights begin at an
+aligned address. So a point's bits do not depend on which others share its stack, as far as the library of matrix
+products treats equal shapes and alignments equally: for WavLM's shapes it was seen to; with states of odd widths (39
+of mfcc) or odd numbers of classes a point can differ from itself alone by rounding.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from downstream.training.order import Update
 # Bytes of weights, gradients and two moments that one stack may hold, so that they stay in a core's share of the
 # cache from update to update. Measured on Base's 13 x 768: stacks of 25 points (80 MB) take 1.4 times as long a point.
 STACK_BYTES = 16 << 20
+
+ALIGNED = 16  # numbers, 64 bytes: kernels sum in another order where a row begins between such addresses
 
 PREDICTED_AT_ONCE = 256  # utterances whose means are mixed at a time
 
@@ -85,19 +89,20 @@ class StackedClassifiers:
     def weights(self, index: int) -> dict[str, Tensor]:
         return {name: part[index].clone() for name, part in self._weights.parts.items()}
 
-    def state(self) -> dict[str, Tensor]:
-        stacks = {"weights": self._weights, "first": self._moments[0], "second": self._moments[1]}
-        return {
-            **{f"{name}.large": stack.large for name, stack in stacks.items()},
-            **{f"{name}.small": stack.small for name, stack in stacks.items()},
-            "steps": self._steps,
-            **self.survivors.state(),
-        }
+    def state(self, index: int) -> dict[str, Tensor]:
+        return self._numbers(index) | self.survivors.state(index)
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        for name, own in self.state().items():
+    def restore(self, index: int, state: Mapping[str, Tensor]) -> None:
+        for name, own in self._numbers(index).items():
             own.copy_(state[name])
-        self.survivors.restore(state)
+        self.survivors.restore(index, state)
+
+    def _numbers(self, index: int) -> dict[str, Tensor]:
+        """The weights and moments of one head, sharing memory."""
+        stacks = {"weights": self._weights, "first": self._moments[0], "second": self._moments[1]}
+        numbers = {f"{name}.large": stack.rows[index][0] for name, stack in stacks.items()}
+        numbers |= {f"{name}.small": stack.rows[index][1] for name, stack in stacks.items()}
+        return numbers | {"steps": self._steps[index]}
 
     # ------------------------------------------------------------ one update
 
@@ -174,7 +179,7 @@ class StackedClassifiers:
 class Stack:
     """Tensors of the shapes of N heads' weights, stacked.
 
-    large: the projections' weights, (N, P, D); small: all else, a row a head.
+    large: the projections' weights, (N, P, D); small: all else, a row a head, each aligned.
     parts: by the names of a head's state_dict, (N, …) each; rows: the two of each head. They share memory.
     """
 
@@ -185,7 +190,7 @@ class Stack:
         small = {name: shape for name, shape in shapes.items() if name != self.LARGE}
         sizes = [shape.numel() for shape in small.values()]
         self.large = torch.zeros(count, *shapes[self.LARGE])
-        self.small = torch.zeros(count, sum(sizes))
+        self.small = torch.zeros(count, -(-sum(sizes) // ALIGNED) * ALIGNED)[:, : sum(sizes)]
         columns = torch.split(self.small, sizes, dim=1)
         self.parts = {
             name: part.view(count, *shape) for (name, shape), part in zip(small.items(), columns, strict=True)

@@ -16,8 +16,7 @@ from pathlib import Path
 from upstream.catalog import DTYPES
 from upstream.errors import MendableError, sentence
 from upstream.files import DEFAULT_STORE
-
-REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which have no width of their own
+from upstream.sizes import parse_size
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--snapshot-seconds",
-        type=float,
+        type=positive,
         default=30.0,
         metavar="S",
         help="seconds between two snapshots of the training, from which an interrupted run goes on (default 30)",
@@ -71,6 +70,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
     made.add_argument("-v", "--verbose", action="store_true", help="say more, and whence an error came")
     return made
+
+
+def positive(text: str) -> float:
+    """A finite number above zero."""
+    number = float(text)
+    if not 0.0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def whole_number(text: str) -> int:
@@ -109,20 +116,20 @@ def run(options: argparse.Namespace, command: str) -> int:
 
     from downstream.recipe import load_recipe
 
+    limit = None if options.store_limit is None else parse_size(options.store_limit)
     overrides = [f"corpus.name={options.corpus}"] if options.corpus else []
     overrides += options.override
     recipe = load_recipe(options.downstream, overrides)
 
-    from rich.console import Console
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     import upstream
     from downstream import experiment, report
     from upstream import ranks
-    from upstream.sizes import parse_size
+    from upstream.terminal import console
 
     own_rank = ranks.current()  # several processes share the extraction under torchrun
-    own_rank.claim_gpu()
+    own_rank.claim_gpu(options.device)
     encoder = upstream.load(
         options.upstream,
         device=options.device,
@@ -134,7 +141,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         data=options.data,
         results=options.results,
         store=options.store,
-        store_limit=None if options.store_limit is None else parse_size(options.store_limit),
+        store_limit=limit,
         seed=options.seed,
         layer=options.layer,
         fresh=options.fresh,
@@ -147,7 +154,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         outcome = experiment.run(encoder, recipe, chosen, own_rank)
     if outcome is None:  # another rank records
         return 0
-    report.show(outcome.result, outcome.folder, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
+    report.show(outcome.result, outcome.folder, console())
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")
     return 0

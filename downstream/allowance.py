@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.recipe import StoreSettings
@@ -62,7 +62,8 @@ def plan_states(
     reduction = needs if settings.mode in {"auto", "off"} else settings.mode
     key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
     total = estimate_bytes(key, upstream.stride, seconds_of(items))
-    store = StateStore(root, key, upstream.name) if (root / key.folder_name()).is_dir() else None
+    is_there = settings.mode != "off" and (root / key.folder_name()).is_dir()
+    store = StateStore(root, key, upstream.name) if is_there else None
     absent = [item for item in items if store is None or item.digest not in store]
     missing = estimate_bytes(key, upstream.stride, seconds_of(absent))
     allowed, source = (
@@ -74,16 +75,13 @@ def plan_states(
         f"{f' as {key.codec}' if reduction == 'frames' else ''}; {readable(missing)} would be written, "
         f"{readable(allowed)} may be ({source})"
     )
+    plan = StatesPlan(reduction, key, root, store, total, missing, f"{measured}.")
     if settings.mode == "off":
-        return StatesPlan(
-            reduction, None, root, None, total, missing, f"{measured}. As asked, the upstream runs while heads learn."
-        )
+        return replace(plan, key=None, sentence=f"{measured}. As asked, the upstream runs while heads learn.")
     if missing <= allowed:
-        return StatesPlan(reduction, key, root, store, total, missing, f"{measured}.")
+        return plan
     if settings.mode == "auto":
-        return StatesPlan(
-            reduction, None, root, None, total, missing, f"{measured}: so the upstream runs while heads learn."
-        )
+        return replace(plan, key=None, sentence=f"{measured}: so the upstream runs while heads learn.")
     smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
     raise MendableError(f"The {measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
 

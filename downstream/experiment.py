@@ -23,7 +23,7 @@ from tqdm import tqdm
 from downstream import scoring
 from downstream.allowance import StatesPlan, plan_states
 from downstream.material import Material, read_material
-from downstream.recipe import Recipe
+from downstream.recipe import Recipe, SweepSettings
 from downstream.results import (
     FoldRecord,
     HeadRecord,
@@ -50,10 +50,14 @@ from downstream.training.stacked import StackedClassifiers, stack_size
 from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.extract import fill
-from upstream.files import write_atomically
+from upstream.files import STATES, write_atomically
 from upstream.ranks import ALONE, Ranks
 
 logger = logging.getLogger("wavprobe")
+
+# What may be overridden without leaving a protocol: SUPERB tunes the learning rate, and more seeds, or states that come
+# from elsewhere as they are, change no rule of it.
+WITHIN_PROTOCOL = ("sweep.lr=", "sweep.seed=", "store.mode=")
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,14 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     began = time.perf_counter()
     heads = points(recipe, upstream.num_layers, options.seed, options.layer)
     material = read_material(recipe, options.data, options.store)
-    plan = plan_states(
-        recipe.store, Classification.needs, upstream, material.items, options.store / "states", options.store_limit
-    )
-    folder = run_folder(upstream, recipe, material, plan, options)
+    folder = run_folder(upstream, recipe, material, options)
     if (folder / "result.json").is_file() and not options.fresh:
-        return Outcome(read_result(folder / "result.json"), folder, was_finished=True)
+        return Outcome(read_result(folder / "result.json"), folder, was_finished=True) if ranks.main else None
+    plan = plan_states(
+        recipe.store, Classification.needs, upstream, material.items, options.store / STATES, options.store_limit
+    )
+    if plan.key is None:
+        refuse_sharing_nothing(plan, ranks)
     if ranks.main:
         begin(folder, recipe, options)
         if plan.missing or plan.key is None:
@@ -122,7 +128,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     attempts = learn(upstream, recipe, material, task, source, heads, folder, options)
     began_evaluation = time.perf_counter()
     chosen = choose(attempts)
-    refuse_divergence(attempts, chosen)
+    refuse_divergence(attempts, chosen, recipe)
     scored = scoring.score_heads(chosen, material, task, source)
     write_companions(folder, scored, material, recipe)
     if isinstance(source, Computed):
@@ -144,6 +150,15 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
 # ---------------------------------------------------------------- corpus to states
 
 
+def refuse_sharing_nothing(plan: StatesPlan, ranks: Ranks) -> None:
+    """Raise MendableError where several processes were started to fill a store that is not to be filled."""
+    if ranks.world > 1:
+        raise MendableError(
+            f"{plan.sentence} Several processes share an extraction into the store and nothing else: start one alone, "
+            "or make room for the states."
+        )
+
+
 def prepare(
     upstream: Upstream, material: Material, plan: StatesPlan, options: Options, ranks: Ranks
 ) -> tuple[StateSource, float]:
@@ -155,10 +170,8 @@ def prepare(
     for name in store.damaged:
         tqdm.write(f"The store's shard {name} was damaged; what it held was made again.", file=sys.stderr)
     logger.info("store %s was given %.0f s of audio", store.folder, extracted)
-    if plan.reduction == "frames":
+    if plan.reduction == "frames" or not ranks.main:  # the others go no further: they need not hold all means
         return StoredFrames(store, material.items), extracted
-    if not ranks.main:
-        return Means(torch.empty(0)), extracted
     return Means(store.means([item.digest for item in material.items])), extracted
 
 
@@ -237,15 +250,16 @@ class AudioBar:
         self._bar.update(amount)
 
 
-def refuse_divergence(attempts: Sequence[Attempt], chosen: Sequence[Attempt]) -> None:
-    """Raise MendableError where some fold, seed and layer has no head: not one came to an evaluation that counted."""
-    groups = {(attempt.fold, attempt.point.seed, attempt.point.layer) for attempt in attempts}
-    if len(chosen) == len(groups):
+def refuse_divergence(attempts: Sequence[Attempt], chosen: Sequence[Attempt], recipe: Recipe) -> None:
+    """Raise MendableError where the first layer, whose score is the primary one, was left without heads."""
+    first = attempts[0].point.layer
+    if any(one.point.layer == first for one in chosen):
         return
     rates = sorted({attempt.point.lr for attempt in attempts})
+    key, value = ("sweep.lr", f"[{rates[0] / 10:g}]") if recipe.sweep.lr else ("optimizer.lr", f"{rates[0] / 10:g}")
     raise MendableError(
         f"Training diverged: with learning rate {' or '.join(f'{rate:g}' for rate in rates)} the loss was not finite "
-        f"at any evaluation of some fold. Lower it, for example -o optimizer.lr={rates[0] / 10:g}."
+        f"at any evaluation of some fold. Lower it, for example -o {key}={value}."
     )
 
 
@@ -317,8 +331,9 @@ def caveats(
 ) -> list[str]:
     """What a reader of the score should know, the weightiest first."""
     found = []
-    if options.overrides and recipe.protocol == "superb":
-        found.append(f"Not SUPERB's recipe: {', '.join(options.overrides)}.")
+    changed = [one for one in options.overrides if not one.startswith(WITHIN_PROTOCOL)]
+    if changed and recipe.protocol == "superb":
+        found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
     if upstream.provenance.random_init:
         found.append("The upstream is untrained: this is the control, not a score of its name.")
     for fold in folds:
@@ -327,6 +342,10 @@ def caveats(
             found.append(f"{fold.name} is tested on {', '.join(unheard)}, of which its training part has nothing.")
     if diverged := sum(attempt.diverged is not None for attempt in attempts):
         found.append(f"{diverged} of {len(attempts)} heads diverged and were given up; the grid says which.")
+    asked = {(attempt.point.seed, attempt.point.layer) for attempt in attempts}
+    for seed, layer in sorted(asked - {(head.seed, head.layer) for head in heads}, key=str):
+        where = "the weighted sum" if layer is None else f"layer {layer}"
+        found.append(f"Seed {seed} on {where} is left out: on some fold no learning rate came to a score.")
     edges = {min(recipe.sweep.lr), max(recipe.sweep.lr)} if len(recipe.sweep.lr) > 1 else set()
     if at_edge := sum(head.lr in edges for head in heads):
         found.append(f"{at_edge} of {len(heads)} chosen learning rates lie at an end of the list; a wider one may win.")
@@ -336,7 +355,7 @@ def caveats(
 # ---------------------------------------------------------------- folders and files
 
 
-def run_folder(upstream: Upstream, recipe: Recipe, material: Material, plan: StatesPlan, options: Options) -> Path:
+def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Path:
     """results/<recipe>/<upstream>/<run>: the same question always has the same folder, another one another."""
     question = [
         recipe.model_dump(mode="json"),
@@ -344,14 +363,14 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, plan: Sta
         upstream.fingerprint,
         str(upstream.dtype),
         material.fingerprint,
-        plan.mode,
         options.seed,
         options.layer,
     ]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
     name = slug(upstream.name) + ("-untrained" if upstream.provenance.random_init else "")
     layer = "" if options.layer is None else f"-layer{options.layer}"
-    return options.results / recipe.name / name / f"{material.corpus.name}-seed{options.seed}{layer}-{digest}"
+    learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
+    return options.results / recipe.name / name / f"{material.corpus.name}-{learned}-{digest}"
 
 
 def begin(folder: Path, recipe: Recipe, options: Options) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +77,7 @@ class OptimizerSettings(Closed):
 
 def layer_or_word(value: object) -> object:
     """Refuse what is neither a layer's number nor a word for layers."""
-    if isinstance(value, bool) or not (isinstance(value, int) or value in {"mix", "all"}):
+    if isinstance(value, bool) or not (isinstance(value, int) or value in ("mix", "all")):
         raise ValueError("a layer is a number, or mix for the weighted sum; all stands for mix and every layer")
     return value
 
@@ -120,12 +121,15 @@ class SweepSettings(Closed):
     @field_validator("lr", "seed", "layer", mode="before")
     @classmethod
     def one_or_several(cls, value: object) -> object:
-        return value if isinstance(value, list | tuple) else (value,)
+        values = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, bool) for one in values):
+            raise ValueError("true and false are no numbers")
+        return values
 
     @field_validator("lr", mode="before")
     @classmethod
     def the_word_superb(cls, value: object) -> object:
-        return SUPERB_RATES if value == "superb" else value
+        return SUPERB_RATES if value in ("superb", ("superb",), ["superb"]) else value
 
     @field_validator("lr", "seed", "layer")
     @classmethod
@@ -136,9 +140,8 @@ class SweepSettings(Closed):
 
     def layers(self, num_layers: int) -> tuple[int | None, ...]:
         """The layers, None for the weighted sum; empty where none are listed."""
-        if "all" in self.layer:
-            return (None, *range(num_layers))
-        return tuple(None if layer == "mix" else int(layer) for layer in self.layer)
+        words: dict[int | str, tuple[int | None, ...]] = {"mix": (None,), "all": (None, *range(num_layers))}
+        return tuple(chain.from_iterable(words.get(layer, (layer,)) for layer in self.layer))  # type: ignore[arg-type]
 
 
 class TrainingSettings(Closed):

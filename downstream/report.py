@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from downstream.results import HeadRecord, Result
+from upstream.terminal import plain_table
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -81,13 +81,9 @@ def states_line(result: Result) -> str:
     return f"{states.mode}{codec} from the store; {heard}, {corpus}"
 
 
-def plain_table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-
-
 def fold_table(result: Result) -> Table:
     """Scores per fold and their mean, in percent, for the first layer; several seeds are averaged."""
-    table = plain_table("test scores, %")
+    table = plain_table(title="test scores, %")
     table.add_column("fold")
     columns = ["accuracy", "unweighted_accuracy", "macro_f1"]
     for heading in ("accuracy", "unweighted\naccuracy", "macro\nF1", "majority\nclass", "dev", "step", "lr", "tested"):
@@ -123,7 +119,7 @@ def spread(values: Sequence[float]) -> str:
 
 def rate_table(result: Result) -> Table:
     """What development made of each learning rate, over all folds, seeds and layers."""
-    table = plain_table("development by learning rate, %")
+    table = plain_table(title="development by learning rate, %")
     for heading in ("lr", "mean", "best", "chosen", "diverged"):
         table.add_column(heading, justify="right")
     for rate in sorted({point.lr for point in result.grid}, reverse=True):
@@ -141,7 +137,7 @@ def rate_table(result: Result) -> Table:
 
 def layer_table(result: Result) -> Table:
     """The score on each layer that was asked for."""
-    table = plain_table(f"{result.primary.name.replace('_', ' ')} by layer, %")
+    table = plain_table(title=f"{result.primary.name.replace('_', ' ')} by layer, %")
     for heading in ("layer", "mean", "95 % interval"):
         table.add_column(heading, justify="right")
     best = max(score.value for score in result.layers)
@@ -164,7 +160,7 @@ def seed_line(result: Result) -> str:
 def confusion_table(result: Result) -> Table:
     """Confusions of all test sets and seeds together on the first layer, in percent of the true class."""
     counts = np.sum([head.confusion for head in primary_heads(result)], axis=0)
-    table = plain_table("true class (rows) taken for (columns), %")
+    table = plain_table(title="true class (rows) taken for (columns), %")
     table.add_column("")
     for name in result.classes:
         table.add_column(Text(name), justify="right")

@@ -165,14 +165,16 @@ class StatesRecord(Part):
 
 
 class Timing(Part):
-    """Wall seconds of each phase."""
+    """Wall seconds of each phase; of a run that was resumed, of its last process alone."""
 
     reading: float = Field(description="reading the corpus and digesting its audio")
     extraction: float = Field(description="upstream and store")
     training: float
     evaluation: float
     audio_seconds: float = Field(description="audio of the utterances used")
-    extracted_audio_seconds: float = Field(description="of these, how much was not in the store yet")
+    extracted_audio_seconds: float = Field(
+        description="audio that the upstream heard for this run, repetitions counted"
+    )
 
 
 class Result(Part):

@@ -29,8 +29,14 @@ from downstream.experiment import Options, Outcome
 from downstream.material import read_material
 from downstream.recipe import Recipe, load_recipe
 from downstream.results import Result, read_result, slug
+from downstream.states import Computed
+from downstream.sweep import Point, choose
+from downstream.training.loop import Attempt
 from downstream.training.snapshot import read_snapshot
+from upstream.base import HiddenStates
+from upstream.encode import Item
 from upstream.errors import MendableError
+from upstream.ranks import Ranks
 
 EMOTIONS = {"low": 200.0, "middle": 800.0, "high": 3_000.0}  # centre frequencies in Hz, easy to tell apart
 SPEAKERS = 6
@@ -261,7 +267,6 @@ def test_what_a_sweep_found_is_shown(corpus: Path, tmp_path: Path, capsys: pytes
     assert "development by learning rate" in shown
     assert "accuracy by layer" in shown
     assert "standard deviation" in shown
-    assert "of 12 chosen learning rates lie at an end" in shown or "lie at an end" not in shown
     assert len({point.lr for point in outcome.result.grid}) == 7
 
 
@@ -274,7 +279,74 @@ def test_a_diverged_point_is_said_and_the_others_stand(corpus: Path, tmp_path: P
         run(corpus, tmp_path, "wavlm_tiny", "optimizer.lr=1e38")
 
 
+def test_a_seed_without_a_head_on_some_fold_is_left_out_of_its_layers_score() -> None:
+    def tried(fold: int, seed: int, layer: int | None, step: int) -> Attempt:
+        return Attempt(fold, Point(1e-2, seed, layer), step, 0.5 if step else -np.inf)
+
+    groups = [(fold, seed, layer) for fold in (0, 1) for seed in (0, 1) for layer in (None, 3)]
+    attempts = [tried(*group, step=0 if group == (1, 0, 3) else 10) for group in groups]
+    chosen = choose(attempts)
+    assert {(one.point.seed, one.point.layer) for one in chosen} == {(0, None), (1, None), (1, 3)}
+    assert len(chosen) == 6
+    experiment.refuse_divergence(attempts, chosen, recipe())
+    with pytest.raises(MendableError, match=r"-o sweep\.lr=\[0\.001\]"):
+        experiment.refuse_divergence(attempts, [one for one in chosen if one.point.layer], recipe("sweep.lr=[1e-2]"))
+
+
+def test_layers_from_two_sides_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match=r"Both -l 1 and the recipe's sweep\.layer"):
+        run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[mix, 2]", layer=1)
+
+
+def test_the_first_layer_listed_is_the_primary_one(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[3, all]").result
+    assert [score.layer for score in result.layers] == [3, None, 0, 1, 2]
+    assert result.layer_weights == [0, 0, 0, 1]
+
+
+def test_superbs_own_search_is_within_its_protocol() -> None:
+    superb = load_recipe("superb/er")
+    model = upstream.load("fbank_no_cmvn")
+    own, other = (
+        replace(Options(None, Path(), Path()), overrides=(one,)) for one in ("sweep.lr=superb", "training.batch=8")
+    )
+    assert not any("Not SUPERB" in said for said in experiment.caveats(model, superb, own, [], [], []))
+    assert any("Not SUPERB" in said for said in experiment.caveats(model, superb, other, [], [], []))
+
+
 # ---------------------------------------------------------------- where states come from
+
+
+def test_several_processes_refuse_to_share_nothing(corpus: Path, tmp_path: Path) -> None:
+    model, two = upstream.load("wavlm_tiny", random_init=True), Ranks(1, 2, 1)
+    with pytest.raises(MendableError, match="start one alone, or make room"):
+        experiment.run(model, recipe("store.mode=off"), options(corpus, tmp_path), two)
+    finished = run(corpus, tmp_path, "wavlm_tiny")
+    assert not finished.was_finished
+    assert experiment.run(model, recipe(), options(corpus, tmp_path), two) is None  # the first one shows it
+
+
+def test_memory_that_ran_out_once_is_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    class Small:
+        """Takes two utterances at a time."""
+
+        name, device, tried = "small", torch.device("cpu"), []
+
+        def __call__(self, waveforms: list[torch.Tensor]) -> HiddenStates:
+            self.tried.append(len(waveforms))
+            if len(waveforms) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return HiddenStates.from_utterances([torch.zeros(1, 1, 1) for _ in waveforms])
+
+    class Silence:
+        def load(self) -> torch.Tensor:
+            return torch.zeros(1_000)
+
+    items = [Item(str(index), Silence(), str(index), 1 / 16) for index in range(8)]
+    source = Computed(Small(), items, "means")
+    list(source.batches([torch.arange(8), torch.arange(8)]))
+    assert Small.tried == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8"])
@@ -311,7 +383,10 @@ def test_the_estimate_decides_and_is_said_before_anything_is_written(
     assert not (tmp_path / "store" / "states").exists()
     with pytest.raises(MendableError, match=r"raise --store-limit, or choose -o store\.mode=off"):
         run(corpus, tmp_path, "wavlm_tiny", "store.mode=means", store_limit=10_000)
-    assert run(corpus, tmp_path, "wavlm_tiny", store_limit=1_000_000).result.states.mode == "means"
+    again = run(corpus, tmp_path, "wavlm_tiny", store_limit=0)
+    assert again.was_finished  # what is finished is shown, whatever room there is now
+    fresh = run(corpus, tmp_path, "wavlm_tiny", store_limit=1_000_000, fresh=True)
+    assert fresh.result.states.mode == "means"
     assert "would be written, 1 MB may be" in capsys.readouterr().err
 
 

@@ -757,3 +757,17 @@ def wait_for(log: Path, batches: int, process: subprocess.Popen[str]) -> None:
 
 if __name__ == "__main__":
     work(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+
+
+def test_damage_that_another_process_found_first_is_mended_too(model: Upstream, tmp_path: Path) -> None:
+    """Both have opened the store; the other one checks first and removes the shard."""
+    good = filled(tmp_path, model).means(DIGESTS)
+    first, second = opened(tmp_path, model), opened(tmp_path, model)
+    shard = next(first.folder.glob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-5] ^= 1
+    shard.write_bytes(content)
+    first.check(DIGESTS)
+    assert first.damaged == [shard.name]
+    fill(second, model, ITEMS, progress=False)
+    assert torch.allclose(second.means(DIGESTS), good, rtol=1e-4, atol=1e-5)

@@ -121,6 +121,8 @@ def test_a_sweeps_lists_and_words() -> None:
         ("sweep.lr=[fast]", "valid number"),
         ("sweep.lr=[-1]", "greater than 0"),
         ("sweep.layer=[mix, top]", "a layer is a number, or mix for the weighted sum"),
+        ("sweep.layer=[[1]]", "a layer is a number, or mix for the weighted sum"),
+        ("sweep.lr=true", "true and false are no numbers"),
         ("sweep.rate=[0.1]", "Did you mean sweep.lr"),
         ("store.mode=disk", "'auto', 'means', 'frames' or 'off'"),
         ("store.codec=float8", "'float16', 'bfloat16' or 'int8'"),

@@ -48,6 +48,7 @@ def fill(
     """
     store.check([item.digest for item in items], progress and ranks.main)
     ranks.barrier(upstream.device)  # a rank that found damage late would remove what another has just made again
+    store.refresh()  # what another process found damaged is gone
     sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
     batches = [missing(store, batch) for batch in plan(items, sizes)]
     own = [batch for batch in batches[ranks.rank :: ranks.world] if batch]

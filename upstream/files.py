@@ -11,6 +11,7 @@ from pathlib import Path
 from upstream.errors import MendableError
 
 DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavprobe"
+STATES = "states"  # the folder of hidden states in it, beside what else is kept between runs
 UNFINISHED = ".writing-"  # how the name of a file begins that is being written
 
 
@@ -30,9 +31,10 @@ def write_atomically(path: Path, *contents: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise MendableError(
-            f"Cannot write {path}: {error.strerror}. Free some space or choose another folder (--store, --results)."
-        ) from error
+        mend = "Free some space or choose another folder (--store, --results)."
+        if isinstance(error, FileNotFoundError):
+            mend = "Something removed its folder meanwhile; run the same command again."
+        raise MendableError(f"Cannot write {path}: {error.strerror}. {mend}") from error
 
 
 def is_for_reading_only(error: BaseException | None) -> bool:

@@ -34,13 +34,19 @@ class Ranks:
         """Whether this is the one that shows progress and goes on alone afterwards."""
         return self.rank == 0
 
-    def claim_gpu(self) -> None:
+    def claim_gpu(self, device: str = "cuda") -> None:
         """Make this rank's own GPU the one that "cuda" means; to be called before the upstream is loaded.
 
-        Does nothing for a single process, or without GPUs. Raises MendableError where there are fewer GPUs than ranks.
+        device: as the user typed it. Does nothing for a single process, for the CPU, or without GPUs. Raises
+        MendableError where there are fewer GPUs than ranks, and where all ranks are told to use the same one.
         """
-        if self.world == 1:
+        if self.world == 1 or device == "cpu":
             return
+        if device.startswith("cuda:"):
+            raise MendableError(
+                f"--device {device} would put all {self.world} processes on one GPU; type --device cuda, and each "
+                "takes its own."
+            )
         import torch
 
         if not torch.cuda.is_available():

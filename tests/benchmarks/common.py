@@ -22,13 +22,13 @@ from downstream.corpora.splits import Fold, Split, superb_draw
 from downstream.corpora.table import Corpus
 from downstream.experiment import Options
 from downstream.material import Material
-from downstream.report import plain_table
 from downstream.results import processor
 from upstream.base import SAMPLE_RATE, Upstream
 from upstream.encode import Item
 from upstream.errors import MendableError
 from upstream.extract import SHARD_UTTERANCES
 from upstream.store import StateStore, StoreKey
+from upstream.terminal import plain_table
 
 Result = TypeVar("Result")
 
@@ -102,7 +102,7 @@ def show(
     left: columns that hold words; the first one where nothing is said.
     """
     console = Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH, highlight=False, markup=False)
-    table = plain_table(title)
+    table = plain_table(title=title)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in (left or headings[:1]) else "right", overflow="fold")
     for row in rows:

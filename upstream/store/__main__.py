@@ -15,25 +15,24 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
 import upstream
 from upstream.base import Upstream
 from upstream.catalog import NAMED
 from upstream.errors import MendableError, sentence
-from upstream.files import DEFAULT_STORE
+from upstream.files import DEFAULT_STORE, STATES
 from upstream.sizes import free_space, parse_size, readable
 from upstream.store.codecs import CODECS
-from upstream.store.housekeeping import choose, leftovers, remove, survey, verify
+from upstream.store.housekeeping import choose, leftovers, present, remove, survey, verify
 from upstream.store.key import StoreKey
 from upstream.store.shards import estimate_bytes
+from upstream.terminal import console as standard_output
+from upstream.terminal import plain_table
 
 PROGRAM = "python -m upstream.store"
-STATES = "states"  # the folder of the stores in what --store names, beside what else is kept between runs
-REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which have no width of their own
 TYPICAL_SECONDS = 5.0  # of an utterance, where nobody says how many there are: between IEMOCAP and LibriSpeech
 
 
@@ -107,9 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = parser().parse_args(arguments)
     commands = {"list": show_stores, "estimate": show_estimate, "verify": verify_stores, "prune": prune_stores}
-    console = Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH)
     try:
-        return commands[options.command](options, console)
+        return commands[options.command](options, standard_output())
     except (MendableError, OSError) as error:
         print(f"{PROGRAM}: {sentence(error)}", file=sys.stderr)
         return 2
@@ -201,7 +199,7 @@ def prune_stores(options: argparse.Namespace, console: Console) -> int:
         everything=options.all,
     )
     rest = [store for store in stores if store not in chosen]
-    unneeded = [(path, path.stat().st_size) for path in leftovers(rest)]
+    unneeded = [(path, stat.st_size) for path, stat in present(leftovers(rest))]
     verb = "removed" if options.yes else "would remove"
     for store in chosen:
         if options.yes:
@@ -219,10 +217,6 @@ def prune_stores(options: argparse.Namespace, console: Console) -> int:
     else:
         say(console, f"{readable(freed)} would be freed. Nothing was removed; add --yes to remove it.")
     return 0
-
-
-def plain_table(*columns: Column | str) -> Table:
-    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def say(console: Console, sentence: str) -> None:

@@ -63,7 +63,8 @@ class Float(Codec):
 class Steps(Codec):
     """States as steps of (max - min) / 254 from (max + min) / 2 of their channel; a constant channel is exact.
 
-    The scales are that centre and that step. A state is wrong by half a step at most.
+    The scales are that centre and that step. A state is wrong by half a step at most, and float32's own
+    rounding.
     """
 
     dtype: torch.dtype = torch.int8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections import Counter
@@ -82,9 +83,9 @@ def survey(root: Path) -> list[StoreFolder]:
 
 def look_at(folder: Path) -> StoreFolder:
     """What a store's folder says of itself."""
-    states = [path.stat() for path in folder.iterdir()]
-    card = folder / CARD
-    used = card.stat().st_mtime if card.exists() else max((s.st_mtime for s in states), default=folder.stat().st_mtime)
+    files = dict(present(folder.iterdir()))
+    states, card = files.values(), folder / CARD
+    used = files[card].st_mtime if card in files else max((s.st_mtime for s in states), default=folder.stat().st_mtime)
     upstream, key = read_card(card)
     if key is not None and key.folder_name() != folder.name:
         key = None
@@ -183,8 +184,15 @@ def leftovers(stores: Iterable[StoreFolder]) -> list[Path]:
     return [
         path
         for store in stores
-        for path in [*(p for p in store.unfinished() if p.stat().st_mtime < latest), *repeated(store)]
+        for path in [*(p for p, stat in present(store.unfinished()) if stat.st_mtime < latest), *repeated(store)]
     ]
+
+
+def present(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files that are still there, and what the system says of them: a run may rename or remove some meanwhile."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.stat()
 
 
 def repeated(store: StoreFolder) -> list[Path]:

@@ -71,7 +71,7 @@ def plan_states(
     )
     audio = sum(item.seconds for item in items)
     measured = (
-        f"{reduction} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the store"
+        f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the store"
         f"{f' as {key.codec}' if reduction == 'frames' else ''}; {readable(missing)} would be written, "
         f"{readable(allowed)} may be ({source})"
     )
@@ -83,7 +83,7 @@ def plan_states(
     if settings.mode == "auto":
         return replace(plan, key=None, sentence=f"{measured}: so the upstream runs while heads learn.")
     smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
-    raise MendableError(f"The {measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
+    raise MendableError(f"{measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
 
 
 def seconds_of(items: Sequence[Item]) -> list[float]:

@@ -117,7 +117,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     if ranks.main:
         begin(folder, recipe, options)
         if plan.missing or plan.key is None:
-            tqdm.write(plan.sentence[0].upper() + plan.sentence[1:], file=sys.stderr)
+            tqdm.write(plan.sentence, file=sys.stderr)
 
     began_extraction = time.perf_counter()
     source, extracted = prepare(upstream, material, plan, options, ranks)
@@ -170,9 +170,10 @@ def prepare(
     for name in store.damaged:
         tqdm.write(f"The store's shard {name} was damaged; what it held was made again.", file=sys.stderr)
     logger.info("store %s was given %.0f s of audio", store.folder, extracted)
-    if plan.reduction == "frames" or not ranks.main:  # the others go no further: they need not hold all means
+    if plan.reduction == "frames":
         return StoredFrames(store, material.items), extracted
-    return Means(store.means([item.digest for item in material.items])), extracted
+    needed = material.items if ranks.main else ()  # the others go no further
+    return Means(store.means([item.digest for item in needed])), extracted
 
 
 # ---------------------------------------------------------------- states to heads

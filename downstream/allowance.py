@@ -70,10 +70,10 @@ def plan_states(
         (limit, "--store-limit") if limit is not None else (free_space(root) // 2, "half of the free disk")
     )
     audio = sum(item.seconds for item in items)
+    form = f" as {key.codec}" if reduction == "frames" else ""
     measured = (
-        f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the store"
-        f"{f' as {key.codec}' if reduction == 'frames' else ''}; {readable(missing)} would be written, "
-        f"{readable(allowed)} may be ({source})"
+        f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the "
+        f"store{form}; {readable(missing)} would be written, {readable(allowed)} may be ({source})"
     )
     plan = StatesPlan(reduction, key, root, store, total, missing, f"{measured}.")
     if settings.mode == "off":

@@ -211,7 +211,7 @@ def learn(
     progress: tqdm[Any]
     described = f"learning {len(heads) * len(folds)} heads"
     with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not options.progress) as progress:
-        bar = AudioBar(progress, source) if isinstance(source, Computed) else progress
+        bar = AudioBar(progress, source) if isinstance(source, Computed | StoredFrames) else progress
         attempts = train(learners, folds, task, settings, snapshots, bar)
     for one in attempts:
         logger.info("fold %d, %s: step %d, development %.4f", one.fold, one.point, one.step, one.development)
@@ -240,9 +240,9 @@ def make_learners(
 
 
 class AudioBar:
-    """A progress bar of updates that also says how many seconds of audio go through the upstream a second."""
+    """A progress bar of updates that also says how many seconds of audio a second the heads hear the states of."""
 
-    def __init__(self, bar: tqdm[Any], source: Computed) -> None:
+    def __init__(self, bar: tqdm[Any], source: Computed | StoredFrames) -> None:
         self._bar, self._source, self._began = bar, source, time.perf_counter()
 
     def update(self, amount: int) -> None:

@@ -35,16 +35,21 @@ class Means:
 
 
 class StoredFrames:
-    """Frames that the store holds; memory holds no more than the batches in use."""
+    """Frames that the store holds; memory holds no more than the batches in use.
+
+    audio_seconds: of audio whose frames were given out so far.
+    """
 
     def __init__(self, store: StateStore, items: Sequence[Item]) -> None:
         self._store, self._items = store, items
+        self.audio_seconds = 0.0
 
     def batches(self, groups: Sequence[Tensor]) -> Iterator[HiddenStates]:
         with ThreadPoolExecutor(READERS) as pool:
             ahead = [pool.submit(self._read, group) for group in groups[:READERS]]
             for index in range(len(groups)):
                 states = ahead.pop(0).result()
+                self.audio_seconds += sum(self._items[which].seconds for which in groups[index].tolist())
                 if index + READERS < len(groups):
                     ahead.append(pool.submit(self._read, groups[index + READERS]))
                 yield states

@@ -26,8 +26,9 @@ from downstream.tasks.classification import Classification
 from downstream.training.learner import Survivors, make_optimizer
 from downstream.training.order import Update
 
-# Bytes of weights, gradients and two moments that one stack may hold, so that they stay in a core's share of the
-# cache from update to update. Measured on Base's 13 x 768: stacks of 25 points (80 MB) take 1.4 times as long a point.
+# Bytes of weights, gradients and two moments that one stack may hold: points enough to share the cost of calling
+# operations, and few enough for a stack on every core. Measured on two cores at Base's 13 x 768: stacks of two points
+# take 1.3 times as long a point as stacks of five, and larger ones are no faster.
 STACK_BYTES = 16 << 20
 
 ALIGNED = 16  # numbers, 64 bytes: kernels sum in another order where a row begins between such addresses
@@ -223,6 +224,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
 
 
 def stack_size(task: Classification, workers: int, total: int) -> int:
-    """How many of `total` points to stack: what the cache holds, and enough stacks for all cores."""
+    """How many of `total` points to stack: no more than STACK_BYTES hold, and so that all cores have some."""
     numbers = task.num_layers + task.projection * (task.dim + 1) + task.num_classes * (task.projection + 1)
     return max(1, min(STACK_BYTES // (4 * 4 * numbers), -(-total // workers)))

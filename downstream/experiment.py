@@ -211,8 +211,7 @@ def learn(
     progress: tqdm[Any]
     described = f"learning {len(heads) * len(folds)} heads"
     with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not options.progress) as progress:
-        bar = AudioBar(progress, source) if isinstance(source, Computed | StoredFrames) else progress
-        attempts = train(learners, folds, task, settings, snapshots, bar)
+        attempts = train(learners, folds, task, settings, snapshots, Bar(progress, source))
     for one in attempts:
         logger.info("fold %d, %s: step %d, development %.4f", one.fold, one.point, one.step, one.development)
     return attempts
@@ -239,15 +238,21 @@ def make_learners(
     ]
 
 
-class AudioBar:
-    """A progress bar of updates that also says how many seconds of audio a second the heads hear the states of."""
+class Bar:
+    """A progress bar of updates; where heads hear frames, it also says of how many seconds of audio a second."""
 
-    def __init__(self, bar: tqdm[Any], source: Computed | StoredFrames) -> None:
+    def __init__(self, bar: tqdm[Any], source: StateSource) -> None:
         self._bar, self._source, self._began = bar, source, time.perf_counter()
 
+    def resume(self, done: int) -> None:
+        """Begin at `done`, which says nothing about the rate of what follows."""
+        self._bar.initial = self._bar.n = self._bar.last_print_n = done
+        self._bar.refresh()
+
     def update(self, amount: int) -> None:
-        rate = self._source.audio_seconds / (time.perf_counter() - self._began)
-        self._bar.set_postfix_str(f"{rate:.0f} audio s/s", refresh=False)
+        if isinstance(self._source, Computed | StoredFrames):
+            rate = self._source.audio_seconds / (time.perf_counter() - self._began)
+            self._bar.set_postfix_str(f"{rate:.0f} audio s/s", refresh=False)
         self._bar.update(amount)
 
 

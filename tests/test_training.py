@@ -318,6 +318,9 @@ class StopAfter:
     def __init__(self, updates: int) -> None:
         self.left = updates
 
+    def resume(self, done: int) -> None:
+        self.left -= done
+
     def update(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:

@@ -62,6 +62,9 @@ class FoldData:
 class Progress(Protocol):
     """A progress bar."""
 
+    def resume(self, done: int) -> object:
+        """So many updates were carried out by an earlier run."""
+
     def update(self, amount: int) -> object:
         """So many updates more were carried out."""
 
@@ -92,7 +95,7 @@ def train(
     if snapshots is not None:
         training.restore(snapshots.path)
     if progress is not None:
-        progress.update(training.step)
+        progress.resume(training.step)
     clock = SnapshotClock(snapshots.seconds if snapshots else math.inf)
     with side_by_side(learners) as run:
         for end in training.stretches():

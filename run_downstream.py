@@ -13,6 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from upstream.arguments import positive, whole_number
 from upstream.catalog import DTYPES
 from upstream.errors import MendableError, sentence
 from upstream.files import DEFAULT_STORE
@@ -70,22 +71,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
     made.add_argument("-v", "--verbose", action="store_true", help="say more, and whence an error came")
     return made
-
-
-def positive(text: str) -> float:
-    """A finite number above zero."""
-    number = float(text)
-    if not 0.0 < number < float("inf"):
-        raise ValueError(text)
-    return number
-
-
-def whole_number(text: str) -> int:
-    """A seed: what every generator takes, 0 to 2^63 - 1."""
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise ValueError(text)
-    return number
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.recipe import StoreSettings
+from upstream import extract
 from upstream.base import Upstream
-from upstream.encode import Item
+from upstream.encode import Item, seconds_of
 from upstream.errors import MendableError
 from upstream.sizes import free_space, readable
 from upstream.store import StateStore, StoreKey, estimate_bytes
@@ -61,15 +62,14 @@ def plan_states(
         )
     reduction = needs if settings.mode in {"auto", "off"} else settings.mode
     key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
-    total = estimate_bytes(key, upstream.stride, seconds_of(items))
+    total = estimate_bytes(key, upstream.stride, durations(items))
     is_there = settings.mode != "off" and (root / key.folder_name()).is_dir()
     store = StateStore(root, key, upstream.name) if is_there else None
-    absent = [item for item in items if store is None or item.digest not in store]
-    missing = estimate_bytes(key, upstream.stride, seconds_of(absent))
+    missing = estimate_bytes(key, upstream.stride, durations(items if store is None else extract.missing(store, items)))
     allowed, source = (
         (limit, "--store-limit") if limit is not None else (free_space(root) // 2, "half of the free disk")
     )
-    audio = sum(item.seconds for item in items)
+    audio = seconds_of(items)
     form = f" as {key.codec}" if reduction == "frames" else ""
     measured = (
         f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the "
@@ -86,5 +86,6 @@ def plan_states(
     raise MendableError(f"{measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
 
 
-def seconds_of(items: Sequence[Item]) -> list[float]:
+def durations(items: Sequence[Item]) -> list[float]:
+    """Seconds of each utterance, equal audio once."""
     return list({item.digest: item.seconds for item in items}.values())

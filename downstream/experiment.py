@@ -48,6 +48,7 @@ from downstream.training.order import Order
 from downstream.training.separate import SeparateHeads
 from downstream.training.stacked import StackedClassifiers, stack_size
 from upstream.base import Upstream
+from upstream.encode import seconds_of
 from upstream.errors import MendableError
 from upstream.extract import fill
 from upstream.files import STATES, write_atomically
@@ -138,7 +139,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         extraction=began_training - began_extraction,
         training=began_evaluation - began_training,
         evaluation=time.perf_counter() - began_evaluation,
-        audio_seconds=sum(item.seconds for item in material.items),
+        audio_seconds=seconds_of(material.items),
         extracted_audio_seconds=extracted,
     )
     result = record(upstream, recipe, material, task, plan, options, attempts, scored, timing)

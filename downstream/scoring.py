@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,6 @@ from downstream.tasks.classification import Classification, UtteranceClassifier
 from downstream.training.loop import Attempt
 
 TESTED_AT_ONCE = 32  # utterances whose states are held at a time
-
-Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,7 @@ def layer_scores(
         own = [head for head in heads if head.layer == layer]
         seeds = list(dict.fromkeys(head.seed for head in own))
         value = mean(head.metrics[primary] for head in own)
-        rows = [row for one in scored if one.layer == layer for row in prediction_rows(one, material)]
-        confusions = speaker_confusions(rows, material.classes)
+        confusions = speaker_confusions((one for one in scored if one.layer == layer), material)
         interval = metrics.speaker_bootstrap(confusions, metrics.METRICS[primary], value, seed)
         low, high = interval or (None, None)
         by_seed = {one: mean(head.metrics[primary] for head in own if head.seed == one) for one in seeds}
@@ -135,22 +132,18 @@ def layer_scores(
     return scores
 
 
-def speaker_confusions(rows: Iterable[Row], classes: Sequence[str]) -> metrics.IntArray:
-    """The confusion matrix of each test speaker, (S, C, C), from the rows of the predictions."""
-    number = {name: index for index, name in enumerate(classes)}
-    by_speaker: dict[object, list[Row]] = {}
-    for row in rows:
-        by_speaker.setdefault(row["speaker"], []).append(row)
-    return np.stack(
-        [
-            metrics.confusion_matrix(
-                np.array([number[str(row["label"])] for row in own]),
-                np.array([number[str(row["predicted"])] for row in own]),
-                len(classes),
+def speaker_confusions(scored: Iterable[ScoredHead], material: Material) -> metrics.IntArray:
+    """The confusion matrix of each test speaker over these heads together, (S, C, C)."""
+    classes = len(material.classes)
+    by_speaker: dict[str, metrics.IntArray] = {}
+    for one in scored:
+        predicted = one.posteriors.argmax(dim=1).tolist()
+        for index, answer in zip(material.split.folds[one.attempt.fold].test, predicted, strict=True):
+            own = by_speaker.setdefault(
+                material.utterances[index].speaker, np.zeros((classes, classes), dtype=np.int64)
             )
-            for own in by_speaker.values()
-        ]
-    )
+            own[material.targets[index], answer] += 1
+    return np.stack(list(by_speaker.values()))
 
 
 def grid_records(attempts: Sequence[Attempt], chosen: Sequence[Attempt], material: Material) -> list[PointRecord]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from downstream.tasks.base import States
 from upstream.base import HiddenStates, Upstream
-from upstream.encode import Item, Memory, encode, waveforms_ahead
+from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead
 from upstream.store import StateStore
 
 READERS = 2  # threads that read frames from the store ahead of the heads
@@ -49,7 +49,7 @@ class StoredFrames:
             ahead = [pool.submit(self._read, group) for group in groups[:READERS]]
             for index in range(len(groups)):
                 states = ahead.pop(0).result()
-                self.audio_seconds += sum(self._items[which].seconds for which in groups[index].tolist())
+                self.audio_seconds += seconds_of(self._items[which] for which in groups[index].tolist())
                 if index + READERS < len(groups):
                     ahead.append(pool.submit(self._read, groups[index + READERS]))
                 yield states
@@ -81,5 +81,5 @@ class Computed:
         batches = [[self._items[index] for index in group.tolist()] for group in groups]
         for batch, waveforms in zip(batches, waveforms_ahead(batches), strict=True):
             states = encode(self._upstream, batch, waveforms, self._reduction, self._memory)
-            self.audio_seconds += sum(item.seconds for item in batch)
+            self.audio_seconds += seconds_of(batch)
             yield torch.stack(states, dim=1) if self._reduction == "means" else HiddenStates.from_utterances(states)

@@ -43,6 +43,11 @@ class Item:
     seconds: float
 
 
+def seconds_of(items: Iterable[Item]) -> float:
+    """How long the items last together."""
+    return sum(item.seconds for item in items)
+
+
 # ---------------------------------------------------------------- waveforms to states
 
 

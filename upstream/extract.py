@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from upstream.base import Upstream
-from upstream.encode import Item, Memory, encode, waveforms_ahead
+from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead
 from upstream.errors import MendableError
 from upstream.ranks import ALONE, Ranks
 from upstream.store import StateStore, estimate_bytes
@@ -97,11 +97,6 @@ def extract(
 def missing(store: StateStore, items: Iterable[Item]) -> list[Item]:
     """Those of the items that are not in the store."""
     return [item for item in items if item.digest not in store]
-
-
-def seconds_of(items: Iterable[Item]) -> float:
-    """How long the items last together."""
-    return sum(item.seconds for item in items)
 
 
 # ---------------------------------------------------------------- what is computed and written together

@@ -32,8 +32,8 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     """What `write_snapshot` wrote; None where there is nothing, and with a warning where it is damaged."""
     if not path.is_file():
         return None
-    stored = path.read_bytes()
-    digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+    with path.open("rb") as stream:
+        digest, content = stream.read(DIGEST_BYTES), stream.read()
     if hashlib.sha256(content).digest() != digest:
         logger.warning("%s is damaged; the training begins again", path)
         return None

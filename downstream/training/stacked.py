@@ -80,8 +80,9 @@ class StackedClassifiers:
     def predict(self, utterances: Tensor) -> dict[int, Tensor]:
         """Posteriors (U, C) of the points that have not diverged."""
         collapsed, offset = self._collapsed()
+        proportions = self._proportions()
         parts = [
-            torch.baddbmm(offset, self._mix(self._means[:, some]), collapsed.mT).softmax(dim=2)
+            torch.baddbmm(offset, mix(self._means[:, some], proportions), collapsed.mT).softmax(dim=2)
             for some in torch.split(utterances, PREDICTED_AT_ONCE)
         ]
         posteriors = torch.cat(parts, dim=1)
@@ -110,11 +111,13 @@ class StackedClassifiers:
     def _update(self, update: Update) -> Tensor:
         """One update of every point; return the losses, (N,)."""
         states = self._gather(update.utterances)
-        mixed = self._mix(states)
+        proportions = self._proportions()
+        mixed = mix(states, proportions)
         collapsed, offset = self._collapsed()
         logits = torch.baddbmm(offset, mixed, collapsed.mT)
         losses, slope = cross_entropy(logits, self._task.targets[update.utterances], update.weights)
-        self._take_step(self._differentiate(states, mixed, collapsed, slope), update.step)
+        norms = self._differentiate(states, proportions, mixed, collapsed, slope)
+        self._take_step(norms, update.step)
         return losses
 
     def _gather(self, utterances: Tensor) -> Tensor:
@@ -128,11 +131,6 @@ class StackedClassifiers:
         """What each layer contributes to each point, (N, L)."""
         return torch.where(self._mixes, self._weights.parts["weighted_sum.weights"].softmax(dim=1), self._one_hot)
 
-    def _mix(self, states: Tensor) -> Tensor:
-        """Means (L, B, D) -> each point's mix of layers, (N, B, D)."""
-        layers = states.flatten(1).expand(len(self.points), -1, -1)
-        return torch.bmm(self._proportions().unsqueeze(1), layers).view(-1, *states.shape[1:])
-
     def _collapsed(self) -> tuple[Tensor, Tensor]:
         """The two affine maps as one: O W (N, C, D) and O b + o (N, 1, C)."""
         weights = self._weights.parts
@@ -140,7 +138,9 @@ class StackedClassifiers:
         offset = (outputs * weights["projection.bias"].unsqueeze(1)).sum(dim=2) + weights["output.bias"]
         return torch.bmm(outputs, weights["projection.weight"]), offset.unsqueeze(1)
 
-    def _differentiate(self, states: Tensor, mixed: Tensor, collapsed: Tensor, slope: Tensor) -> Tensor:
+    def _differentiate(
+        self, states: Tensor, proportions: Tensor, mixed: Tensor, collapsed: Tensor, slope: Tensor
+    ) -> Tensor:
         """Write the clipped gradients of every point; return their norms before clipping, (N,).
 
         slope: of the loss in the logits, (N, B, C). The norm of dW = Oᵀ S is had without dW: |dW|² = ⟨O Oᵀ, S Sᵀ⟩.
@@ -152,7 +152,8 @@ class StackedClassifiers:
         gradients["output.weight"].copy_(torch.baddbmm(through_bias, by_class, weights["projection.weight"].mT))
         gradients["output.bias"].copy_(summed.squeeze(1))
         gradients["projection.bias"].copy_(torch.bmm(summed, outputs).squeeze(1))
-        gradients["weighted_sum.weights"].copy_(self._towards_layers(states, torch.bmm(slope, collapsed)))
+        towards_mixed = torch.bmm(slope, collapsed)
+        gradients["weighted_sum.weights"].copy_(self._towards_layers(states, proportions, towards_mixed))
 
         gram = torch.bmm(outputs, outputs.mT) * torch.bmm(by_class, by_class.mT)
         norms = (self._gradients.small.square().sum(dim=1) + gram.sum(dim=(1, 2)).clamp(min=0.0)).sqrt()
@@ -161,9 +162,9 @@ class StackedClassifiers:
         torch.bmm(outputs.mT, by_class * scale.unsqueeze(2), out=gradients["projection.weight"])
         return norms
 
-    def _towards_layers(self, states: Tensor, slope: Tensor) -> Tensor:
+    def _towards_layers(self, states: Tensor, proportions: Tensor, slope: Tensor) -> Tensor:
         """The gradient of the layer weights, (N, L), from that of the mixed means, (N, B, D)."""
-        layers, proportions = states.flatten(1), self._proportions()
+        layers = states.flatten(1)
         towards = torch.stack([layers.mv(row) for row in slope.flatten(1)])
         towards -= (proportions * towards).sum(dim=1, keepdim=True)  # through the softmax
         return proportions * towards * self._mixes
@@ -212,6 +213,12 @@ class Stack:
         return cls(other._shapes, len(other.rows))
 
 
+def mix(states: Tensor, proportions: Tensor) -> Tensor:
+    """Means (L, B, D) and what each layer contributes to each point (N, L) -> the points' mixes, (N, B, D)."""
+    layers = states.flatten(1).expand(len(proportions), -1, -1)
+    return torch.bmm(proportions.unsqueeze(1), layers).view(-1, *states.shape[1:])
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Σ weight · cross entropy of every point, (N,), and its slope in the logits, (N, B, C).
 
@@ -225,5 +232,5 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Ten
 
 def stack_size(task: Classification, workers: int, total: int) -> int:
     """How many of `total` points to stack: no more than STACK_BYTES hold, and so that all cores have some."""
-    numbers = task.num_layers + task.projection * (task.dim + 1) + task.num_classes * (task.projection + 1)
-    return max(1, min(STACK_BYTES // (4 * 4 * numbers), -(-total // workers)))
+    weights: int = sum(tensor.numel() for tensor in task.build(seed=0, layer=None).state_dict().values())
+    return max(1, min(STACK_BYTES // (4 * 4 * weights), -(-total // workers)))

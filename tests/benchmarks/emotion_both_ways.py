@@ -34,7 +34,7 @@ from downstream.sweep import Point, choose
 from downstream.tasks.classification import Classification
 from downstream.training.order import Order
 from upstream.base import Upstream
-from upstream.encode import Item, encode
+from upstream.encode import Item, encode, seconds_of
 from upstream.extract import fill
 from upstream.ranks import ALONE
 from upstream.store import StateStore, StoreKey
@@ -94,7 +94,7 @@ def fast_phases(encoder: Upstream, recipe: Recipe, material: Material, options: 
         common.say("extracting")
         sample = random_part(material.items, options.minutes * 60)
         extraction = extraction_seconds(encoder, sample, Path(folder) / "sample")
-        measured, whole = total_seconds(sample), total_seconds(material.items)
+        measured, whole = seconds_of(sample), seconds_of(material.items)
         scaled = f"scaled from {extraction:.1f} s for {measured:.0f} s of audio to {whole:.0f} s"
         phases = [Phase(way, "extraction", extraction * whole / measured, scaled)]
         common.say("learning on means")
@@ -105,7 +105,7 @@ def random_part(items: Sequence[Item], seconds: float) -> list[Item]:
     """Utterances drawn at random until they last that long."""
     part: list[Item] = []
     for index in torch.randperm(len(items), generator=torch.Generator().manual_seed(3)).tolist():
-        if total_seconds(part) >= seconds:
+        if seconds_of(part) >= seconds:
             break
         part.append(items[index])
     return part
@@ -168,10 +168,10 @@ def in_the_loop(encoder: Upstream, recipe: Recipe, material: Material, steps: in
     updates = [own_orders[0].update(step) for step in range(2, steps + 2)]
     seconds, _ = common.timed(lambda: learner.learn(updates))
     rate = seconds / (source.audio_seconds - before)
-    heard = average_update(own_orders, lambda batch: sum(item.seconds for item in batch), material.items)
+    heard = average_update(own_orders, seconds_of, material.items)
     evaluations = recipe.training.steps // recipe.training.evaluate_every
-    dev = evaluations * sum(total_seconds(pick(material, fold.dev)) for fold in material.split.folds)
-    test = sum(total_seconds(pick(material, fold.test)) for fold in material.split.folds)
+    dev = evaluations * sum(seconds_of(pick(material, fold.dev)) for fold in material.split.folds)
+    test = sum(seconds_of(pick(material, fold.test)) for fold in material.split.folds)
     way = f"store.mode=off ({encoder.dtype_name})"
     how = (
         f"extrapolated from {steps} updates: {seconds / steps:.2f} s each, "
@@ -236,10 +236,6 @@ def pick(material: Material, indices: Iterable[int]) -> list[Item]:
     return [material.items[index] for index in indices]
 
 
-def total_seconds(items: Iterable[Item]) -> float:
-    return sum(item.seconds for item in items)
-
-
 def padded_seconds(batch: Sequence[Item]) -> float:
     """Seconds of a batch, each utterance filled up to the longest."""
     return len(batch) * max(item.seconds for item in batch)
@@ -270,7 +266,7 @@ def report(
     items = material.items
     longest = max(item.seconds for item in items)
     common.show(
-        f"superb/er on {options.upstream}, {len(items):,} utterances of noise, {total_seconds(items) / 3600:.2f} h",
+        f"superb/er on {options.upstream}, {len(items):,} utterances of noise, {seconds_of(items) / 3600:.2f} h",
         ("way", "phase", "time", "ratio", "how it was found"),
         rows,
         [

@@ -9,7 +9,6 @@ python -m upstream.store prune --older-than 30 --yes
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from rich.markup import escape
 from rich.table import Column
 
 import upstream
+from upstream.arguments import count, not_negative, positive
 from upstream.base import Upstream
 from upstream.catalog import NAMED
 from upstream.errors import MendableError, sentence
@@ -76,30 +76,6 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument("--all", action="store_true", help="every store")
     prune.add_argument("--yes", action="store_true", help="remove, not only show")
     return made
-
-
-def not_negative(text: str) -> float:
-    """A finite number, zero or more."""
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise ValueError(text)
-    return number
-
-
-def positive(text: str) -> float:
-    """A finite number above zero."""
-    number = not_negative(text)
-    if number == 0:
-        raise ValueError(text)
-    return number
-
-
-def count(text: str) -> int:
-    """A whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -110,6 +110,7 @@ def run(options: argparse.Namespace, command: str) -> int:
 
     import upstream
     from downstream import experiment, report
+    from downstream.options import Options
     from upstream import ranks
     from upstream.terminal import console
 
@@ -122,7 +123,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         random_init=options.random_init,
         seed=options.seed,
     )
-    chosen = experiment.Options(
+    chosen = Options(
         data=options.data,
         results=options.results,
         store=options.store,
@@ -167,7 +168,7 @@ def list_names() -> int:
         ("corpora (-c)", ("name", "what", "size", "licence", "from"), list(describe())),
     )
     for title, columns, rows in tables:
-        table = Table(*(Column(column, overflow="fold") for column in columns), title=title, title_justify="left")
+        table = Table(*(Column(column, overflow="fold", no_wrap=column == "name") for column in columns), title=title, title_justify="left")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         console.print(table)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from downstream.recipe import StoreSettings
+from downstream.settings import StoreSettings
 from upstream import extract
 from upstream.base import Upstream
 from upstream.encode import Item, seconds_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -13,11 +14,17 @@ import soundfile
 import torch
 from torch import Tensor
 
+from downstream.effects import Effects
 from upstream.base import SAMPLE_RATE
+from upstream.encode import Audio
 from upstream.errors import MendableError
 
 # Raised whenever the same file would give other samples, so that stored states are not mistaken for new ones.
 DECODING_VERSION = 1
+
+READERS = 2  # threads that look at recordings before anything is extracted
+
+NO_EFFECTS = Effects()
 
 # Seconds by which a cut may reach beyond its recording: manifests round.
 CUT_TOLERANCE = 0.1
@@ -66,24 +73,28 @@ class Recording:
 
 @dataclass(frozen=True)
 class Segment:
-    """What part of which recording an utterance is.
+    """What part of which recording an utterance is, and what is done to it.
 
     start, duration: seconds; None means from the beginning, to the end.
+    effects: applied to the part, at 16 kHz.
     """
 
     source: AudioSource
     start: float | None = None
     duration: float | None = None
+    effects: Effects = NO_EFFECTS
 
     def digest(self, recording: Recording | None = None) -> str:
         """Digest of the encoded bytes, the cut and the way of decoding: the audio's half of a key in the store."""
         whole = recording or inspect(self.source)
         end = "end" if self.duration is None else f"{self.duration:.6f}"
         key = f"{whole.digest}|{self.start or 0.0:.6f}|{end}|decoding {DECODING_VERSION}"
+        if self.effects != NO_EFFECTS:
+            key += f"|{self.effects.describe()}"
         return hashlib.sha256(key.encode()).hexdigest()
 
     def seconds(self, recording: Recording | None = None) -> float:
-        """Duration in seconds, from the header alone.
+        """Duration in seconds, from the header alone unless silence is removed.
 
         Raises MendableError where the cut reaches beyond the recording.
         """
@@ -95,6 +106,8 @@ class Segment:
                 f"{self.source.name} lasts {whole.seconds:.3f} s, but an utterance is to be cut from "
                 f"{self.start or 0.0:.3f} s to {cut}; mend the manifest or leave the utterance out."
             )
+        if self.effects.silence:
+            return len(self.load()) / SAMPLE_RATE
         return rest if self.duration is None else min(self.duration, rest)
 
     def load(self) -> Tensor:
@@ -122,17 +135,41 @@ class Segment:
         waveform = torch.from_numpy(samples).mean(dim=1)
         if not bool(torch.isfinite(waveform).all()):
             raise MendableError(f"{self.source.name} holds NaN or infinite samples; export it again or leave it out.")
-        return resample(waveform, rate)
+        processed = self.effects(resample(waveform, rate))
+        if len(processed) == 0:
+            raise MendableError(f"{self.source.name} is silent: nothing is left of it. Leave it out of the corpus.")
+        return processed
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of an utterance's audio; it begins at a place from 0, the earliest, to 1, the latest."""
+
+    audio: Audio
+    place: float
+    samples: int
+
+    def load(self) -> Tensor:
+        """The window, (samples,) float32 at 16 kHz; the whole utterance where it is shorter.
+
+        The first sample is uniform over all places where a window fits, both ends included, as s3prl draws it.
+        """
+        waveform = self.audio.load()
+        spare = len(waveform) - self.samples
+        return waveform if spare <= 0 else waveform[min(int(self.place * (spare + 1)), spare) :][: self.samples]
 
 
 def survey(segments: Iterable[Segment]) -> Iterator[tuple[str, float]]:
     """Digest and seconds of every segment; each recording is read once, however many are cut from it."""
-    known: dict[AudioSource, Recording] = {}
-    for segment in segments:
-        if segment.source not in known:
-            known[segment.source] = inspect(segment.source)
-        recording = known[segment.source]
-        yield segment.digest(recording), segment.seconds(recording)
+    segments = list(segments)
+    with ThreadPoolExecutor(READERS) as pool:  # reading, hashing and decoding all let go of the interpreter's lock
+        recordings = {source: pool.submit(inspect, source) for source in {segment.source: None for segment in segments}}
+
+        def look(segment: Segment) -> tuple[str, float]:
+            recording = recordings[segment.source].result()
+            return segment.digest(recording), segment.seconds(recording)
+
+        yield from pool.map(look, segments)
 
 
 def inspect(source: AudioSource) -> Recording:

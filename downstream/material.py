@@ -1,29 +1,42 @@
-"""A corpus as a recipe uses it: the utterances that carry one of its classes, divided into folds."""
+"""A corpus as a recipe uses it: its utterances with what is to be learned of them, divided into folds."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 from downstream.audio import survey
-from downstream.corpora import splits
+from downstream.corpora import protocol_splits, splits
 from downstream.corpora.catalog import load_corpus
 from downstream.corpora.splits import Split
 from downstream.corpora.table import Corpus, Utterance
+from downstream.effects import Effects
+from downstream.learnable import choose_utterances
 from downstream.recipe import Recipe
 from downstream.results import CorpusRecord, SplitRecord
+from downstream.trial_plan import plan_cohorts, plan_trials
+from downstream.trials import Trials
 from upstream.encode import Item
 from upstream.errors import MendableError
 
 
 @dataclass(frozen=True)
 class Material:
-    """A corpus as a recipe uses it: utterances that carry one of the classes, with their audio's digest and length."""
+    """A corpus as a recipe uses it, with the digest and length of its audio.
+
+    column: what is learned: a column of labels, "text" or "speaker".
+    classes, targets: the classes, and the number of every utterance's own; of verification the speakers that are
+        trained on, -1 for others; empty where texts are learned.
+    texts: normalised transcript of every utterance; empty where none is learned.
+    trials: of verification, by the utterances that they are among.
+    cohorts: of verification whose scores are normalised, the training utterances of each fold that serve for it.
+    notes: what a reader of the score should know of how this was made.
+    """
 
     corpus: Corpus
     column: str
@@ -32,6 +45,10 @@ class Material:
     targets: tuple[int, ...]
     items: tuple[Item, ...]
     split: Split
+    texts: tuple[str, ...] = ()
+    trials: Mapping[tuple[int, ...], Trials] = field(default_factory=dict)
+    cohorts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -39,14 +56,20 @@ class Material:
         digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
         return replace(self.corpus, utterances=self.utterances).fingerprint(digests)
 
+    @cached_property
+    def used(self) -> tuple[int, ...]:
+        """The utterances that some fold uses."""
+        return tuple(sorted({i for fold in self.split.folds for i in (*fold.train, *fold.dev, *fold.test)}))
+
     def describe(self, indices: Sequence[int]) -> SplitRecord:
-        """Utterances, seconds, speakers and classes of some of the utterances."""
-        count = Counter(self.targets[i] for i in indices)
+        """Utterances, seconds, speakers, classes and words of some of the utterances."""
+        count = Counter(self.targets[i] for i in indices) if self.column != "speaker" and self.classes else Counter()
         return SplitRecord(
             utterances=len(indices),
             seconds=round(sum(self.items[i].seconds for i in indices), 2),
-            speakers=len({self.utterances[i].speaker for i in indices}),
-            labels={name: count[number] for number, name in enumerate(self.classes)},
+            speakers=len({self.utterances[i].speaker for i in indices if self.utterances[i].speech}),
+            labels={name: count[number] for number, name in enumerate(self.classes)} if count else {},
+            words=sum(len(self.texts[i].split()) for i in indices) if self.texts else None,
         )
 
     def record(self) -> CorpusRecord:
@@ -62,57 +85,100 @@ class Material:
             fingerprint=self.fingerprint,
             coverage=corpus.coverage(),
             label_column=self.column,
-            used=self.describe(range(len(self.utterances))),
+            used=self.describe(self.used),
             split_rule=self.split.rule,
-            notes=[*corpus.notes, *self.split.notes],
+            notes=[*corpus.notes, *self.split.notes, *self.notes],
         )
 
 
 def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
-    """Read the corpus, keep what carries one of the recipe's classes, divide it, and digest its audio.
+    """Read the corpus, keep what can be learned from, divide it, and digest its audio.
 
     data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised one.
     """
     corpus = load_corpus(recipe.corpus.name, data, cache)
-    column = label_column(corpus, recipe.corpus.label)
-    labelled = [u for u in corpus.utterances if column in u.labels]
-    classes = recipe.corpus.classes or tuple(sorted({u.labels[column] for u in labelled}))
-    used = tuple(sorted((u for u in labelled if u.labels[column] in classes), key=lambda u: u.id))
-    found = Counter(u.labels[column] for u in used)
-    absent = [name for name in classes if not found[name]]
-    if absent or len(classes) < 2:
-        there = ", ".join(sorted({u.labels[column] for u in labelled})) or "none"
-        raise MendableError(
-            f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent) or '(any other)'}; the "
-            f"labels in its column {column!r} are: {there}. Choose classes with -o corpus.classes=[…]."
-        )
-    number = {name: index for index, name in enumerate(classes)}
-    surveyed = survey(u.audio for u in tqdm(used, "reading", leave=False, disable=None))
-    items = tuple(
-        Item(u.audio.source.name, u.audio, digest, seconds) for u, (digest, seconds) in zip(used, surveyed, strict=True)
-    )
-    targets = tuple(number[u.labels[column]] for u in used)
-    return Material(corpus, column, used, classes, targets, items, divide(used, recipe))
-
-
-def label_column(corpus: Corpus, wanted: Sequence[str]) -> str:
-    """The first of the recipe's label columns that the corpus has."""
-    columns = sorted({column for u in corpus.utterances for column in u.labels})
-    for column in wanted:
-        if column in columns:
-            return column
-    raise MendableError(
-        f"{corpus.title} in {corpus.source} has no label column {' or '.join(wanted)}; found "
-        f"{', '.join(columns) or 'none'}. "
-        "Name one with -o corpus.label=…, or choose another corpus with -c."
+    learnable = choose_utterances(recipe, with_effects(corpus, recipe))
+    divided, split = divide(learnable.utterances, learnable.targets, recipe)
+    windows = divided[len(learnable.utterances) :]  # of background noise, all of them
+    items = tuple(surveyed(divided))
+    split = without_short(split, items, recipe.split.longer_than)
+    trials: Mapping[tuple[int, ...], Trials] = {}
+    cohorts: Mapping[str, tuple[int, ...]] = {}
+    classes = learnable.classes
+    targets = learnable.targets + tuple(classes.index(window.labels[learnable.column]) for window in windows)
+    if recipe.task == "verification":
+        split, trials = plan_trials(split, divided, corpus, recipe)
+        cohorts = plan_cohorts(split, divided, recipe.trials)
+        classes, targets = training_speakers(divided, split)
+    return Material(
+        corpus=corpus,
+        column=learnable.column,
+        utterances=divided,
+        classes=classes,
+        targets=targets,
+        items=items,
+        split=split,
+        texts=learnable.texts,
+        trials=trials,
+        cohorts=cohorts,
+        notes=learnable.notes,
     )
 
 
-def divide(utterances: Sequence[Utterance], recipe: Recipe) -> Split:
-    """The folds by the recipe's rule."""
-    if recipe.split.rule == "published":
-        return splits.published(utterances)
-    if recipe.split.rule == "superb_er":
-        return splits.superb_er(utterances, splits.superb_lists() if recipe.corpus.name == "iemocap" else None)
+def with_effects(corpus: Corpus, recipe: Recipe) -> Corpus:
+    """The corpus with the recipe's effects on every utterance."""
+    effects = Effects(recipe.corpus.effects.gain, recipe.corpus.effects.remove_silence)
+    return replace(
+        corpus, utterances=tuple(replace(u, audio=replace(u.audio, effects=effects)) for u in corpus.utterances)
+    )
+
+
+def surveyed(utterances: Sequence[Utterance]) -> Iterator[Item]:
+    """Every utterance as it is extracted, with digest and length; recordings are read for it."""
+    found = tqdm(survey(u.audio for u in utterances), "reading", len(utterances), leave=False, disable=None)
+    for utterance, (digest, seconds) in zip(utterances, found, strict=True):
+        yield Item(utterance.audio.source.name, utterance.audio, digest, seconds)
+
+
+def divide(
+    utterances: tuple[Utterance, ...], targets: Sequence[int], recipe: Recipe
+) -> tuple[tuple[Utterance, ...], Split]:
+    """The folds by the recipe's rule, and the utterances; SUPERB's keyword spotting adds windows of noise to these."""
+    rule = recipe.split
+    if rule.rule == "superb_ks":
+        assert recipe.corpus.silence is not None
+        return protocol_splits.superb_ks(utterances, targets, recipe.corpus.silence.seconds)
+    parts = {"train": rule.train, "dev": rule.dev, "test": rule.test}
+    if rule.rule == "superb_asv":
+        return utterances, protocol_splits.superb_asv(utterances, parts)
+    if rule.rule == "published":
+        return utterances, splits.published(utterances, parts)
+    if rule.rule == "superb_er":
+        lists = splits.superb_lists() if recipe.corpus.name == "iemocap" else None
+        return utterances, splits.superb_er(utterances, lists)
     has_sessions = all(u.group is not None for u in utterances)
-    return splits.speaker_folds(utterances, None if has_sessions else recipe.split.folds)
+    return utterances, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+
+
+def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:
+    """The split without training utterances that are not longer than so many seconds."""
+    folds = tuple(
+        replace(fold, train=tuple(i for i in fold.train if items[i].seconds > longer_than)) for fold in split.folds
+    )
+    dropped = sum(len(old.train) - len(new.train) for old, new in zip(split.folds, folds, strict=True))
+    if not dropped:
+        return split
+    for fold in folds:
+        if not fold.train:
+            raise MendableError(
+                f"No training utterance of {fold.name} is longer than {longer_than:g} s; lower split.longer_than."
+            )
+    note = f"{dropped} training utterances are not longer than {longer_than:g} s and were left out."
+    return replace(split, folds=folds, notes=(*split.notes, note))
+
+
+def training_speakers(utterances: Sequence[Utterance], split: Split) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The speakers that some fold trains on, and the number of every utterance's own, -1 for others."""
+    trained = sorted({utterances[i].speaker for fold in split.folds for i in fold.train})
+    number = {speaker: index for index, speaker in enumerate(trained)}
+    return tuple(trained), tuple(number.get(u.speaker, -1) for u in utterances)

@@ -1,13 +1,51 @@
-"""The metrics that define the benchmark, and their intervals."""
+"""The metrics that define the benchmark: what they are called, and those of classification with their interval."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is written, and which way is better.
+
+    percent: whether it is a share, written in percent.
+    """
+
+    title: str
+    higher_is_better: bool
+    percent: bool = True
+
+    def written(self, value: float) -> str:
+        """The value as tables have it, without a unit."""
+        return f"{100 * value:.2f}" if self.percent else f"{value:.4f}"
+
+    @property
+    def unit(self) -> str:
+        return " %" if self.percent else ""
+
+    @property
+    def sign(self) -> int:
+        """What makes a value the better the higher."""
+        return 1 if self.higher_is_better else -1
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", higher_is_better=True),
+    "unweighted_accuracy": Metric("unweighted accuracy", higher_is_better=True),
+    "macro_f1": Metric("macro F1", higher_is_better=True),
+    "wer": Metric("WER", higher_is_better=False),
+    "cer": Metric("CER", higher_is_better=False),
+    "eer": Metric("EER", higher_is_better=False),
+    "min_dcf_0.01": Metric("minDCF 0.01", higher_is_better=False, percent=False),
+    "min_dcf_0.05": Metric("minDCF 0.05", higher_is_better=False, percent=False),
+}
 
 
 def confusion_matrix(truth: IntArray, predicted: IntArray, num_classes: int) -> IntArray:
@@ -35,7 +73,7 @@ def macro_f1(confusion: IntArray) -> float:
     return float((2.0 * np.diag(confusion)[seen] / totals[seen]).mean())
 
 
-METRICS: dict[str, Callable[[IntArray], float]] = {
+OF_CONFUSIONS: dict[str, Callable[[IntArray], float]] = {
     "accuracy": accuracy,
     "unweighted_accuracy": unweighted_accuracy,
     "macro_f1": macro_f1,
@@ -43,7 +81,12 @@ METRICS: dict[str, Callable[[IntArray], float]] = {
 
 
 def speaker_bootstrap(
-    confusions: IntArray, metric: Callable[[IntArray], float], value: float, seed: int, draws: int = 2000
+    pieces: IntArray,
+    metric: Callable[[IntArray], float],
+    value: float,
+    seed: int,
+    draws: int = 2000,
+    highest: float = 1.0,
 ) -> tuple[float, float] | None:
     """95 % interval of a score that allows for the choice of test speakers.
 
@@ -51,12 +94,14 @@ def speaker_bootstrap(
     test speakers of all folds (the cluster bootstrap; Davison & Hinkley 1997, section 3.8). The quantiles of
     the pooled score about its own value are laid about `value`, which may be a mean over folds.
 
-    confusions: (S, C, C), the confusion matrix of each speaker. Returns (low, high), within [0, 1], or None
-    where there is one speaker, who says nothing about how speakers differ.
+    pieces: (S, …), counts of each speaker that add up (a confusion matrix, errors and words), of whose sum `metric`
+        is a function. highest: value that the metric can have.
+
+    Returns (low, high), or None where there is one speaker, who says nothing about how speakers differ.
     """
-    if len(confusions) < 2:
+    if len(pieces) < 2:
         return None
-    drawn = np.random.default_rng(seed).integers(len(confusions), size=(draws, len(confusions)))
-    pooled = np.array([metric(confusions[speakers].sum(axis=0)) for speakers in drawn])
-    low, high = np.quantile(pooled - metric(confusions.sum(axis=0)), [0.025, 0.975])
-    return max(0.0, value + float(low)), min(1.0, value + float(high))
+    drawn = np.random.default_rng(seed).integers(len(pieces), size=(draws, len(pieces)))
+    pooled = np.array([metric(pieces[speakers].sum(axis=0)) for speakers in drawn])
+    low, high = np.quantile(pooled - metric(pieces.sum(axis=0)), [0.025, 0.975])
+    return max(0.0, value + float(low)), min(highest, value + float(high))

@@ -4,158 +4,30 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
+from downstream.settings import (
+    FAMILIES,
+    Closed,
+    CorpusSettings,
+    DecodingSettings,
+    HeadSettings,
+    MetricName,
+    OptimizerSettings,
+    SplitSettings,
+    StoreSettings,
+    SweepSettings,
+    TextSettings,
+    TrainingSettings,
+    TrialsSettings,
+)
 from upstream.errors import MendableError
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-
-
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what every generator takes
-
-# SUPERB tunes the learning rate alone, on a log scale between these ends (s3prl, issue 498).
-SUPERB_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-
-
-class Closed(BaseModel):
-    """Settings that refuse keys they do not know and do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CorpusSettings(Closed):
-    """Which corpus, and what is learned of it."""
-
-    name: str = Field(description="name of the corpus; -c replaces it")
-    label: tuple[str, ...] = Field(description="the label column that is learned: the first of these that there is")
-    classes: tuple[str, ...] | None = Field(
-        default=None, description="the classes in order; utterances of others are left out; null: all there are"
-    )
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def one_column_or_several(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("classes")
-    @classmethod
-    def each_class_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and len(set(value)) < len(value):
-            raise ValueError("a class is named twice")
-        return value
-
-
-class SplitSettings(Closed):
-    """How the utterances are divided."""
-
-    rule: Literal["speaker_folds", "superb_er", "published"] = Field(
-        description="speaker_folds: folds of speakers, a fold of their own for development; superb_er: SUPERB's, "
-        "development drawn by utterance; published: the corpus's own"
-    )
-    folds: PositiveInt = Field(default=5, description="number of folds, where the corpus has no sessions of its own")
-
-
-class HeadSettings(Closed):
-    """What is learned on the hidden states."""
-
-    projection: PositiveInt = Field(default=256, description="width between the two linear layers")
-
-
-class OptimizerSettings(Closed):
-    """How it is learned."""
-
-    name: Literal["adam", "adamw"] = "adam"
-    lr: PositiveNumber = Field(description="learning rate, constant")
-    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-
-
-def layer_or_word(value: object) -> object:
-    """Refuse what is neither a layer's number nor a word for layers."""
-    if isinstance(value, bool) or not (isinstance(value, int) or value in ("mix", "all")):
-        raise ValueError("a layer is a number, or mix for the weighted sum; all stands for mix and every layer")
-    return value
-
-
-Layer = Annotated[int | str, BeforeValidator(layer_or_word)]
-
-
-class StoreSettings(Closed):
-    """What is kept of the upstream's states."""
-
-    mode: Literal["auto", "means", "frames", "off"] = Field(
-        default="auto",
-        description="means over time or all frames go through the store; off: the upstream runs while heads are "
-        "learned; auto: what the task needs, if the disk allowance has room for it, else off",
-    )
-    codec: Literal["float32", "float16", "bfloat16", "int8"] = Field(
-        default="float16", description="how frames lie on disk; means are always float32"
-    )
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def off_is_no_boolean(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads a bare off as false
-
-
-class SweepSettings(Closed):
-    """Values that are learned side by side, each with each; what is not listed has one value.
-
-    Learning rates compete: development chooses one for each fold, seed and layer. Seeds are repetitions, whose
-    scores are averaged. Layers are questions of their own; the first one's score is the primary one.
-    """
-
-    lr: tuple[PositiveNumber, ...] = Field(
-        default=(), description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades"
-    )
-    seed: tuple[Seed, ...] = Field(default=(), description="seeds of first weights and dropout; else --seed")
-    layer: tuple[Layer, ...] = Field(
-        default=(), description="single layers, and mix for the weighted sum; all: the sum and every layer; else -l"
-    )
-
-    @field_validator("lr", "seed", "layer", mode="before")
-    @classmethod
-    def one_or_several(cls, value: object) -> object:
-        values = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(one, bool) for one in values):
-            raise ValueError("true and false are no numbers")
-        return values
-
-    @field_validator("lr", mode="before")
-    @classmethod
-    def the_word_superb(cls, value: object) -> object:
-        return SUPERB_RATES if value in ("superb", ("superb",), ["superb"]) else value
-
-    @field_validator("lr", "seed", "layer")
-    @classmethod
-    def each_value_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a value is listed twice")
-        return value
-
-    def layers(self, num_layers: int) -> tuple[int | None, ...]:
-        """The layers, None for the weighted sum; empty where none are listed."""
-        words: dict[int | str, tuple[int | None, ...]] = {"mix": (None,), "all": (None, *range(num_layers))}
-        return tuple(chain.from_iterable(words.get(layer, (layer,)) for layer in self.layer))  # type: ignore[arg-type]
-
-
-class TrainingSettings(Closed):
-    """How long, in which portions, and which step is kept."""
-
-    steps: PositiveInt = Field(description="updates, per fold")
-    batch: PositiveInt = Field(description="utterances in a micro-batch")
-    accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
-    clip: PositiveNumber = Field(default=1.0, description="largest norm of the gradient")
-    evaluate_every: PositiveInt = Field(description="updates between two looks at the development set")
-    order_seed: Seed = Field(default=0, description="seed of the order of utterances, shared by all that is learned")
-    select: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
-        default="accuracy", description="the development score that chooses the step"
-    )
 
 
 class Recipe(Closed):
@@ -167,7 +39,7 @@ class Recipe(Closed):
     name: str = Field(pattern=r"^\w[\w-]*(/\w[\w-]*)*$", description="also its folder below the results")
     version: PositiveInt
     title: str
-    task: Literal["classification"]
+    task: Literal["classification", "recognition", "verification"]
     protocol: Literal["clean", "superb", "demo"]
     corpus: CorpusSettings
     split: SplitSettings
@@ -176,10 +48,35 @@ class Recipe(Closed):
     training: TrainingSettings
     sweep: SweepSettings = SweepSettings()
     store: StoreSettings = StoreSettings()
-    primary: Literal["accuracy", "unweighted_accuracy", "macro_f1"] = Field(
-        default="accuracy", description="the score that the leaderboard shows"
-    )
+    text: TextSettings = TextSettings()
+    decoding: DecodingSettings = DecodingSettings()
+    trials: TrialsSettings = TrialsSettings()
+    primary: MetricName = Field(description="the score that the leaderboard shows")
     deviations: tuple[str, ...] = Field(default=(), description="where it departs from the protocol it follows")
+
+    @model_validator(mode="after")
+    def parts_that_fit_the_task(self) -> Recipe:
+        for key, metric in (("primary", self.primary), ("training.select", self.select)):
+            if metric is not None and metric not in FAMILIES[self.task]:
+                raise ValueError(f"{key} is {metric}; a task of {self.task} has {', '.join(FAMILIES[self.task])}")
+        if self.task == "classification" and not self.corpus.label:
+            raise ValueError("corpus.label is missing: which column of labels is to be learned")
+        if self.task != "classification" and self.training.sampling.endswith("balanced"):
+            raise ValueError("balanced sampling is for classes; this task has none")
+        if self.training.crop is not None and self.training.crop.of == "states" and self.task == "classification":
+            raise ValueError("training.crop.of is states, and a classifier reads means of whole utterances; use audio")
+        if self.split.rule == "superb_ks" and self.corpus.silence is None:
+            raise ValueError("split.rule superb_ks cuts silence from noise; corpus.silence says which label and name")
+        if self.split.rule == "speaker_folds" and self.corpus.silence is not None:
+            raise ValueError(
+                "noise has no speakers to make folds of; choose split.rule published, or no corpus.silence"
+            )
+        return self
+
+    @property
+    def select(self) -> str:
+        """The metric that chooses the step."""
+        return self.training.select or self.primary
 
 
 # What makes a recipe that recipe; a file of one's own may say otherwise, an override may not.
@@ -252,7 +149,9 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         raise MendableError(f"The value of -o {key} is not valid YAML: {text!r}.") from error
     *parents, last = key.split(".")
     for parent in parents:
-        content = content.setdefault(parent, {})
+        if content.get(parent) is None:
+            content[parent] = {}
+        content = content[parent]
         if not isinstance(content, dict):
             raise MendableError(f"-o {key}: {parent!r} is {content!r} in the recipe, not a section; mend the file.")
     content[last] = value
@@ -262,12 +161,20 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every key of a recipe in dotted form, sections left out."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
+        section = section_of(field.annotation)
+        if section is not None:
             keys += all_keys(section, f"{prefix}{name}.")
-        else:
+        if section is not field.annotation:  # a value, or a section that may be null
             keys.append(prefix + name)
     return keys
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, if it holds one (or null)."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def explain(error: ValidationError) -> str:
@@ -283,6 +190,9 @@ def _sentence(fault: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
         suggestion = f"did you mean {near[0]}?" if near else f"known there: {', '.join(siblings)}."
         return f"There is no key {key!r}; {suggestion}"
+    if fault["type"] == "value_error" and isinstance(fault["input"], dict):  # what does not go together
+        where = f"{key}: " if key else ""
+        return f"{where}{fault['ctx']['error']}."
     if fault["type"] == "missing":
         return f"The key {key!r} is missing."
     quotes = " (put it in quotes)" if fault["type"] == "string_type" else ""  # YAML reads yes, no, on, off as booleans
@@ -292,5 +202,5 @@ def _sentence(fault: Mapping[str, Any]) -> str:
 def _keys_beside(path: Sequence[str]) -> list[str]:
     model: Any = Recipe
     for name in path[:-1]:
-        model = model.model_fields[name].annotation
+        model = section_of(model.model_fields[name].annotation)
     return list(model.model_fields)

@@ -16,7 +16,7 @@ from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.files import write_atomically
 
-SCHEMA = 2
+SCHEMA = 3
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -88,7 +88,8 @@ class SplitRecord(Part):
     utterances: int
     seconds: float
     speakers: int
-    labels: dict[str, int] = Field(description="utterances of each class")
+    labels: dict[str, int] = Field(description="utterances of each class, where classes are learned")
+    words: int | None = Field(description="of the transcripts, where these are learned; null elsewhere")
 
 
 class CorpusRecord(Part):
@@ -101,7 +102,7 @@ class CorpusRecord(Part):
     revision: str | None
     synthetic: bool = Field(description="whether the speech comes from a synthesiser")
     fingerprint: str = Field(description="digest of every row, audio included")
-    label_column: str = Field(description="the column of labels that was learned")
+    label_column: str = Field(description="what was learned: a column of labels, text or speaker")
     coverage: str = Field(description="how much of the published corpus was found")
     used: SplitRecord = Field(description="what the recipe uses of it")
     split_rule: str
@@ -116,7 +117,25 @@ class FoldRecord(Part):
     dev: SplitRecord
     test: SplitRecord
     metrics: dict[str, float] = Field(description="of the first layer's chosen heads, mean over seeds")
-    majority: float = Field(description="accuracy of always answering the commonest training class")
+    chance: float = Field(description="the primary score of knowing nothing")
+
+
+class ErrorsRecord(Part):
+    """The word errors of a test."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    reference_length: int = Field(description="words of the references")
+
+
+class TrialsRecord(Part):
+    """The trials of a test."""
+
+    trials: int
+    targets: int = Field(description="trials of one speaker")
+    rule: str = Field(description="where they come from")
+    threshold: float = Field(description="the score at which both kinds of errors are equally frequent")
 
 
 class HeadRecord(Part):
@@ -129,8 +148,12 @@ class HeadRecord(Part):
     step: int = Field(description="the step that development chose")
     development: float = Field(description="the development score that chose them")
     metrics: dict[str, float]
-    confusion: list[list[int]] = Field(description="counts, a row per true class")
     layer_weights: list[float]
+    confusion: list[list[int]] | None = Field(
+        default=None, description="of classification: counts, a row per true class"
+    )
+    errors: ErrorsRecord | None = Field(default=None, description="of recognition")
+    trials: TrialsRecord | None = Field(default=None, description="of verification")
 
 
 class PointRecord(Part):
@@ -142,6 +165,7 @@ class PointRecord(Part):
     layer: int | None = Field(description="null for the weighted sum")
     step: int = Field(description="the best step; 0 where no evaluation counted")
     development: float | None = Field(description="the development score there; null where no evaluation counted")
+    last: float | None = Field(description="the development score of the last evaluation; null where there was none")
     diverged: int | None = Field(description="the step at which it was given up; null where it was not")
     chosen: bool
 
@@ -153,6 +177,7 @@ class LayerScore(Part):
     value: float = Field(description="mean over folds and seeds")
     low: float | None = Field(description="lower end of the 95 % interval; null where there is none to be had")
     high: float | None = Field(description="upper end of the 95 % interval; null where there is none to be had")
+    interval: str = Field(description="how the interval was found, or why not")
     by_seed: dict[int, float] = Field(description="mean over folds for each seed")
 
 
@@ -187,9 +212,11 @@ class Result(Part):
     corpus: CorpusRecord
     states: StatesRecord
     seeds: dict[str, list[int]] = Field(description="of the heads' first weights, and of the order of utterances")
-    classes: list[str]
+    classes: list[str] = Field(description="of classification; empty elsewhere")
     primary: Primary
     metrics: dict[str, float] = Field(description="of the first layer, means over folds and seeds")
+    chance: float = Field(description="the primary score of knowing nothing, mean over folds")
+    chance_means: str = Field(description="how that would come about")
     folds: list[FoldRecord]
     layers: list[LayerScore] = Field(description="every layer that was asked for; the first one's score is primary")
     heads: list[HeadRecord] = Field(description="what development chose, for each fold, seed and layer")

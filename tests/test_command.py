@@ -19,7 +19,7 @@ from peers import KINDS, save_transformers, transformers_model
 from places import REPOSITORY
 
 import run_downstream
-from downstream import experiment
+from downstream import experiment, learning
 from downstream.corpora.catalog import CORPORA
 from downstream.recipe import load_recipe, recipe_names
 from downstream.results import read_result
@@ -82,7 +82,7 @@ def test_a_run_shows_its_score_and_leaves_its_record(
     result = read_result(record)
     assert f"accuracy {100 * result.primary.value:.2f} %" in shown
     assert result.primary.value > 0.9
-    assert "majority class 50.00 %" in shown
+    assert "chance 50.00 %" in shown
     assert str(record) in shown
     assert result.command.startswith("python run_downstream.py -u fbank_no_cmvn -d emotion")
 
@@ -137,7 +137,7 @@ def test_the_readmes_first_command(folders: list[str], tmp_path: Path) -> None:
     shown = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     (record,) = (tmp_path / "results").rglob("result.json")
     result = read_result(record)
-    assert result.primary.low > result.metrics["majority"]
+    assert result.primary.low > result.chance
     assert "SYNTHETIC" in shown.stdout
     assert "extracting" in shown.stderr
     assert "audio s/s" in shown.stderr
@@ -250,7 +250,7 @@ def test_an_interruption_says_that_the_same_command_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "train", interrupted)
+        patch.setattr(learning, "train", interrupted)
         assert run_downstream.main(arguments) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     assert run_downstream.main(arguments) == 0

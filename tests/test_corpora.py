@@ -103,7 +103,7 @@ def test_ravdess_names_the_recording_published_twice(tmp_path: Path) -> None:
 def test_the_real_ravdess_is_whole() -> None:
     corpus = ravdess.read(SHARED_DATA / "ravdess")
     assert corpus.coverage() == "1440 of 1440 published utterances (the whole corpus), 24 of 24 speakers"
-    assert Counter(u.labels["emotion"] for u in corpus.utterances) == RAVDESS.emotions
+    assert Counter(u.labels["emotion"] for u in corpus.utterances) == RAVDESS.labels["emotion"]
     assert Counter(u.gender for u in corpus.utterances) == {"male": 720, "female": 720}
     assert corpus.notes == (
         "The published corpus holds one recording twice, 03-01-03-01-02-01-07 and 03-01-03-01-02-02-07; "
@@ -287,7 +287,7 @@ def test_a_folder_of_another_corpus_is_recognised(tmp_path: Path) -> None:
 
 
 def test_more_of_a_label_than_was_published_is_noted(tmp_path: Path) -> None:
-    for take in range(EMODB.emotions["disgust"] + 1):
+    for take in range(EMODB.labels["emotion"]["disgust"] + 1):
         speaker, sentence = sorted(emodb.GENDERS)[take % 10], sorted(emodb.SENTENCES)[take // 10]
         sound(tmp_path / f"wav/{speaker}{sentence}Ea.wav")
     assert "47 disgust (46)" in emodb.read(tmp_path).notes[0]
@@ -295,13 +295,15 @@ def test_more_of_a_label_than_was_published_is_noted(tmp_path: Path) -> None:
 
 def test_cards_are_consistent() -> None:
     for card in CARDS:
-        if card.emotions:
-            assert sum(card.emotions.values()) == card.utterances
+        for column in card.labels.values():
+            assert sum(column.values()) == card.utterances
+        if card.parts:
+            assert sum(card.parts.values()) == card.utterances
     assert (DEMO.utterances, DEMO.speakers) == (demo.PUBLISHED.utterances, demo.PUBLISHED.speakers)
-    assert sorted(EMODB.emotions) == sorted(emodb.EMOTIONS.values())
-    assert sorted(CREMA_D.emotions) == sorted(crema_d.EMOTIONS.values())
-    assert sorted(RAVDESS.emotions) == sorted(ravdess.EMOTIONS.values())
-    assert set(IEMOCAP.emotions) == set(iemocap.EMOTIONS.values())
+    assert sorted(EMODB.labels["emotion"]) == sorted(emodb.EMOTIONS.values())
+    assert sorted(CREMA_D.labels["emotion"]) == sorted(crema_d.EMOTIONS.values())
+    assert sorted(RAVDESS.labels["emotion"]) == sorted(ravdess.EMOTIONS.values())
+    assert set(IEMOCAP.labels["emotion"]) == set(iemocap.EMOTIONS.values())
 
 
 # Manifests
@@ -497,7 +499,7 @@ def test_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_real_hub_copies(module: ModuleType, card: CorpusCard) -> None:
     corpus = hub.read(card, module.utterance)
     assert len(corpus.utterances) == card.utterances
-    assert Counter(u.labels["emotion"] for u in corpus.utterances) == card.emotions
+    assert Counter(u.labels["emotion"] for u in corpus.utterances) == card.labels["emotion"]
     assert corpus.revision is not None
     assert corpus.utterances[0].audio.load().numel() > 1600
 

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import upstream
 from downstream import experiment, material, report
 from downstream.corpora import splits
-from downstream.experiment import Options, Outcome
+from downstream.experiment import Outcome
 from downstream.material import read_material
+from downstream.options import Options
 from downstream.recipe import Recipe, load_recipe
 from downstream.results import Result, read_result, slug
 from downstream.states import Computed
@@ -103,7 +105,7 @@ def test_a_task_that_can_be_learned_is_learned_and_recorded(corpus: Path, tmp_pa
     assert not outcome.was_finished
     assert result.primary.value > 0.9
     assert result.primary.low <= result.primary.value <= result.primary.high
-    assert result.metrics["majority"] == pytest.approx(1 / 3)
+    assert result.chance == pytest.approx(1 / 3)
     assert result.classes == sorted(EMOTIONS)
     assert result.corpus.used.utterances == 72
     assert result.corpus.used.speakers == SPEAKERS
@@ -264,7 +266,7 @@ def test_what_a_sweep_found_is_shown(corpus: Path, tmp_path: Path, capsys: pytes
     outcome = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=superb", "sweep.seed=[0, 1]", "sweep.layer=[mix, 0]")
     report.show(outcome.result, outcome.folder, Console(width=120))
     shown = capsys.readouterr().out
-    assert "development by learning rate" in shown
+    assert "development accuracy by learning rate" in shown
     assert "accuracy by layer" in shown
     assert "standard deviation" in shown
     assert len({point.lr for point in outcome.result.grid}) == 7
@@ -307,11 +309,12 @@ def test_the_first_layer_listed_is_the_primary_one(corpus: Path, tmp_path: Path)
 def test_superbs_own_search_is_within_its_protocol() -> None:
     superb = load_recipe("superb/er")
     model = upstream.load("fbank_no_cmvn")
+    nothing = SimpleNamespace(split=splits.Split((), ""))
     own, other = (
         replace(Options(None, Path(), Path()), overrides=(one,)) for one in ("sweep.lr=superb", "training.batch=8")
     )
-    assert not any("Not SUPERB" in said for said in experiment.caveats(model, superb, own, [], [], []))
-    assert any("Not SUPERB" in said for said in experiment.caveats(model, superb, other, [], [], []))
+    assert not any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, own, [], [], []))
+    assert any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, other, [], [], []))
 
 
 # ---------------------------------------------------------------- where states come from
@@ -443,9 +446,9 @@ def test_the_same_recipe_on_another_draw_is_another_run(
     first = run(corpus, tmp_path)
     real = material.divide
 
-    def other_draw(utterances: object, recipe: Recipe) -> splits.Split:
-        split = real(utterances, recipe)
-        return replace(split, folds=(*split.folds[1:], split.folds[0]))
+    def other_draw(utterances: object, targets: object, recipe: Recipe) -> tuple[object, splits.Split]:
+        utterances, split = real(utterances, targets, recipe)
+        return utterances, replace(split, folds=(*split.folds[1:], split.folds[0]))
 
     monkeypatch.setattr(material, "divide", other_draw)
     second = run(corpus, tmp_path)
@@ -489,7 +492,7 @@ def test_one_test_speaker_has_no_interval(corpus: Path, tmp_path: Path) -> None:
     (alone / "manifest.csv").write_text("\n".join([f"{header},split", *rows]))
     outcome = run(alone, tmp_path, "fbank_no_cmvn", "split.rule=published")
     assert (outcome.result.primary.low, outcome.result.primary.high) == (None, None)
-    assert "no interval: one test speaker" in report.score_line(outcome.result)
+    assert "no interval, too few test speakers" in report.score_line(outcome.result)
 
 
 def test_a_class_that_training_lacks_is_said(corpus: Path, tmp_path: Path) -> None:

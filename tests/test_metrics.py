@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from downstream.metrics import METRICS, accuracy, confusion_matrix, macro_f1, speaker_bootstrap, unweighted_accuracy
+from downstream.metrics import (
+    OF_CONFUSIONS,
+    accuracy,
+    confusion_matrix,
+    macro_f1,
+    speaker_bootstrap,
+    unweighted_accuracy,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -72,7 +79,7 @@ def test_one_speaker_gives_no_interval() -> None:
 def test_the_interval_is_of_the_metric_it_is_asked_for_and_follows_its_seed() -> None:
     generator = np.random.default_rng(1)
     confusions = generator.integers(0, 9, (12, 3, 3))
-    for metric in METRICS.values():
+    for metric in OF_CONFUSIONS.values():
         value = metric(confusions.sum(axis=0))
         low, high = speaker_bootstrap(confusions, metric, value, seed=1)
         assert low < value < high

@@ -31,7 +31,7 @@ def test_superb_er_is_superbs() -> None:
     assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.weight_decay) == ("adam", 1e-4, 0.0)
     training = recipe.training
     assert (training.batch, training.accumulate, training.steps, training.evaluate_every) == (4, 8, 30_000, 1_000)
-    assert (training.clip, training.select, recipe.head.projection) == (1.0, "accuracy", 256)
+    assert (training.clip, recipe.select, recipe.head.projection) == (1.0, "accuracy", 256)
 
 
 def test_overrides_and_another_corpus() -> None:
@@ -70,7 +70,7 @@ def test_wrong_overrides_name_the_mend(override: str, words: str) -> None:
     [
         ("  steps:", "  stepz:", "There is no key 'training.stepz'; did you mean steps?"),
         ("optimizer:", "optimiser:", "did you mean optimizer?"),
-        ("version: 2", "", "The key 'version' is missing."),
+        ("version: 3", "", "The key 'version' is missing."),
         ("name: emotion", "name: [", "not valid YAML"),
         ("name: emotion", "name: ../outside", "'name' is '../outside'"),
     ],
@@ -84,7 +84,7 @@ def test_wrong_files_name_the_mend(old: str, new: str, words: str, tmp_path: Pat
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
     with pytest.raises(MendableError, match="Did you mean emotion?"):
         load_recipe("emotoin")
-    with pytest.raises(MendableError, match="Known: demo/emotion"):
+    with pytest.raises(MendableError, match="Known: asr, demo/asr"):
         load_recipe("zzzz")
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from downstream.recipe import OptimizerSettings, TrainingSettings
+from downstream.settings import OptimizerSettings, TrainingSettings
 from downstream.states import Means
 from downstream.sweep import Point, choose
 from downstream.tasks.base import Head, States
-from downstream.tasks.classification import Classification
+from downstream.tasks.classification import Classification, as_rows
+from downstream.training.batching import Shuffled
 from downstream.training.learner import SKIPPED_AT_MOST, Learner
 from downstream.training.loop import Attempt, FoldData, Snapshots, Training, train
 from downstream.training.order import Order
@@ -25,7 +26,7 @@ from upstream.base import HiddenStates
 from upstream.weighted_sum import WeightedSum
 
 LAYERS, DIM, CLASSES, UTTERANCES = 3, 6, 2, 60
-FOLD = FoldData(Order(range(40), batch=8, accumulate=1, seed=0), torch.arange(40, UTTERANCES))
+FOLD = FoldData(Order(Shuffled(range(40), batch=8, seed=0)), torch.arange(40, UTTERANCES))
 
 
 def settings(**changes: object) -> TrainingSettings:
@@ -68,20 +69,20 @@ def curve(attempt: Attempt) -> list[float]:
 
 def test_batches_run_on_across_epochs_and_small_micro_batches_weigh_as_much() -> None:
     """Ten utterances in fours: micro-batches of 4, 4, 2, 4, 4, 2 …; three of them an update."""
-    order = Order(range(10), batch=4, accumulate=3, seed=0)
+    order = Order(Shuffled(range(10), batch=4, seed=0), accumulate=3)
     first, second = order.update(1), order.update(2)
     for update in (first, second):
         assert sorted(update.utterances[:10].tolist()) == list(range(10))
         assert update.weights.tolist() == pytest.approx([1 / 12] * 8 + [1 / 6] * 2 + [0.0] * 2)
     assert first.utterances.tolist() != second.utterances.tolist()
-    uneven = Order(range(5), batch=4, accumulate=3, seed=0).update(1)
+    uneven = Order(Shuffled(range(5), batch=4, seed=0), accumulate=3).update(1)
     assert [len(part) for part in uneven.parts] == [4, 1, 4]
     assert uneven.weights.tolist() == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 12] * 4 + [0.0] * 3)
 
 
 def test_every_epoch_is_a_fresh_permutation_of_the_folds_own_utterances() -> None:
     own = [3, 5, 8, 13, 21, 34]
-    order = Order(own, batch=6, accumulate=1, seed=0)
+    order = Order(Shuffled(own, batch=6, seed=0))
     epochs = [order.update(step).parts[0].tolist() for step in range(1, 7)]
     assert all(sorted(epoch) == own for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 3
@@ -89,11 +90,14 @@ def test_every_epoch_is_a_fresh_permutation_of_the_folds_own_utterances() -> Non
 
 def test_any_update_can_be_had_without_those_before_it() -> None:
     """What a resumed run needs of a sampler."""
-    forward = Order(range(37), batch=4, accumulate=3, seed=5)
+    forward = Order(Shuffled(range(37), batch=4, seed=5), accumulate=3)
     in_turn = [forward.update(step).utterances.tolist() for step in range(1, 41)]
     for step in (40, 1, 18, 17):
-        assert Order(range(37), batch=4, accumulate=3, seed=5).update(step).utterances.tolist() == in_turn[step - 1]
-    assert Order(range(37), batch=4, accumulate=3, seed=6).update(1).utterances.tolist() != in_turn[0]
+        assert (
+            Order(Shuffled(range(37), batch=4, seed=5), accumulate=3).update(step).utterances.tolist()
+            == in_turn[step - 1]
+        )
+    assert Order(Shuffled(range(37), batch=4, seed=6), accumulate=3).update(1).utterances.tolist() != in_turn[0]
 
 
 # ---------------------------------------------------------------- one head
@@ -130,7 +134,7 @@ def test_the_last_step_is_evaluated_even_off_the_beat(make: type) -> None:
 def test_a_weighted_update_is_gradient_accumulation() -> None:
     """The update of s3prl: the mean loss of each micro-batch, divided by their number, gradients added up."""
     task, means = corpus()
-    update = Order(range(5), batch=4, accumulate=3, seed=0).update(1)
+    update = Order(Shuffled(range(5), batch=4, seed=0), accumulate=3).update(1)
     learner = stacked(Point(1e-2, 0), clip=1e9)
     learner.learn([update])
     head = task.build(0, None)
@@ -151,7 +155,7 @@ def test_a_stack_learns_what_autograd_learns(optimizer: str, layer: int | None, 
     updates = [FOLD.order.update(step) for step in range(1, 101)]
     one, other = stacked(point, optimizer=optimizer, clip=clip), separate(point, optimizer=optimizer, clip=clip)
     assert torch.allclose(one.learn(updates), other.learn(updates), rtol=1e-5)
-    logits = [learner.predict(FOLD.development)[0].log() for learner in (one, other)]
+    logits = [as_rows(learner.predict(FOLD.development)[0]).log() for learner in (one, other)]
     assert torch.allclose(*logits, rtol=1e-5, atol=1e-5)
 
 
@@ -194,7 +198,9 @@ class Frames:
         self.states = [means[:, i, None] + noise[i] for i in range(UTTERANCES)]
         self.asked = 0
 
-    def batches(self, groups: list[Tensor]) -> object:
+    audio_seconds = computed_seconds = 0.0
+
+    def batches(self, groups: list[Tensor], places: object = None) -> object:
         for group in groups:
             self.asked += 1
             yield HiddenStates.from_utterances([self.states[i] for i in group.tolist()])
@@ -222,7 +228,7 @@ def test_a_stacked_point_has_the_bits_it_would_have_alone(layers: int, dim: int,
     generator = torch.Generator().manual_seed(0)
     means = torch.randn(layers, UTTERANCES, dim, generator=generator)
     task = Classification(layers, dim, 256, classes, torch.arange(UTTERANCES) % classes)
-    updates = [Order(range(40), batch=32, accumulate=1, seed=0).update(step) for step in range(1, 7)]
+    updates = [Order(Shuffled(range(40), batch=32, seed=0)).update(step) for step in range(1, 7)]
     points = [Point(1e-3, seed) for seed in range(5)]
     together = StackedClassifiers(0, points, task, means, OptimizerSettings(lr=1.0), clip=1.0)
     threads = torch.get_num_threads()

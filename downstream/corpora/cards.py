@@ -14,18 +14,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class HubPart:
+    """Parquet files of a copy on the hub that hold one part of a corpus, or all of it.
+
+    files: glob of the files, which together hold every utterance of the part once.
+    part, split: what the utterances in them get (see `Utterance`), None where the copy's division means nothing.
+    """
+
+    files: str
+    part: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
 class HubCopy:
     """A public copy of a corpus on the Hugging Face hub, stored as Parquet files.
 
     repository: "owner/name" of the data set.
-    files: glob of the Parquet files that together hold every utterance once.
+    parts: the files that are read; others of the copy are not fetched.
     names: column of the original file names; None where they stand beside the audio, as its path.
+    text: column of the transcripts, None where the copy has none or they follow from the names.
     audio: column of the encoded recordings.
     """
 
     repository: str
-    files: str
+    parts: tuple[HubPart, ...]
     names: str | None = None
+    text: str | None = None
     audio: str = "audio"
 
 
@@ -36,11 +51,15 @@ class CorpusCard:
     name: what the user types after -c.
     where: where to get it, a sentence.
     layout: how its folder must look, a phrase that follows "the folder that holds".
-    recording: regular expression of a recording's file name without the suffix, its fields as named groups.
+    recording: regular expression of a recording's file name without the suffix, its fields as named groups. Where
+        file names alone say little, it begins with the names of the folders above, a slash behind each.
     variable: environment variable that may name its folder in place of --data.
-    utterances, speakers, emotions: what the whole corpus holds (`emotions`: utterances of each), None if open-ended.
+    utterances, speakers: what the whole corpus holds, None if open-ended.
+    labels: utterances of each label in the whole corpus, by label column.
+    parts: utterances of each part of the whole corpus (`Utterance.part`), where it has parts.
     counts_from: where those counts are stated.
     hub: a public copy on the hub that can be read in place of a folder.
+    reader: "module:function" of downstream.corpora that reads its folder; None for `read` in the module of its name.
     """
 
     name: str
@@ -52,9 +71,11 @@ class CorpusCard:
     variable: str | None = None
     utterances: int | None = None
     speakers: int | None = None
-    emotions: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
     counts_from: str = ""
     hub: HubCopy | None = None
+    reader: str | None = None
 
     def published(self) -> Published | None:
         """The counts of the whole corpus in the form a `Corpus` carries; None for an open-ended one."""
@@ -62,13 +83,14 @@ class CorpusCard:
 
         if self.utterances is None or self.speakers is None:
             return None
-        return Published(self.utterances, self.speakers, {"emotion": self.emotions}, self.counts_from)
+        return Published(self.utterances, self.speakers, self.labels, self.counts_from)
 
     def size(self) -> str:
         """How much the whole corpus holds, in words."""
         if self.utterances is None or self.speakers is None:
             return "any"
-        return f"{self.utterances} utterances, {self.speakers} speakers"
+        parts = f", {len(self.parts)} parts" if self.parts else ""
+        return f"{self.utterances} utterances, {self.speakers} speakers{parts}"
 
     def how(self) -> str:
         """How to name the data on the command line, in words."""
@@ -90,7 +112,7 @@ IEMOCAP = CorpusCard(
     variable="WAVPROBE_IEMOCAP",
     utterances=5531,
     speakers=10,
-    emotions={"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084},
+    labels={"emotion": {"neutral": 1708, "happy": 1636, "angry": 1103, "sad": 1084}},
     counts_from="SUPERB's emotion recognition task (s3prl, downstream/emotion)",
 )
 
@@ -105,9 +127,9 @@ CREMA_D = CorpusCard(
     variable="WAVPROBE_CREMA_D",
     utterances=7442,
     speakers=91,
-    emotions={"angry": 1271, "disgust": 1271, "fearful": 1271, "happy": 1271, "neutral": 1087, "sad": 1271},
+    labels={"emotion": {"angry": 1271, "disgust": 1271, "fearful": 1271, "happy": 1271, "neutral": 1087, "sad": 1271}},
     counts_from="Cao et al., IEEE Transactions on Affective Computing 5(4), 2014; labels from the file names",
-    hub=HubCopy("confit/cremad-parquet", files="data/*.parquet", names="file"),
+    hub=HubCopy("confit/cremad-parquet", (HubPart("data/*.parquet"),), names="file"),
 )
 
 RAVDESS = CorpusCard(
@@ -123,19 +145,21 @@ RAVDESS = CorpusCard(
     variable="WAVPROBE_RAVDESS",
     utterances=1440,
     speakers=24,
-    emotions={
-        "neutral": 96,
-        "calm": 192,
-        "happy": 192,
-        "sad": 192,
-        "angry": 192,
-        "fearful": 192,
-        "disgust": 192,
-        "surprised": 192,
+    labels={
+        "emotion": {
+            "neutral": 96,
+            "calm": 192,
+            "happy": 192,
+            "sad": 192,
+            "angry": 192,
+            "fearful": 192,
+            "disgust": 192,
+            "surprised": 192,
+        }
     },
     counts_from="Livingstone and Russo, PLoS ONE 13(5): e0196391, 2018",
     # Each of the copy's five configurations (fold1 ... fold5) holds the whole corpus, cut differently.
-    hub=HubCopy("confit/ravdess-parquet", files="fold1/*.parquet", names="file"),
+    hub=HubCopy("confit/ravdess-parquet", (HubPart("fold1/*.parquet"),), names="file"),
 )
 
 EMODB = CorpusCard(
@@ -148,9 +172,120 @@ EMODB = CorpusCard(
     variable="WAVPROBE_EMODB",
     utterances=535,
     speakers=10,
-    emotions={"angry": 127, "bored": 81, "disgust": 46, "fearful": 69, "happy": 71, "neutral": 79, "sad": 62},
+    labels={
+        "emotion": {"angry": 127, "bored": 81, "disgust": 46, "fearful": 69, "happy": 71, "neutral": 79, "sad": 62}
+    },
     counts_from="Burkhardt et al., Interspeech 2005, and the files of its release",
-    hub=HubCopy("renumics/emodb", files="data/*.parquet"),
+    hub=HubCopy("renumics/emodb", (HubPart("data/*.parquet"),)),
+)
+
+LIBRISPEECH = CorpusCard(
+    name="librispeech",
+    title="LibriSpeech",
+    licence="CC BY 4.0",
+    where="Get its subsets (train-clean-100.tar.gz and so on) from https://www.openslr.org/12/ into one folder.",
+    layout="train-clean-100, dev-clean, test-clean and so on (or LibriSpeech with these), each with "
+    "READER/CHAPTER/READER-CHAPTER-0000.flac and READER-CHAPTER.trans.txt",
+    recording=r"(?P<speaker>\d+)-(?P<chapter>\d+)-(?P<utterance>\d{4})",
+    variable="WAVPROBE_LIBRISPEECH",
+    utterances=292367,
+    speakers=2484,
+    parts={
+        "train-clean-100": 28539,
+        "train-clean-360": 104014,
+        "train-other-500": 148688,
+        "dev-clean": 2703,
+        "dev-other": 2864,
+        "test-clean": 2620,
+        "test-other": 2939,
+    },
+    counts_from="Panayotov et al., ICASSP 2015 (speakers), and the files of its release (utterances)",
+    # The copy holds every subset, each twice (also under all/); the large ones would be 56 GB more to fetch.
+    hub=HubCopy(
+        "openslr/librispeech_asr",
+        (
+            HubPart("clean/train.100/*.parquet", "train-clean-100", "train"),
+            HubPart("clean/validation/*.parquet", "dev-clean", "dev"),
+            HubPart("clean/test/*.parquet", "test-clean", "test"),
+            HubPart("other/test/*.parquet", "test-other", "test"),
+        ),
+        names="id",
+        text="text",
+    ),
+)
+
+# Ten commands and twenty auxiliary words (Warden, arXiv 1804.03209), and five that the second version added.
+WORDS_V1 = (
+    *("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow"),
+)
+WORDS_V2 = (*WORDS_V1, "backward", "forward", "follow", "learn", "visual")
+
+SPEECH_COMMANDS_V1 = CorpusCard(
+    name="speech_commands_v1",
+    title="Speech Commands v0.01",
+    licence="CC BY 4.0",
+    where="Get http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz and, for SUPERB's test, "
+    "speech_commands_test_set_v0.01.tar.gz from there, unpacked side by side in folders of these names.",
+    layout="WORD/SPEAKER_nohash_0.wav and so on, _background_noise_, validation_list.txt and testing_list.txt "
+    "(or speech_commands_v0.01 with these, and speech_commands_test_set_v0.01 beside it)",
+    recording=rf"(?P<word>{'|'.join(WORDS_V1)})/(?P<speaker>[0-9a-f]+)_nohash_(?P<take>\d+)",
+    variable="WAVPROBE_SPEECH_COMMANDS_V1",
+    utterances=64727 + 3081,
+    speakers=1881,
+    # 64721 clips of words and 6 recordings of noise, and the separate test archive.
+    parts={"main": 64727, "test archive": 3081},
+    counts_from="Warden, arXiv 1804.03209, and the files of its two archives",
+    # No hub: google/speech_commands was a loading script, which `datasets` runs no more, and what Parquet files it has
+    # could not be looked up.
+    reader="speech_commands:read_v1",
+)
+
+SPEECH_COMMANDS_V2 = CorpusCard(
+    name="speech_commands_v2",
+    title="Speech Commands v0.02",
+    licence="CC BY 4.0",
+    where=SPEECH_COMMANDS_V1.where.replace("v0.01", "v0.02"),
+    layout=SPEECH_COMMANDS_V1.layout.replace("v0.01", "v0.02"),
+    recording=rf"(?P<word>{'|'.join(WORDS_V2)})/(?P<speaker>[0-9a-f]+)_nohash_(?P<take>\d+)",
+    variable="WAVPROBE_SPEECH_COMMANDS_V2",
+    utterances=105835 + 4890,
+    speakers=2618,
+    # 105829 clips of words and 6 recordings of noise, and the separate test archive.
+    parts={"main": 105835, "test archive": 4890},
+    counts_from="Warden, arXiv 1804.03209, and the files of its two archives",
+    reader="speech_commands:read_v2",
+)
+
+VOXCELEB1 = CorpusCard(
+    name="voxceleb1",
+    title="VoxCeleb1",
+    licence="by request; CC BY 4.0, videos remain their owners'",
+    where="It is given out on request: fill in the form at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/, and lay "
+    "SUPERB's trials, voxceleb1_test_v2.txt from https://www.openslr.org/49/, beside dev and test.",
+    layout="dev/wav/id10001/VIDEO/00001.wav and so on, test/wav likewise (or both in one wav), and a list of trials",
+    recording=r"(?P<speaker>id1\d{4})/(?P<video>[\w-]+)/(?P<clip>\d{5})",
+    variable="WAVPROBE_VOXCELEB1",
+    utterances=153516,
+    speakers=1251,
+    parts={"dev": 148642, "test": 4874},
+    counts_from="Nagrani et al., Interspeech 2017, and the data set's page",
+)
+
+SPEECHOCEAN762 = CorpusCard(
+    name="speechocean762",
+    title="speechocean762",
+    licence="free for commercial and non-commercial use",
+    where="Get it from https://www.openslr.org/101/.",
+    layout="WAVE/SPEAKER0001/000010011.WAV and so on, and train and test, each with text, wav.scp, utt2spk and "
+    "spk2gender",
+    recording=r"SPEAKER(?P<speaker>\d{4})/(?P<utterance>\d{9})",
+    variable="WAVPROBE_SPEECHOCEAN762",
+    utterances=5000,
+    speakers=250,
+    parts={"train": 2500, "test": 2500},
+    counts_from="Zhang et al., Interspeech 2021, and the files of its release",
 )
 
 MANIFEST = CorpusCard(
@@ -175,4 +310,16 @@ DEMO = CorpusCard(
     counts_from="downstream/corpora/demo.py",
 )
 
-CARDS = (DEMO, IEMOCAP, CREMA_D, RAVDESS, EMODB, MANIFEST)
+CARDS = (
+    DEMO,
+    IEMOCAP,
+    CREMA_D,
+    RAVDESS,
+    EMODB,
+    LIBRISPEECH,
+    VOXCELEB1,
+    SPEECHOCEAN762,
+    SPEECH_COMMANDS_V1,
+    SPEECH_COMMANDS_V2,
+    MANIFEST,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -58,8 +59,7 @@ def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Cor
         return load_demo(data, cache, seed)
     folder = data or folder_from_environment(card)
     if folder is not None:
-        module = importlib.import_module(f"downstream.corpora.{name}")
-        return cast("Corpus", module.read(folder))
+        return reader(card)(folder)
     if card.hub is not None:
         from downstream.corpora import hub
 
@@ -69,6 +69,12 @@ def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Cor
         f"No data was given for {card.title}: type --data DIR with the folder that holds {card.layout}{variable}. "
         f"{card.where}"
     )
+
+
+def reader(card: CorpusCard) -> Callable[[Path], Corpus]:
+    """The function that reads a corpus from its folder."""
+    module, _, function = (card.reader or f"{card.name}:read").partition(":")
+    return cast("Callable[[Path], Corpus]", getattr(importlib.import_module(f"downstream.corpora.{module}"), function))
 
 
 def folder_from_environment(card: CorpusCard) -> Path | None:

@@ -79,6 +79,9 @@ SPEAKERS = (
     Speaker("m08", "male", "en-gb-x-gbcwmd+m8", 2.5, 175, 0.35),
 )
 
+# Who is trained on, and who is for development; the others are for the test. Each part has as many of both genders.
+TRAINED, DEVELOPED = 8, 4
+
 SENTENCES = (
     "the train leaves at nine",
     "my brother painted the kitchen",
@@ -240,7 +243,14 @@ def utterance(prompt: Prompt, folder: Path) -> Utterance:
         labels=prompt.labels,
         text=prompt.text,
         gender=prompt.speaker.gender,
+        split=split_of(prompt.speaker),
     )
+
+
+def split_of(speaker: Speaker) -> str:
+    """The part of the corpus that a speaker is in."""
+    place = SPEAKERS.index(speaker)
+    return "train" if place < TRAINED else "dev" if place < TRAINED + DEVELOPED else "test"
 
 
 # The cache: a folder of FLAC files and their listing, which is complete or not there.

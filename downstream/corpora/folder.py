@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -57,8 +57,9 @@ def assemble(
     source: str,
     notes: Sequence[str] = (),
     revision: str | None = None,
+    trials: Path | None = None,
 ) -> Corpus:
-    """The corpus of a card, with a note where its counts contradict the published ones."""
+    """The corpus of a card, with notes on what of its parts is here and where its counts contradict the published."""
     return Corpus(
         name=card.name,
         title=card.title,
@@ -67,17 +68,51 @@ def assemble(
         source=source,
         published=card.published(),
         revision=revision,
-        notes=(*notes, *count_notes(card, utterances)),
+        notes=(*notes, *part_notes(card, utterances), *count_notes(card, utterances)),
+        trials=trials,
     )
 
 
+def part_notes(card: CorpusCard, utterances: Sequence[Utterance]) -> list[str]:
+    """A sentence on how much of each published part is here, or none for a corpus without parts."""
+    here = Counter(utterance.part for utterance in utterances)
+    found = [
+        f"{name} {'whole' if here[name] == count else f'{here[name]} of {count}'}"
+        for name, count in card.parts.items()
+        if here[name]
+    ]
+    return [f"Parts here, in utterances: {', '.join(found)}."] if found else []
+
+
 def count_notes(card: CorpusCard, utterances: Sequence[Utterance]) -> list[str]:
-    """A sentence where there is more of a label than was published; less is a part of the corpus and no fault."""
-    here = Counter(utterance.labels.get("emotion") for utterance in utterances)
-    excess = [f"{here[name]} {name} ({count})" for name, count in card.emotions.items() if here[name] > count]
+    """A sentence where there is more of a label or a part than was published; less is a part and no fault."""
+    excess = over(Counter(utterance.part for utterance in utterances), card.parts)
+    for column, published in card.labels.items():
+        excess += over(Counter(utterance.labels.get(column) for utterance in utterances), published)
     if not excess:
         return []
     return [f"There are more utterances here than the publication counts (in brackets): {', '.join(excess)}."]
+
+
+def over(here: Mapping[str | None, int], published: Mapping[str, int]) -> list[str]:
+    """What is here more often than was published, in words."""
+    return [f"{here[name]} {name} ({count})" for name, count in published.items() if here[name] > count]
+
+
+def missing(names: Collection[str], where: str) -> list[str]:
+    """A sentence on what the list `where` names and is not here, or none."""
+    if not names:
+        return []
+    return [f"{len(names)} of the recordings that {where} names are not here: {shown(sorted(names))}."]
+
+
+def trial_names(path: Path) -> set[str]:
+    """The recordings that a list of verification trials ("1 NAME NAME" a line) names.
+
+    Lines of another form are passed over here: what reads the trials to score them judges these.
+    """
+    rows = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {name for row in rows if len(row) == 3 and row[0] in ("0", "1") for name in row[1:]}
 
 
 def left_out(names: Sequence[str], why: str) -> list[str]:
@@ -111,18 +146,26 @@ def mend(card: CorpusCard, folder: Path) -> str:
     hints = []
     if (folder / "manifest.csv").is_file():
         hints.append("It has a manifest.csv: add -c manifest to read that.")
-    for other in recognised(folder):
-        if other is card:
-            hints.append(f"Files named as in {card.title} are there, but none of that kind at that place.")
-        else:
-            hints.append(f"This looks like {other.title}: add -c {other.name}.")
+    others = recognised(folder)
+    if card in others:
+        hints.append(f"Files named as in {card.title} are there, but none of that kind at that place.")
+    elif others:
+        titles, names = " or ".join(other.title for other in others), " or ".join(other.name for other in others)
+        hints.append(f"This looks like {titles}: add -c {names}.")
     return " ".join(hints) or f"Give --data the folder that holds {card.layout}. {card.where}"
 
 
 def recognised(folder: Path) -> list[CorpusCard]:
     """The corpora whose naming the recordings in `folder` follow."""
-    stems = {path.stem for path in islice(walk(folder), FILES_LOOKED_AT) if path.suffix.lower() in AUDIO_SUFFIXES}
-    return [card for card in CARDS if any(re.fullmatch(card.recording, stem) for stem in stems)]
+    files = [path for path in islice(walk(folder), FILES_LOOKED_AT) if path.suffix.lower() in AUDIO_SUFFIXES]
+    return [card for card in CARDS if any(named_as(card, path) for path in files)]
+
+
+def named_as(card: CorpusCard, path: Path) -> bool:
+    """Whether a file's name, with as many folders above it as the card's pattern has, is one of the corpus's."""
+    folders = card.recording.count("/")
+    name = "/".join(path.with_suffix("").parts[-1 - folders :])
+    return re.fullmatch(card.recording, name) is not None
 
 
 def walk(folder: Path) -> Iterator[Path]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from downstream.audio import Segment
-from downstream.corpora.cards import CorpusCard, HubCopy
+from downstream.corpora.cards import CorpusCard, HubCopy, HubPart
 from downstream.corpora.folder import Parser, assemble, left_out, shown
 from downstream.corpora.table import Corpus, Utterance
 from upstream.errors import MendableError
@@ -34,24 +34,34 @@ class HubAudio:
         return io.BytesIO(cell["bytes"])
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a copy: its original file name, where its audio is, and what stands beside it."""
+
+    name: str
+    audio: HubAudio
+    text: str | None
+    part: HubPart
+
+
 def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:
     """Read the hub's copy of a corpus; the original file names in it say what each recording is.
 
     parse: the parser of file names of the corpus.
     cache: where `datasets` keeps its tables; None for its own place.
 
-    A split that the copy was given is not used. Raises MendableError where the hub cannot be reached and no
-    copy was fetched before, and where the copy is not what it was.
+    A split that the copy was given is used only where the card says so. Raises MendableError where the hub cannot
+    be reached and no copy was fetched before, and where the copy is not what it was.
     """
     assert card.hub is not None, card.name
     files, revision = fetch(card)
-    rows = open_rows(card.hub, files, cache)
-    names = file_names(card.hub, rows)
-    utterances, others, repeated = parse_rows(card.hub, rows, names, parse)
+    rows = [row for part in card.hub.parts for row in rows_of(card.hub, part, files[part], cache)]
+    utterances, others, repeated = parse_rows(rows, parse)
     if not utterances:
+        found = shown([row.name for row in rows]) or "no rows"
         raise MendableError(
-            f"None of the {len(names)} recordings of {card.hub.repository} is named as in {card.title}; "
-            f"found {shown(names) or 'no rows'}. {by_hand(card)}"
+            f"None of the {len(rows)} recordings of {card.hub.repository} is named as in {card.title}; found {found}. "
+            f"{by_hand(card)}"
         )
     notes = [*left_out(others, f"not named as in {card.title}"), *repeated_note(repeated)]
     if revision is None:
@@ -59,22 +69,24 @@ def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:
     return assemble(card, utterances, f"hub:{card.hub.repository}", notes, revision)
 
 
-def fetch(card: CorpusCard) -> tuple[list[Path], str | None]:
-    """The Parquet files of a card's copy, from the hub or the cache, and the commit they are of."""
+def fetch(card: CorpusCard) -> tuple[dict[HubPart, list[Path]], str | None]:
+    """The Parquet files of each part of a card's copy, from the hub or the cache, and the commit they are of."""
     from huggingface_hub import snapshot_download
 
     assert card.hub is not None, card.name
+    patterns = [part.files for part in card.hub.parts]
     try:
-        snapshot = snapshot_download(card.hub.repository, repo_type="dataset", allow_patterns=[card.hub.files])
+        snapshot = Path(snapshot_download(card.hub.repository, repo_type="dataset", allow_patterns=patterns))
     except network_errors() as error:
         raise MendableError(
             f"The copy of {card.title} on the hub ({card.hub.repository}) could not be fetched and is not in the "
             f"cache ({type(error).__name__}). {by_hand(card)}"
         ) from error
-    files = sorted(Path(snapshot).glob(card.hub.files))
-    if not files:
-        raise MendableError(f"{card.hub.repository} holds no file {card.hub.files} any more. {by_hand(card)}")
-    return files, commit_of(Path(snapshot))
+    files = {part: sorted(snapshot.glob(part.files)) for part in card.hub.parts}
+    absent = [part.files for part, found in files.items() if not found]
+    if absent:
+        raise MendableError(f"{card.hub.repository} holds no file {' or '.join(absent)} any more. {by_hand(card)}")
+    return files, commit_of(snapshot)
 
 
 def network_errors() -> tuple[type[Exception], ...]:
@@ -90,47 +102,65 @@ def commit_of(snapshot: Path) -> str | None:
     return name if len(name) == 40 and all(digit in "0123456789abcdef" for digit in name) else None
 
 
-def open_rows(copy: HubCopy, files: list[Path], cache: Path | None) -> Any:
-    """The rows of Parquet files as one `datasets.Dataset`, its audio left encoded."""
+def rows_of(copy: HubCopy, part: HubPart, files: list[Path], cache: Path | None) -> list[Row]:
+    """The rows of one part, in the order of its files."""
+    table = open_table(copy, files, cache)
+    names = file_names(copy, table)
+    texts = [None] * len(names) if copy.text is None else table[copy.text][:]
+    return [
+        Row(name, HubAudio(table, index, copy.audio, f"{copy.repository}: {name}"), text, part)
+        for index, (name, text) in enumerate(zip(names, texts, strict=True))
+    ]
+
+
+def open_table(copy: HubCopy, files: list[Path], cache: Path | None) -> Any:
+    """Parquet files as one `datasets.Dataset`, its audio left encoded."""
     from datasets import Audio, Dataset
 
-    rows = Dataset.from_parquet([str(file) for file in files], cache_dir=None if cache is None else str(cache))
-    for column in (copy.audio, copy.names):
-        if column is not None and column not in rows.column_names:
+    table = Dataset.from_parquet([str(file) for file in files], cache_dir=None if cache is None else str(cache))
+    for column in (copy.audio, copy.names, copy.text):
+        if column is not None and column not in table.column_names:
             raise MendableError(
-                f"{copy.repository} has no column {column!r} any more; found {', '.join(rows.column_names)}. "
+                f"{copy.repository} has no column {column!r} any more; found {', '.join(table.column_names)}. "
                 "Read the corpus with --data from its published layout."
             )
-    return rows.cast_column(copy.audio, Audio(decode=False))
+    return table.cast_column(copy.audio, Audio(decode=False))
 
 
-def file_names(copy: HubCopy, rows: Any) -> list[str]:
+def file_names(copy: HubCopy, table: Any) -> list[str]:
     """The original file name of every row, read without touching the audio."""
     if copy.names is not None:
-        paths = rows[copy.names][:]
+        paths = table[copy.names][:]
     else:
-        chunks = rows.data.column(copy.audio).chunks
+        chunks = table.data.column(copy.audio).chunks
         paths = [path for chunk in chunks for path in chunk.field("path").to_pylist()]
     return [Path(path or "").name for path in paths]
 
 
-def parse_rows(
-    copy: HubCopy, rows: Any, names: list[str], parse: Parser
-) -> tuple[list[Utterance], list[str], Counter[str]]:
+def parse_rows(rows: list[Row], parse: Parser) -> tuple[list[Utterance], list[str], Counter[str]]:
     """The utterances in the order of their ids, the names that are none, and how often one came again."""
     utterances: dict[str, Utterance] = {}
     others: list[str] = []
     repeated: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        audio = HubAudio(rows, index, copy.audio, f"{copy.repository}: {name}")
-        utterance = parse(Path(name).stem, Segment(audio))
+    for row in rows:
+        utterance = parse(Path(row.name).stem, Segment(row.audio))
         if utterance is None:
-            others.append(name)
+            others.append(row.name)
         elif utterance.id in utterances:
-            repeated[name] += 1
+            repeated[row.name] += 1
         else:
-            utterances[utterance.id] = utterance
+            utterances[utterance.id] = with_columns(utterance, row)
     return [utterances[name] for name in sorted(utterances)], others, repeated
+
+
+def with_columns(utterance: Utterance, row: Row) -> Utterance:
+    """The utterance with what the copy says of it beyond its name; what it does not say stays as it is."""
+    return replace(
+        utterance,
+        text=utterance.text if row.text is None else row.text,
+        part=row.part.part or utterance.part,
+        split=row.part.split or utterance.split,
+    )
 
 
 def repeated_note(repeated: Counter[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,8 +111,10 @@ def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[
     return Split(tuple(made), rule, order_notes(len(utterances), ids_in_published_order))
 
 
-def published(utterances: Sequence[Utterance]) -> Split:
+def published(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]] | None = None) -> Split:
     """The one fold of a corpus that publishes its own train, dev and test parts.
+
+    wanted: which of the corpus's parts to use for each of train, dev and test, where it names several.
 
     Without a dev part, every tenth of the training speakers in sorted order, from the first on, develops.
     Utterances of no part are left out, and said in the notes.
@@ -120,10 +122,7 @@ def published(utterances: Sequence[Utterance]) -> Split:
     Raises MendableError where a part is missing, where speakers are on two sides, and for utterances without
     a speaker.
     """
-    parts = {
-        name: [i for i, utterance in enumerate(utterances) if utterance.split == name]
-        for name in ("train", "dev", "test")
-    }
+    parts = part_names(utterances, wanted or {})
     for name in ("train", "test"):
         if not parts[name]:
             raise MendableError(
@@ -132,8 +131,9 @@ def published(utterances: Sequence[Utterance]) -> Split:
             )
     require_speakers([utterances[i] for indices in parts.values() for i in indices])
     rule = "The corpus's own train, dev and test parts."
-    if not parts["dev"]:
-        parts["train"], parts["dev"] = hold_out(utterances, parts["train"])
+    if not any(utterances[i].speech for i in parts["dev"]):
+        parts["train"], held = hold_out(utterances, parts["train"])
+        parts["dev"] = held + parts["dev"]
         rule = (
             "The corpus's own train and test parts; every tenth of the training speakers in sorted order, "
             "from the first on, develops instead."
@@ -143,6 +143,25 @@ def published(utterances: Sequence[Utterance]) -> Split:
     left = len(utterances) - sum(len(indices) for indices in parts.values())
     notes = (f"{left} utterances belong to no part of the corpus's split and were left out.",) if left else ()
     return Split((fold,), rule, notes)
+
+
+def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """The utterances of train, dev and test; of the corpus's own parts only those that are wanted, if any are named.
+
+    Raises MendableError where the corpus names its parts and has none of those.
+    """
+    parts: dict[str, list[int]] = {}
+    for name in ("train", "dev", "test"):
+        own = [i for i, utterance in enumerate(utterances) if utterance.split == name]
+        asked = wanted.get(name, ())
+        parts[name] = [i for i in own if not asked or utterances[i].part is None or utterances[i].part in asked]
+        if own and not parts[name]:
+            there = ", ".join(sorted({str(utterances[i].part) for i in own}))
+            raise MendableError(
+                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has {there}; complete the "
+                f"corpus, or choose -o split.{name}=[{there}]."
+            )
+    return parts
 
 
 def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
@@ -266,7 +285,7 @@ def check_fold_count(folds: int, kind: str, available: int) -> None:
 
 def hold_out(utterances: Sequence[Utterance], train: Sequence[int]) -> tuple[list[int], list[int]]:
     """Training indices without, and of, every tenth training speaker."""
-    speakers = sorted({utterances[i].speaker for i in train})
+    speakers = sorted({utterances[i].speaker for i in train if utterances[i].speech})
     if len(speakers) < 2:
         raise MendableError(
             f"The train part has one speaker, {speakers[0]}, and there is no dev part: none can be held out to "
@@ -278,9 +297,10 @@ def hold_out(utterances: Sequence[Utterance], train: Sequence[int]) -> tuple[lis
 
 def check_disjoint(fold: Fold, utterances: Sequence[Utterance]) -> None:
     """Raise MendableError where a speaker or a published group is in more than one part of `fold`."""
+    parts = (fold.train, fold.dev, fold.test)
     for kind, members in (
-        ("speakers", [{utterances[i].speaker for i in part} for part in (fold.train, fold.dev, fold.test)]),
-        ("groups", [{utterances[i].group for i in part} - {None} for part in (fold.train, fold.dev, fold.test)]),
+        ("speakers", [{utterances[i].speaker for i in part if utterances[i].speech} for part in parts]),
+        ("groups", [{utterances[i].group for i in part} - {None} for part in parts]),
     ):
         train, dev, test = members
         crossing = sorted(str(name) for name in (train & dev) | (train & test) | (dev & test))
@@ -294,7 +314,7 @@ def check_disjoint(fold: Fold, utterances: Sequence[Utterance]) -> None:
 
 def require_speakers(utterances: Iterable[Utterance]) -> None:
     """Raise MendableError where an utterance names no speaker."""
-    nameless = [u.id for u in utterances if not u.speaker]
+    nameless = [u.id for u in utterances if u.speech and not u.speaker]
     if nameless:
         raise MendableError(
             f"{len(nameless)} utterances name no speaker, {nameless[0]} first, and speakers must not be on two "

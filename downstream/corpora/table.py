@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from downstream.audio import Segment
 from upstream.errors import MendableError
@@ -21,6 +22,8 @@ class Utterance:
     labels: what can be learned of it, by column: {"emotion": "happy"}, {"keyword": "yes"}.
     text: the transcript, where there is one.
     split: "train", "dev" or "test" where the corpus publishes a split.
+    speech: whether somebody speaks in it; False for background noise, which has no speaker.
+    part: the corpus's own name of the part it is in, where that says more than `split` ("test-other").
     group: what must not be torn apart by folds where it is coarser than the speaker (an IEMOCAP session).
     gender: "female" or "male" where the corpus says so; folds are balanced by it.
     """
@@ -33,6 +36,8 @@ class Utterance:
     split: str | None = None
     group: str | None = None
     gender: str | None = None
+    part: str | None = None
+    speech: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Corpus:
     source: the folder or hub repository it was read from.
     revision: commit of the hub repository, None otherwise.
     synthetic: whether the speech was made by a synthesiser; said wherever a score appears.
+    trials: the published list of verification trials on its test part, where it was found beside the corpus.
     notes: sentences a reader of a score on this corpus should know.
     """
 
@@ -69,6 +75,7 @@ class Corpus:
     revision: str | None = None
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    trials: Path | None = None
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(u.id for u in self.utterances).items() if count > 1]
@@ -96,7 +103,7 @@ class Corpus:
         digests: audio digest of each utterance id (`Segment.digest`).
         """
         rows = sorted(
-            repr((u.id, digests[u.id], u.speaker, sorted(u.labels.items()), u.text, u.split, u.group, u.gender))
+            repr((u.id, digests[u.id], u.speaker, sorted(u.labels.items()), u.text, u.split, u.group, u.gender, u.part))
             for u in self.utterances
         )
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.metrics import METRICS, IntArray, confusion_matrix
-from downstream.tasks.base import Head, States
+from downstream.metrics import OF_CONFUSIONS, IntArray, confusion_matrix
+from downstream.tasks.base import Head, Predictions, States
 from upstream.base import HiddenStates
 from upstream.weighted_sum import WeightedSum
 
@@ -58,8 +57,6 @@ class Classification:
     select: the metric that is the development score.
     """
 
-    needs: ClassVar = "means"  # the least that its heads can do with
-
     num_layers: int
     dim: int
     projection: int
@@ -79,13 +76,18 @@ class Classification:
         posteriors: Tensor = head(states).softmax(dim=1)
         return posteriors
 
-    def score(self, predictions: Tensor, utterances: Tensor) -> float:
-        return METRICS[self.select](self.confusion(predictions, utterances))
+    def score(self, predictions: Predictions, utterances: Tensor) -> float:
+        return OF_CONFUSIONS[self.select](self.confusion(predictions, utterances))
 
-    def confusion(self, posteriors: Tensor, utterances: Tensor) -> IntArray:
+    def confusion(self, posteriors: Predictions, utterances: Tensor) -> IntArray:
         """Counts (truth, predicted), (C, C)."""
-        predicted = posteriors.argmax(dim=1)
+        predicted = as_rows(posteriors).argmax(dim=1)
         return confusion_matrix(self.targets[utterances].numpy(), predicted.cpu().numpy(), self.num_classes)
+
+
+def as_rows(predictions: Predictions) -> Tensor:
+    """Predictions of one shape as one tensor, (U, …)."""
+    return predictions if isinstance(predictions, Tensor) else torch.stack(list(predictions))
 
 
 def seeded_linear(dim_in: int, dim_out: int, generator: torch.Generator) -> nn.Linear:

@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from downstream.recipe import OptimizerSettings
+from downstream.settings import OptimizerSettings
 from downstream.sweep import Point
+from downstream.tasks.base import Predictions
 from downstream.training.order import Update
 
 # Updates skipped in a row, because the gradient's norm was not finite, after which a point counts as diverged.
@@ -66,8 +67,8 @@ class Learner(Protocol):
     def learn(self, updates: Sequence[Update]) -> Tensor:
         """Carry out U updates; return the loss of each point at each, (N, U) float64."""
 
-    def predict(self, utterances: Tensor) -> Mapping[int, Tensor]:
-        """What the task's score takes, (U, …), for every point that has not diverged."""
+    def predict(self, utterances: Tensor) -> Mapping[int, Predictions]:
+        """What the task's score takes, for every point that has not diverged."""
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """A copy of the weights of one head, by the names of its state_dict."""

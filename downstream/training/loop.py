@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from downstream.recipe import TrainingSettings
+from downstream.settings import TrainingSettings
 from downstream.sweep import Point
 from downstream.tasks.base import Task
 from downstream.training.learner import Learner

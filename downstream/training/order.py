@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from downstream.training.batching import Batching
 from downstream.training.seeds import derived
 
 
@@ -19,11 +19,14 @@ class Update:
     step: its number, counted from one.
     parts: the micro-batches, (B_i,) utterance indices each.
     size: utterances of an update whose micro-batches are all full.
+    places: for every utterance where a window of it begins, should it be longer than the window: a number from 0,
+        the earliest place, to 1, the latest; (B_i,) float64 each.
     """
 
     step: int
     parts: tuple[Tensor, ...]
     size: int
+    places: tuple[Tensor, ...]
 
     @cached_property
     def utterances(self) -> Tensor:
@@ -47,33 +50,31 @@ class Update:
 
 
 class Order:
-    """The order of a fold's utterances: a fresh permutation every epoch.
+    """The order of a fold's utterances, epoch after epoch.
 
-    An update is `accumulate` micro-batches of `batch` utterances; it runs on across the ends of epochs, and the
-    last micro-batch of an epoch may be smaller. Every epoch has a generator of its own, seeded by `seed` and its
-    number, so any update can be had without those before it: that is all the position a resumed run needs.
+    An update is `accumulate` micro-batches; it runs on across the ends of epochs. Every epoch is a function of its
+    number alone, so any update can be had without those before it: that is all the position a resumed run needs.
     """
 
-    def __init__(self, utterances: Sequence[int], batch: int, accumulate: int, seed: int) -> None:
-        self._utterances = torch.tensor(utterances)
-        self._batch, self._accumulate, self._seed = batch, accumulate, seed
-        self._per_epoch = -(-len(utterances) // batch)
+    def __init__(self, batching: Batching, accumulate: int = 1) -> None:
+        self._batching, self._accumulate = batching, accumulate
         self._epochs: dict[int, tuple[Tensor, ...]] = {}
 
     def update(self, step: int) -> Update:
         """The utterances of update `step`, counted from one."""
         first = (step - 1) * self._accumulate
-        parts = [self._micro_batch(number) for number in range(first, first + self._accumulate)]
-        return Update(step, tuple(parts), self._batch * self._accumulate)
+        parts = tuple(self._micro_batch(number) for number in range(first, first + self._accumulate))
+        places = self._places(step, parts)
+        return Update(step, parts, self._batching.largest * self._accumulate, places)
 
     def _micro_batch(self, number: int) -> Tensor:
-        epoch, position = divmod(number, self._per_epoch)
+        epoch, position = divmod(number, self._batching.per_epoch)
         if epoch not in self._epochs:
             self._epochs = {kept: parts for kept, parts in self._epochs.items() if kept == epoch - 1}
-            self._epochs[epoch] = self._shuffled(epoch)
+            self._epochs[epoch] = self._batching.epoch(epoch)
         return self._epochs[epoch][position]
 
-    def _shuffled(self, epoch: int) -> tuple[Tensor, ...]:
-        generator = torch.Generator().manual_seed(derived(self._seed, f"order of epoch {epoch}"))
-        order = torch.randperm(len(self._utterances), generator=generator)
-        return torch.split(self._utterances[order], self._batch)
+    def _places(self, step: int, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(derived(self._batching.seed, f"windows of update {step}"))
+        drawn = torch.rand(sum(map(len, parts)), generator=generator, dtype=torch.float64)
+        return torch.split(drawn, [len(part) for part in parts])

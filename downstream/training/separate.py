@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from downstream.recipe import OptimizerSettings
+from downstream.settings import OptimizerSettings
 from downstream.states import StateSource, move
 from downstream.sweep import Point
-from downstream.tasks.base import Head, States, Task
+from downstream.tasks.base import Head, Predictions, States, Task
 from downstream.training.learner import Survivors, make_optimizer
 from downstream.training.order import Update
 from downstream.training.seeds import derived
@@ -50,14 +50,17 @@ class SeparateHeads:
 
     def learn(self, updates: Sequence[Update]) -> Tensor:
         losses = torch.zeros(len(self.points), len(updates), dtype=torch.float64)
-        stream = self._source.batches([part for update in updates for part in update.parts])
+        stream = self._source.batches(
+            [part for update in updates for part in update.parts],
+            [places for update in updates for places in update.places],
+        )
         for number, update in enumerate(updates):
             for part in update.parts:
                 losses[:, number] += self._accumulate(move(next(stream), self._device), part, update.weights_of(part))
             self._take_step(update.step)
         return losses
 
-    def predict(self, utterances: Tensor) -> dict[int, Tensor]:
+    def predict(self, utterances: Tensor) -> dict[int, Predictions]:
         groups = torch.split(utterances, PREDICTED_AT_ONCE)
         predictions: dict[int, list[Tensor]] = {index: [] for index, _ in self._living()}
         for head in self._heads:
@@ -66,10 +69,10 @@ class SeparateHeads:
             for states in self._source.batches(groups):
                 here = move(states, self._device)
                 for index, head in self._living():
-                    predictions[index].append(self._task.predict(head, here).cpu())
+                    predictions[index].extend(one.cpu() for one in self._task.predict(head, here))
         for head in self._heads:
             head.train()
-        return {index: torch.cat(parts) for index, parts in predictions.items()}
+        return dict(predictions)
 
     def weights(self, index: int) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._heads[index].state_dict().items()}

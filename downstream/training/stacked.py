@@ -20,8 +20,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from downstream.recipe import OptimizerSettings
+from downstream.settings import OptimizerSettings
 from downstream.sweep import Point
+from downstream.tasks.base import Predictions
 from downstream.tasks.classification import Classification
 from downstream.training.learner import Survivors, make_optimizer
 from downstream.training.order import Update
@@ -77,7 +78,7 @@ class StackedClassifiers:
     def learn(self, updates: Sequence[Update]) -> Tensor:
         return torch.stack([self._update(update) for update in updates], dim=1).double()
 
-    def predict(self, utterances: Tensor) -> dict[int, Tensor]:
+    def predict(self, utterances: Tensor) -> dict[int, Predictions]:
         """Posteriors (U, C) of the points that have not diverged."""
         collapsed, offset = self._collapsed()
         proportions = self._proportions()

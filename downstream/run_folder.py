@@ -1,0 +1,103 @@
+"""The folder of a run: where it is, and what lies in it beside the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from safetensors.torch import save
+from torch import Tensor
+
+from downstream.material import Material
+from downstream.metrics import METRICS
+from downstream.options import Options
+from downstream.recipe import Recipe
+from downstream.results import slug
+from downstream.scoring.heads import ScoredHead, prediction_rows
+from downstream.settings import SweepSettings
+from downstream.training.loop import Attempt
+from upstream.base import Upstream
+from upstream.errors import MendableError
+from upstream.files import write_atomically
+
+logger = logging.getLogger("wavprobe")
+
+
+def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Path:
+    """results/<recipe>/<upstream>/<run>: the same question always has the same folder, another one another."""
+    question = [
+        recipe.model_dump(mode="json"),
+        [[fold.name, fold.train, fold.dev, fold.test] for fold in material.split.folds],
+        upstream.fingerprint,
+        str(upstream.dtype),
+        material.fingerprint,
+        options.seed,
+        options.layer,
+    ]
+    digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
+    name = slug(upstream.name) + ("-untrained" if upstream.provenance.random_init else "")
+    layer = "" if options.layer is None else f"-layer{options.layer}"
+    learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
+    return options.results / recipe.name / name / f"{material.corpus.name}-{learned}-{digest}"
+
+
+def begin(folder: Path, recipe: Recipe, options: Options) -> None:
+    """Make the folder of the run, empty it if it is to begin afresh, and say in it what will be done."""
+    if options.fresh and folder.exists():
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MendableError(
+            f"Cannot make the folder {folder}: {error.strerror}. Choose another place with --results."
+        ) from error
+    logger.info("record goes to %s", folder)
+    resolved = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "recipe.yaml", resolved.encode())
+
+
+def write_companions(
+    folder: Path, scored: Sequence[ScoredHead], material: Material, recipe: Recipe, outputs: Sequence[str]
+) -> None:
+    """What lies beside the record: predictions, the chosen heads, what the family adds, TensorBoard events.
+
+    outputs: what the heads' outputs stand for.
+    """
+    if rows := [row for one in scored for row in prediction_rows(one, material)]:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_atomically(folder / "predictions.jsonl", lines.encode())
+    tensors: dict[str, Tensor] = {}
+    for one in scored:
+        name = head_name(one.attempt, material)
+        tensors |= {f"{name}.{part}": tensor for part, tensor in one.attempt.weights.items()}
+        write_events(folder / "events" / name, one, recipe.select)
+        for ending, content in one.evaluation.files.items():
+            write_atomically(folder / f"{name}.{ending}", content)
+    write_atomically(folder / "head.safetensors", save(tensors, metadata={"outputs": json.dumps(outputs)}))
+
+
+def head_name(attempt: Attempt, material: Material) -> str:
+    """What a head is called in files: fold1-seed0, with -layer6 behind it for a head on one layer."""
+    point = attempt.point
+    layer = "" if point.layer is None else f"-layer{point.layer}"
+    return f"{material.split.folds[attempt.fold].name}-seed{point.seed}{layer}"
+
+
+def write_events(folder: Path, scored: ScoredHead, score_name: str) -> None:
+    """The curves of a chosen head and its layer weights, for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as events:
+        for step, loss, score in scored.attempt.history:
+            events.add_scalar("training/loss", loss, step)
+            events.add_scalar(f"development/{score_name}", METRICS[score_name].sign * score, step)
+        for layer, weight in enumerate(scored.head.weighted_sum.proportions()):
+            events.add_scalar("layer_weights", weight, layer)
+    for written in folder.glob("events.out.tfevents.*"):
+        written.rename(folder / "events.out.tfevents.1")  # TensorBoard's own name holds the name of the host

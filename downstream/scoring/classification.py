@@ -1,0 +1,91 @@
+"""Testing classifiers: confusions, accuracies, and their interval over speakers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from downstream import metrics
+from downstream.corpora.splits import Fold
+from downstream.material import Material
+from downstream.scoring.base import Evaluation, Interval
+from downstream.tasks.base import Predictions
+from downstream.tasks.classification import Classification, as_rows
+
+
+class ClassificationScorer:
+    """Tests of `UtteranceClassifier`s."""
+
+    chance_means = "always answering the commonest class of the training part"
+
+    def __init__(self, task: Classification, material: Material) -> None:
+        self._task, self._material = task, material
+        self.outputs = material.classes
+
+    def tested(self, fold: Fold) -> Sequence[int]:
+        return fold.test
+
+    def evaluate(self, predictions: Predictions, fold: Fold) -> Evaluation:
+        posteriors = as_rows(predictions)
+        confusion = self._task.confusion(posteriors, torch.tensor(fold.test))
+        return Evaluation(
+            metrics={name: metric(confusion) for name, metric in metrics.OF_CONFUSIONS.items()},
+            details={"confusion": confusion.tolist()},
+            pieces=self._by_speaker(posteriors, fold),
+            rows=self._rows(posteriors, fold),
+        )
+
+    def interval(self, evaluations: Sequence[Evaluation], metric: str, value: float, seed: int) -> Interval:
+        merged: dict[str, metrics.IntArray] = {}
+        for evaluation in evaluations:
+            for speaker, confusion in evaluation.pieces.items():
+                merged[speaker] = merged.get(speaker, 0) + confusion
+        return over_speakers(
+            metrics.speaker_bootstrap(np.stack(list(merged.values())), metrics.OF_CONFUSIONS[metric], value, seed)
+        )
+
+    def chance(self, fold: Fold) -> float:
+        """The accuracy of always answering the commonest training class."""
+        targets = self._material.targets
+        commonest = Counter(targets[i] for i in fold.train).most_common(1)[0][0]
+        return float(np.mean([targets[i] == commonest for i in fold.test]))
+
+    def _by_speaker(self, posteriors: Tensor, fold: Fold) -> dict[str, metrics.IntArray]:
+        """The confusion matrix of each test speaker; a recording without one stands for itself."""
+        material, classes = self._material, len(self._material.classes)
+        found: dict[str, metrics.IntArray] = {}
+        for index, answer in zip(fold.test, posteriors.argmax(dim=1).tolist(), strict=True):
+            who = cluster(material, index)
+            own = found.setdefault(who, np.zeros((classes, classes), dtype=np.int64))
+            own[material.targets[index], answer] += 1
+        return found
+
+    def _rows(self, posteriors: Tensor, fold: Fold) -> list[dict[str, object]]:
+        material = self._material
+        return [
+            {
+                "id": material.utterances[index].id,
+                "speaker": material.utterances[index].speaker,
+                "label": material.classes[material.targets[index]],
+                "predicted": material.classes[answer],
+                "posteriors": [round(float(p), 6) for p in posterior],
+            }
+            for index, answer, posterior in zip(fold.test, posteriors.argmax(dim=1).tolist(), posteriors, strict=True)
+        ]
+
+
+def cluster(material: Material, index: int) -> str:
+    """What an utterance shares with others that are no independent witnesses: its speaker, else nothing."""
+    utterance = material.utterances[index]
+    return utterance.speaker or utterance.id
+
+
+def over_speakers(interval: tuple[float, float] | None) -> Interval:
+    """An interval by the bootstrap over speakers, in words."""
+    if interval is None:
+        return Interval(None, None, "none: too few test speakers")
+    return Interval(*interval, "95 %, bootstrap over test speakers")

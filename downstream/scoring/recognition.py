@@ -1,0 +1,143 @@
+"""Testing recognisers: word and character errors, transcripts, a report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from downstream import metrics, word_errors
+from downstream.corpora.splits import Fold
+from downstream.decoding import BeamSearch, greedy
+from downstream.material import Material
+from downstream.scoring.base import Evaluation, Interval
+from downstream.scoring.classification import cluster, over_speakers
+from downstream.settings import DecodingSettings
+from downstream.tasks.base import Predictions
+from downstream.tasks.recognition import Recognition
+from downstream.word_errors import ErrorCounts
+
+COUNT = {"wer": word_errors.count_words, "cer": word_errors.count_characters}
+
+
+class RecognitionScorer:
+    """Tests of `CTCHead`s: the test is decoded as the recipe says.
+
+    Where the test set has several parts, the first one that the recipe names gives the score, and each of the others
+    has metrics of its own.
+    """
+
+    chance_means = "always answering nothing"
+
+    def __init__(self, task: Recognition, material: Material, decoding: DecodingSettings, parts: Sequence[str]) -> None:
+        """parts: the test parts that the recipe names, the first one first; empty where it names none."""
+        self._task, self._material, self._decoding, self._parts = task, material, decoding, tuple(parts)
+        self.outputs = task.vocabulary.tokens
+        if decoding.method == "beam":
+            _ = self._beam_search  # what it lacks is said before anything is learned
+
+    def tested(self, fold: Fold) -> Sequence[int]:
+        return fold.test
+
+    def evaluate(self, predictions: Predictions, fold: Fold) -> Evaluation:
+        hypotheses = dict(zip(fold.test, map(self._decode, predictions), strict=True))
+        found: dict[str, float] = {}
+        for number, (part, indices) in enumerate(self._by_part(fold)):
+            ending = f"_{part}" if number else ""
+            for name, counts in self._errors(hypotheses, indices).items():
+                found[name + ending] = word_errors.total(counts).rate
+        first = self._by_part(fold)[0][1]
+        errors = self._errors(hypotheses, first)
+        return Evaluation(
+            metrics=found,
+            details={"errors": vars(word_errors.total(errors["wer"]))},
+            pieces={name: self._by_speaker(first, counts) for name, counts in errors.items()},
+            rows=self._rows(hypotheses, fold),
+            files=self._files(hypotheses, fold),
+        )
+
+    def interval(self, evaluations: Sequence[Evaluation], metric: str, value: float, seed: int) -> Interval:
+        merged: dict[str, metrics.IntArray] = {}
+        for evaluation in evaluations:
+            for speaker, counts in evaluation.pieces[metric].items():
+                merged[speaker] = merged.get(speaker, 0) + counts
+        pieces = np.stack(list(merged.values()))
+        return over_speakers(metrics.speaker_bootstrap(pieces, error_rate, value, seed, highest=np.inf))
+
+    def chance(self, fold: Fold) -> float:
+        """The error rate of empty hypotheses: everything is deleted."""
+        return 1.0
+
+    @cached_property
+    def _beam_search(self) -> BeamSearch:
+        settings = self._decoding
+        trained = {i for fold in self._material.split.folds for i in fold.train}
+        words = sorted({word for i in trained for word in self._material.texts[i].split()})
+        return BeamSearch(
+            self._task.vocabulary,
+            beam=settings.beam,
+            threshold=settings.threshold,
+            language_model=None if settings.language_model is None else Path(settings.language_model),
+            lexicon=None if settings.lexicon is None else Path(settings.lexicon),
+            words=words if settings.language_model is not None and settings.lexicon is None else None,
+            lm_weight=settings.lm_weight,
+            word_score=settings.word_score,
+        )
+
+    def _decode(self, log_posteriors: Tensor) -> str:
+        if self._decoding.method == "beam":
+            return self._beam_search(log_posteriors)
+        return greedy(log_posteriors, self._task.vocabulary)
+
+    def _by_part(self, fold: Fold) -> list[tuple[str, list[int]]]:
+        """The test utterances of each part, the one that gives the score first."""
+        order = {part: number for number, part in enumerate(self._parts)}
+        found: dict[str, list[int]] = {}
+        for index in fold.test:
+            found.setdefault(self._material.utterances[index].part or "test", []).append(index)
+        return sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0]))
+
+    def _errors(self, hypotheses: dict[int, str], indices: Sequence[int]) -> dict[str, list[ErrorCounts]]:
+        references = [self._material.texts[index] for index in indices]
+        answers = [hypotheses[index] for index in indices]
+        return {name: count(references, answers) for name, count in COUNT.items()}
+
+    def _by_speaker(self, indices: Sequence[int], counts: Sequence[ErrorCounts]) -> dict[str, metrics.IntArray]:
+        """Errors and length of the reference of each speaker, (2,)."""
+        found: dict[str, metrics.IntArray] = {}
+        for index, own in zip(indices, counts, strict=True):
+            errors = own.substitutions + own.deletions + own.insertions
+            found.setdefault(cluster(self._material, index), np.zeros(2, dtype=np.int64))
+            found[cluster(self._material, index)] += np.array([errors, own.reference_length])
+        return found
+
+    def _rows(self, hypotheses: dict[int, str], fold: Fold) -> list[dict[str, object]]:
+        material = self._material
+        return [
+            {
+                "id": material.utterances[index].id,
+                "speaker": material.utterances[index].speaker,
+                "part": material.utterances[index].part,
+                "reference": material.texts[index],
+                "hypothesis": hypotheses[index],
+            }
+            for index in fold.test
+        ]
+
+    def _files(self, hypotheses: dict[int, str], fold: Fold) -> dict[str, bytes]:
+        ids = [self._material.utterances[index].id for index in fold.test]
+        references = [self._material.texts[index] for index in fold.test]
+        answers = [hypotheses[index] for index in fold.test]
+        return {
+            "ref": word_errors.transcript_lines(ids, references).encode(),
+            "hyp": word_errors.transcript_lines(ids, answers).encode(),
+            "errors.txt": word_errors.error_report(ids, references, answers).encode(),
+        }
+
+
+def error_rate(counts: metrics.IntArray) -> float:
+    """Errors and length of the references (2,) -> errors for each unit of the references."""
+    return float(counts[0] / counts[1])

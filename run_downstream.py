@@ -168,7 +168,8 @@ def list_names() -> int:
         ("corpora (-c)", ("name", "what", "size", "licence", "from"), list(describe())),
     )
     for title, columns, rows in tables:
-        table = Table(*(Column(column, overflow="fold", no_wrap=column == "name") for column in columns), title=title, title_justify="left")
+        named = [Column(column, overflow="fold", no_wrap=column == "name") for column in columns]
+        table = Table(*named, title=title, title_justify="left")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         console.print(table)

@@ -49,7 +49,7 @@ class Peer(nn.Module):
         self.projector.load_state_dict(head.projection.state_dict())
         self.model.linear.load_state_dict(head.output.state_dict())
         for theirs, ours in zip(self.model.rnns, head.recurrent, strict=True):
-            theirs.layer.load_state_dict(ours.state_dict())
+            theirs.layer.load_state_dict({peer_name(name): tensor for name, tensor in ours.state_dict().items()})
 
     def forward(self, states: HiddenStates) -> tuple[Tensor, Tensor]:
         mixed = torch.tensordot(self.weights.softmax(0), states.layers, dims=1)
@@ -61,8 +61,19 @@ class Peer(nn.Module):
         found |= {f"projection.{name}": value for name, value in self.projector.named_parameters()}
         found |= {f"output.{name}": value for name, value in self.model.linear.named_parameters()}
         for index, rnn in enumerate(self.model.rnns):
-            found |= {f"recurrent.{index}.{name}": value for name, value in rnn.layer.named_parameters()}
+            found |= {f"recurrent.{index}.{our_name(name)}": value for name, value in rnn.layer.named_parameters()}
         return found
+
+
+def peer_name(name: str) -> str:
+    """What PyTorch's bidirectional LSTM calls a weight of ours."""
+    direction, _, weight = name.partition(".")
+    return weight + ("_reverse" if direction == "backwards" else "")
+
+
+def our_name(name: str) -> str:
+    """The inverse of `peer_name`."""
+    return f"{'backwards' if name.endswith('_reverse') else 'forwards'}.{name.removesuffix('_reverse')}"
 
 
 def mean_loss_as_s3prl(log_posteriors: Tensor, lengths: Tensor, targets: list[Tensor]) -> Tensor:
@@ -128,7 +139,7 @@ def test_superbs_head_has_43_million_parameters() -> None:
         head = CTCHead(13, 768, 32)
     assert round(sum(parameter.numel() for parameter in head.parameters()) / 1e6) == 43
     assert head.dropout.p == 0.2
-    assert [recurrent.input_size for recurrent in head.recurrent] == [1024, 2048]
+    assert [recurrent.forwards.input_size for recurrent in head.recurrent] == [1024, 2048]
 
 
 def test_batch_mates_and_padding_do_not_matter() -> None:

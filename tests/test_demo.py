@@ -286,7 +286,9 @@ def test_design_is_as_published(design: list[Utterance]) -> None:
     assert len({u.id for u in design}) == len(design)
     for column, counts in demo.PUBLISHED.labels.items():
         assert Counter(u.labels[column] for u in design if column in u.labels) == counts
-    assert all(len(u.labels) == 1 and u.split is None for u in design)
+    assert all(len(u.labels) == 1 for u in design)
+    parts = {u.speaker: u.split for u in design}
+    assert Counter(parts.values()) == {"train": 8, "dev": 4, "test": 4}
 
 
 def test_design_is_balanced(design: list[Utterance]) -> None:

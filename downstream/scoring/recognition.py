@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ class RecognitionScorer:
     has metrics of its own.
     """
 
-    chance_means = "always answering nothing"
+    chance_means = "the best of always answering nothing, the commonest transcript and the commonest word of training"
 
     def __init__(self, task: Recognition, material: Material, decoding: DecodingSettings, parts: Sequence[str]) -> None:
         """parts: the test parts that the recipe names, the first one first; empty where it names none."""
@@ -68,8 +69,15 @@ class RecognitionScorer:
         return over_speakers(metrics.speaker_bootstrap(pieces, error_rate, value, seed, highest=np.inf))
 
     def chance(self, fold: Fold) -> float:
-        """The error rate of empty hypotheses: everything is deleted."""
-        return 1.0
+        """The least error rate of answers that do not depend on what is heard."""
+        trained = [self._material.texts[index] for index in fold.train]
+        words = (word for text in trained for word in text.split())
+        constants = ["", Counter(trained).most_common(1)[0][0], Counter(words).most_common(1)[0][0]]
+        first = self._by_part(fold)[0][1]
+        return min(
+            word_errors.total(self._errors(dict.fromkeys(first, answer), first)[self._task.select]).rate
+            for answer in constants
+        )
 
     @cached_property
     def _beam_search(self) -> BeamSearch:

@@ -23,11 +23,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 import upstream
-from downstream import experiment, scoring
+from downstream.families import make_family
+from downstream.learning import learn
 from downstream.material import Material, divide, read_material
 from downstream.recipe import Recipe, load_recipe
+from downstream.scoring.heads import score_heads
 from downstream.states import Means
 from downstream.sweep import Point, choose
+from downstream.training.loop import Snapshots
 from upstream.base import Upstream
 from upstream.encode import Item, encode, waveforms_ahead
 from upstream.extract import plan
@@ -73,7 +76,7 @@ def main() -> None:
         material = part_of(material, recipe, options.limit)
     encoder = upstream.load(options.upstream, device=options.device, random_init=options.random_init, seed=0)
     coded = code(encoder, material.items)
-    scores = {codec: learn(codec, coded[codec], encoder, recipe, material, options.seeds) for codec in CODECS}
+    scores = {codec: learn_on(codec, coded[codec], encoder, recipe, material, options.seeds) for codec in CODECS}
     report(coded, scores, encoder, material, options)
 
 
@@ -81,14 +84,10 @@ def part_of(material: Material, recipe: Recipe, count: int) -> Material:
     """Utterances of the corpus drawn at random, divided anew."""
     drawn = torch.randperm(len(material.items), generator=torch.Generator().manual_seed(6))[:count]
     kept = sorted(drawn.tolist())
-    utterances = tuple(material.utterances[i] for i in kept)
-    return replace(
-        material,
-        utterances=utterances,
-        targets=tuple(material.targets[i] for i in kept),
-        items=tuple(material.items[i] for i in kept),
-        split=divide(utterances, recipe),
-    )
+    targets = tuple(material.targets[i] for i in kept)
+    utterances, split = divide(tuple(material.utterances[i] for i in kept), targets, recipe)
+    items = tuple(material.items[i] for i in kept)
+    return replace(material, utterances=utterances, targets=targets, items=items, split=split)
 
 
 # ---------------------------------------------------------------- through the codecs
@@ -139,20 +138,21 @@ def root_mean_square(values: Tensor) -> Tensor:
 # ---------------------------------------------------------------- and learned
 
 
-def learn(codec: str, coded: Coded, encoder: Upstream, recipe: Recipe, material: Material, seeds: int) -> list[float]:
+def learn_on(
+    codec: str, coded: Coded, encoder: Upstream, recipe: Recipe, material: Material, seeds: int
+) -> list[float]:
     """Accuracy of each seed, mean over folds, on this codec's means."""
     common.say(f"learning on {codec}")
     source = Means(torch.stack([coded.means[item.digest] for item in material.items], dim=1))
-    task = experiment.classification(encoder, recipe, material)
+    task, scorer = make_family(recipe, encoder, material)
     points = [Point(recipe.optimizer.lr, seed) for seed in range(seeds)]
     with tempfile.TemporaryDirectory() as folder:
-        own = common.quiet_options(Path(folder))
-        attempts = experiment.learn(encoder, recipe, material, task, source, points, Path(folder), own)
-    heads = [
-        scoring.head_record(one, material, task)
-        for one in scoring.score_heads(choose(attempts), material, task, source)
-    ]
-    return [statistics.mean(head.metrics["accuracy"] for head in heads if head.seed == seed) for seed in range(seeds)]
+        snapshots = Snapshots(Path(folder) / "snapshot")
+        attempts = learn(recipe, material, task, source, points, encoder.device, snapshots, show_progress=False)
+    accuracies: dict[int, list[float]] = {}
+    for one in score_heads(choose(attempts), material, task, scorer, source):
+        accuracies.setdefault(one.attempt.point.seed, []).append(one.evaluation.metrics["accuracy"])
+    return [statistics.mean(accuracies[seed]) for seed in range(seeds)]
 
 
 def report(

@@ -18,10 +18,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from downstream.audio import AudioFile, Segment
 from downstream.corpora.splits import Fold, Split, superb_draw
-from downstream.corpora.table import Corpus
-from downstream.experiment import Options
+from downstream.corpora.table import Corpus, Utterance
 from downstream.material import Material
+from downstream.options import Options
 from downstream.results import processor
 from upstream.base import SAMPLE_RATE, Upstream
 from upstream.encode import Item
@@ -38,6 +39,7 @@ REDIRECTED_WIDTH = 140  # columns of tables in a file or a pipe, which have no w
 # IEMOCAP's four classes: utterances of each session, and hours of all of them (SUPERB, section 7 of its recipe).
 SESSIONS = (1085, 1023, 1151, 1031, 1241)
 HOURS = 7.0
+SPEAKERS = 2 * len(SESSIONS)
 SHORTEST, LONGEST = 0.6, 34.0  # seconds
 SPREAD = 0.65  # standard deviation of the logarithm of the durations
 
@@ -210,11 +212,26 @@ def dealt_split(count: int, folds: int = 5) -> Split:
 
 
 def noise_material(items: Sequence[Item], split: Split, classes: int = 4) -> Material:
-    """Utterances of noise with classes drawn at random, as the experiment takes them."""
+    """Utterances of noise with classes drawn at random, as the experiment takes them.
+
+    Speakers take turns, so that those of `dealt_split` are disjoint. What is heard are the items; the utterances' own
+    recordings are names of files that there are not.
+    """
     names = tuple(f"class {number}" for number in range(classes))
     targets = torch.randint(classes, (len(items),), generator=torch.Generator().manual_seed(1)).tolist()
-    corpus = Corpus("noise", "noise", "", (), "made here", synthetic=True)
-    return Material(corpus, "class", (), names, tuple(targets), tuple(items), split)
+    utterances = tuple(
+        Utterance(item.name, Segment(AudioFile(Path(item.name))), f"speaker {index % SPEAKERS}")
+        for index, item in enumerate(items)
+    )
+    return Material(
+        corpus=Corpus("noise", "noise", "", utterances, "made here", synthetic=True),
+        column="class",
+        utterances=utterances,
+        classes=names,
+        targets=tuple(targets),
+        items=tuple(items),
+        split=split,
+    )
 
 
 def store_random_means(root: Path, upstream: Upstream, items: Sequence[Item]) -> None:

@@ -25,13 +25,16 @@ from pathlib import Path
 import torch
 
 import upstream
-from downstream import experiment, scoring
 from downstream.allowance import plan_states
+from downstream.families import NEEDS, classification, make_family
+from downstream.learning import learn, make_learners, order_of
 from downstream.material import Material
 from downstream.recipe import Recipe, load_recipe
+from downstream.scoring.heads import score_heads
+from downstream.sources import prepare
 from downstream.states import Computed
 from downstream.sweep import Point, choose
-from downstream.tasks.classification import Classification
+from downstream.training.loop import Snapshots
 from downstream.training.order import Order
 from upstream.base import Upstream
 from upstream.encode import Item, encode, seconds_of
@@ -126,16 +129,19 @@ def learning_phases(
     own = common.quiet_options(folder)
     common.store_random_means(own.store / "states", encoder, material.items)
     measured = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": updates})})
-    plan = plan_states(recipe.store, Classification.needs, encoder, material.items, own.store / "states", None)
-    reading, (source, extracted) = common.timed(lambda: experiment.prepare(encoder, material, plan, own, ALONE))
+    plan = plan_states(recipe.store, NEEDS[recipe.task], encoder, material.items, own.store / "states", None)
+    reading, (source, extracted) = common.timed(
+        lambda: prepare(encoder, material, recipe.training, plan, own.progress, ALONE)
+    )
     assert extracted == 0.0, "the store of random means was not found"
-    task = experiment.classification(encoder, recipe, material)
+    task, scorer = make_family(recipe, encoder, material)
     heads = [Point(recipe.optimizer.lr, own.seed)]
     own.results.mkdir(parents=True)
+    snapshots = Snapshots(own.results / "snapshot", own.snapshot_seconds)
     learning, attempts = common.timed(
-        lambda: experiment.learn(encoder, measured, material, task, source, heads, own.results, own)
+        lambda: learn(measured, material, task, source, heads, encoder.device, snapshots, own.progress)
     )
-    testing, _ = common.timed(lambda: scoring.score_heads(choose(attempts), material, task, source))
+    testing, _ = common.timed(lambda: score_heads(choose(attempts), material, task, scorer, source))
     steps = recipe.training.steps
     how = "measured" if updates == steps else f"scaled from {learning:.1f} s for {updates:,} updates"
     return [
@@ -149,19 +155,16 @@ def learning_phases(
 
 
 def orders(recipe: Recipe, material: Material) -> list[Order]:
-    settings = recipe.training
-    return [
-        Order(fold.train, settings.batch, settings.accumulate, settings.order_seed) for fold in material.split.folds
-    ]
+    return [order_of(fold, material, recipe.training) for fold in material.split.folds]
 
 
 def in_the_loop(encoder: Upstream, recipe: Recipe, material: Material, steps: int) -> list[Phase]:
     """This harness as it is with store.mode=off."""
     common.say("this harness with its encoder in the loop")
-    task = experiment.classification(encoder, recipe, material)
+    task = classification(recipe, encoder, material)
     source = Computed(encoder, material.items, "means")
     heads = [Point(recipe.optimizer.lr, 0)]
-    learner = experiment.make_learners(encoder, recipe, task, source, heads, len(material.split.folds))[0]
+    learner = make_learners(recipe, task, source, heads, len(material.split.folds), encoder.device)[0]
     own_orders = orders(recipe, material)
     learner.learn([own_orders[0].update(1)])  # warm-up
     before = source.audio_seconds
@@ -192,7 +195,7 @@ def s3prl_in_the_loop(
     own_orders = orders(recipe, material)
     targets = torch.tensor(material.targets)
     with tempfile.TemporaryDirectory() as folder:
-        theirs = S3prlEmotion(encoder, len(material.classes), recipe, Path(folder))
+        theirs = S3prlEmotion(encoder, classification(recipe, encoder, material), recipe, Path(folder))
     waveform = material.items[0].audio.load()
     ours, same = encoder([waveform]).utterance(0), theirs.hidden_states(waveform)
     error = float((ours - same).norm() / ours.norm())

@@ -18,11 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import upstream
-from downstream import experiment, scoring
 from downstream.allowance import plan_states
+from downstream.families import NEEDS, make_family
+from downstream.learning import learn
 from downstream.recipe import load_recipe
+from downstream.scoring.heads import score_heads
+from downstream.sources import prepare
 from downstream.sweep import Point, choose
-from downstream.tasks.classification import Classification
+from downstream.training.loop import Snapshots
 from upstream.base import Upstream
 from upstream.encode import Item
 from upstream.errors import MendableError
@@ -121,13 +124,14 @@ def learning(encoder: Upstream, items: Sequence[Item], options: argparse.Namespa
     own = common.quiet_options(options.folder)
     own.results.mkdir(parents=True)
     with Watch() as watch:
-        plan = plan_states(recipe.store, Classification.needs, encoder, items, own.store / "states", None)
-        source, extracted = experiment.prepare(encoder, material, plan, own, ALONE)
+        plan = plan_states(recipe.store, NEEDS[recipe.task], encoder, items, own.store / "states", None)
+        source, extracted = prepare(encoder, material, recipe.training, plan, own.progress, ALONE)
         assert extracted == 0.0, "the store of random means was not found"
-        task = experiment.classification(encoder, recipe, material)
+        task, scorer = make_family(recipe, encoder, material)
         heads = [Point(recipe.optimizer.lr, own.seed)]
-        attempts = experiment.learn(encoder, recipe, material, task, source, heads, own.results, own)
-        scoring.score_heads(choose(attempts), material, task, source)
+        snapshots = Snapshots(own.results / "snapshot", own.snapshot_seconds)
+        attempts = learn(recipe, material, task, source, heads, encoder.device, snapshots, own.progress)
+        score_heads(choose(attempts), material, task, scorer, source)
     return Peak(watch.before, watch.peak, 4 * len(items) * encoder.num_layers * encoder.dim)
 
 

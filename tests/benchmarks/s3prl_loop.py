@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from downstream.recipe import Recipe
+from downstream.tasks.classification import Classification
 from upstream.errors import MendableError
 from upstream.wavlm import names
 from upstream.wavlm.upstream import WavLMUpstream
@@ -25,8 +26,8 @@ class S3prlEmotion:
     utterance; all hidden states are stacked and mixed; the head sees every frame.
     """
 
-    def __init__(self, ours: WavLMUpstream, classes: int, recipe: Recipe, folder: Path) -> None:
-        """ours: whose weights to take, float32; folder: for the checkpoint that s3prl reads.
+    def __init__(self, ours: WavLMUpstream, task: Classification, recipe: Recipe, folder: Path) -> None:
+        """ours: whose weights to take, float32; task: for the head's sizes; folder: for the checkpoint s3prl reads.
 
         Raises MendableError where s3prl is not installed.
         """
@@ -41,8 +42,8 @@ class S3prlEmotion:
         self._device, self._clip = ours.device, recipe.training.clip
         self._upstream.to(self._device).eval()
         self._featurizer: nn.Module = featurizer(self._upstream, upstream_device=str(self._device)).to(self._device)
-        self._projector = nn.Linear(ours.dim, recipe.head.projection).to(self._device)
-        self._head: nn.Module = head(input_dim=recipe.head.projection, output_dim=classes, pooling="MeanPooling").to(
+        self._projector = nn.Linear(ours.dim, task.projection).to(self._device)
+        self._head: nn.Module = head(input_dim=task.projection, output_dim=task.num_classes, pooling="MeanPooling").to(
             self._device
         )
         self._learned = [

@@ -19,15 +19,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-import upstream
-from downstream.experiment import make_learners
+from downstream.learning import make_learners, order_of
 from downstream.material import Material
 from downstream.recipe import Recipe, load_recipe
 from downstream.states import Means
 from downstream.sweep import Point
 from downstream.tasks.classification import Classification
 from downstream.training.loop import FoldData, train
-from downstream.training.order import Order
 from downstream.training.separate import SeparateHeads
 
 from . import common
@@ -37,6 +35,7 @@ RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 SEEDS = 5
 CLASSES = 4
 EVALUATED = 32  # development utterances
+CPU = torch.device("cpu")
 
 
 class Sweep:
@@ -44,33 +43,26 @@ class Sweep:
 
     def __init__(self, recipe: Recipe, material: Material, means: torch.Tensor) -> None:
         self._recipe, self._material, self._source = recipe, material, Means(means)
-        self._task = Classification(
-            len(means), means.shape[2], recipe.head.projection, CLASSES, torch.tensor(material.targets)
-        )
-        self._encoder = upstream.load("wavlm_tiny", random_init=True)  # make_learners may ask for its device
+        projection = recipe.head.projection
+        assert projection is not None, f"the recipe {recipe.name} does not say how wide the projection is"
+        self._task = Classification(len(means), means.shape[2], projection, CLASSES, torch.tensor(material.targets))
         self.single = [Point(recipe.optimizer.lr, 0)]
         self.grid = [Point(rate, seed) for seed in range(SEEDS) for rate in RATES]
 
     def one_after_the_other(self, recipe: Recipe) -> None:
         settings = recipe.training
         for fold in self._folds(recipe):
-            alone = SeparateHeads(
-                0, self.single, self._task, self._source, recipe.optimizer, settings.clip, torch.device("cpu")
-            )
+            alone = SeparateHeads(0, self.single, self._task, self._source, recipe.optimizer, settings.clip, CPU)
             train([alone], [fold], self._task, settings)
 
     def as_the_harness(self, points: Sequence[Point]) -> None:
         folds = self._folds(self._recipe)
-        learners = make_learners(self._encoder, self._recipe, self._task, self._source, points, len(folds))
+        learners = make_learners(self._recipe, self._task, self._source, points, len(folds), CPU)
         train(learners, folds, self._task, self._recipe.training)
 
     def _folds(self, recipe: Recipe) -> list[FoldData]:
-        settings = recipe.training
         return [
-            FoldData(
-                Order(fold.train, settings.batch, settings.accumulate, settings.order_seed),
-                torch.tensor(fold.dev[:EVALUATED]),
-            )
+            FoldData(order_of(fold, self._material, recipe.training), torch.tensor(fold.dev[:EVALUATED]))
             for fold in self._material.split.folds
         ]
 

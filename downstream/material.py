@@ -101,6 +101,7 @@ def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
     divided, split = divide(learnable.utterances, learnable.targets, recipe)
     windows = divided[len(learnable.utterances) :]  # of background noise, all of them
     items = tuple(surveyed(divided))
+    split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
     split = without_short(split, items, recipe.split.longer_than)
     trials: Mapping[tuple[int, ...], Trials] = {}
     cohorts: Mapping[str, tuple[int, ...]] = {}
@@ -152,12 +153,23 @@ def divide(
     if rule.rule == "superb_asv":
         return utterances, protocol_splits.superb_asv(utterances, parts)
     if rule.rule == "published":
-        return utterances, splits.published(utterances, parts)
+        return utterances, splits.published(utterances, parts, rule.shared_speakers)
     if rule.rule == "superb_er":
         lists = splits.superb_lists() if recipe.corpus.name == "iemocap" else None
         return utterances, splits.superb_er(utterances, lists)
     has_sessions = all(u.group is not None for u in utterances)
     return utterances, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+
+
+def repeated_audio(split: Split, items: Sequence[Item]) -> list[str]:
+    """A sentence where the same audio is in the training and the test part under two names, or none."""
+    crossing: set[str] = set()
+    for fold in split.folds:
+        crossing |= {items[i].digest for i in fold.train} & {items[i].digest for i in fold.test}
+    if not crossing:
+        return []
+    names = sorted(item.name for item in items if item.digest in crossing)
+    return [f"{len(crossing)} recordings are in training and test under two names: {', '.join(names[:4])}."]
 
 
 def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:

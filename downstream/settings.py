@@ -89,6 +89,9 @@ class SplitSettings(Closed):
     test: tuple[str, ...] = Field(
         default=(), description="parts to test on, likewise; the first one's score is the primary one"
     )
+    shared_speakers: bool = Field(
+        default=False, description="published: whether its parts may share speakers, as those of some corpora do"
+    )
     longer_than: float = Field(
         default=0.0, ge=0.0, description="seconds that an utterance must exceed to be trained on, effects applied"
     )

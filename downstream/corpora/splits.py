@@ -19,6 +19,7 @@ FEWEST_FOLDS = 3  # one group to test, one to develop on, one or more to train o
 SUPERB_FOLDS = 5
 SUPERB_TRAIN_SHARE = 0.8  # s3prl, downstream/emotion: train_ratio of int(N * ratio)
 SUPERB_SEED = 0  # s3prl calls torch.manual_seed(0) right before it draws
+DISJOINT = ("speakers", "groups", "recordings")  # what must not be in two parts of a fold
 DEV_SPEAKER_STEP = 10  # every tenth training speaker develops where a corpus publishes no development part
 
 LISTS_VARIABLE = "WAVPROBE_IEMOCAP_LISTS"
@@ -111,13 +112,16 @@ def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[
     return Split(tuple(made), rule, order_notes(len(utterances), ids_in_published_order))
 
 
-def published(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]] | None = None) -> Split:
+def published(
+    utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]] | None = None, shared_speakers: bool = False
+) -> Split:
     """The one fold of a corpus that publishes its own train, dev and test parts.
 
     wanted: which of the corpus's parts to use for each of train, dev and test, where it names several.
+    shared_speakers: whether speakers may be in several parts, as some corpora have it; the notes then say so.
 
-    Without a dev part, every tenth of the training speakers in sorted order, from the first on, develops.
-    Utterances of no part are left out, and said in the notes.
+    Without a dev part, every tenth of the training speakers in sorted order, from the first on, develops; of speakers
+    that are tested too, every tenth utterance. Utterances of no part are left out, and said in the notes.
 
     Raises MendableError where a part is missing, where speakers are on two sides, and for utterances without
     a speaker.
@@ -132,24 +136,31 @@ def published(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str
     require_speakers([utterances[i] for indices in parts.values() for i in indices])
     rule = "The corpus's own train, dev and test parts."
     if not any(utterances[i].speech for i in parts["dev"]):
-        parts["train"], held = hold_out(utterances, parts["train"])
+        parts["train"], held = hold_out(utterances, parts["train"], shared_speakers)
         parts["dev"] = held + parts["dev"]
+        what = "utterances" if shared_speakers else "speakers"
         rule = (
-            "The corpus's own train and test parts; every tenth of the training speakers in sorted order, "
+            f"The corpus's own train and test parts; every tenth of the training {what} in sorted order, "
             "from the first on, develops instead."
         )
     fold = Fold("published", *(by_id(utterances, parts[name]) for name in ("train", "dev", "test")))
-    check_disjoint(fold, utterances)
+    check_disjoint(fold, utterances, ("groups", "recordings") if shared_speakers else DISJOINT)
     left = len(utterances) - sum(len(indices) for indices in parts.values())
-    notes = (f"{left} utterances belong to no part of the corpus's split and were left out.",) if left else ()
-    return Split((fold,), rule, notes)
+    notes = [f"{left} utterances belong to no part of the corpus's split and were left out."] if left else []
+    if shared_speakers:
+        notes.append("Speakers may be in several parts: the score says nothing about speakers who are new.")
+    return Split((fold,), rule, tuple(notes))
 
 
 def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
     """The utterances of train, dev and test; of the corpus's own parts only those that are wanted, if any are named.
 
-    Raises MendableError where the corpus names its parts and has none of those.
+    Names that are all unknown to the corpus are those of another one's parts, and choose nothing.
+    Raises MendableError where the corpus has some of the wanted parts and lacks others.
     """
+    named = {part for parts in wanted.values() for part in parts}
+    if not named & {utterance.part for utterance in utterances}:
+        wanted = {}
     parts: dict[str, list[int]] = {}
     for name in ("train", "dev", "test"):
         own = [i for i, utterance in enumerate(utterances) if utterance.split == name]
@@ -283,8 +294,14 @@ def check_fold_count(folds: int, kind: str, available: int) -> None:
         )
 
 
-def hold_out(utterances: Sequence[Utterance], train: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Training indices without, and of, every tenth training speaker."""
+def hold_out(
+    utterances: Sequence[Utterance], train: Sequence[int], by_utterance: bool = False
+) -> tuple[list[int], list[int]]:
+    """Training indices without, and of, every tenth training speaker, or every tenth utterance."""
+    if by_utterance:
+        ordered = by_id(utterances, (i for i in train if utterances[i].speech))
+        apart = set(ordered[::DEV_SPEAKER_STEP])
+        return [i for i in train if i not in apart], [i for i in train if i in apart]
     speakers = sorted({utterances[i].speaker for i in train if utterances[i].speech})
     if len(speakers) < 2:
         raise MendableError(
@@ -295,14 +312,19 @@ def hold_out(utterances: Sequence[Utterance], train: Sequence[int]) -> tuple[lis
     return [i for i in train if utterances[i].speaker not in held], [i for i in train if utterances[i].speaker in held]
 
 
-def check_disjoint(fold: Fold, utterances: Sequence[Utterance]) -> None:
-    """Raise MendableError where a speaker or a published group is in more than one part of `fold`."""
-    parts = (fold.train, fold.dev, fold.test)
-    for kind, members in (
-        ("speakers", [{utterances[i].speaker for i in part if utterances[i].speech} for part in parts]),
-        ("groups", [{utterances[i].group for i in part} - {None} for part in parts]),
-    ):
-        train, dev, test = members
+def check_disjoint(fold: Fold, utterances: Sequence[Utterance], kinds: Sequence[str] = DISJOINT) -> None:
+    """Raise MendableError where a speaker, a published group or a recording is in more than one part of `fold`.
+
+    Background noise is nobody's, and windows of one recording may be in several parts.
+    """
+    spoken = [[utterances[i] for i in part if utterances[i].speech] for part in (fold.train, fold.dev, fold.test)]
+    members: dict[str, list[set[str | None]]] = {
+        "speakers": [{u.speaker for u in part} for part in spoken],
+        "groups": [{u.group for u in part} - {None} for part in spoken],
+        "recordings": [{u.audio.source.name for u in part} for part in spoken],
+    }
+    for kind in kinds:
+        train, dev, test = members[kind]
         crossing = sorted(str(name) for name in (train & dev) | (train & test) | (dev & test))
         if crossing:
             raise MendableError(

@@ -162,10 +162,14 @@ def list_names() -> int:
         ("upstreams (-u)", ("name", "what"), [(e.name, e.title) for e in NAMED.values()] + list(OTHER_FORMS)),
         (
             "recipes (-d)",
-            ("name", "what", "corpus"),
-            [(recipe.name, recipe.title, recipe.corpus.name) for recipe in recipes],
+            ("name", "what", "protocol", "corpus"),
+            [(recipe.name, recipe.title, recipe.protocol, recipe.corpus.name) for recipe in recipes],
         ),
-        ("corpora (-c)", ("name", "what", "size", "licence", "from"), list(describe())),
+        (
+            "corpora (-c)",
+            ("name", "what"),
+            [(row.name, f"{row.title}: {row.size}; {row.licence}; {row.how}") for row in describe()],
+        ),
     )
     for title, columns, rows in tables:
         named = [Column(column, overflow="fold", no_wrap=column == "name") for column in columns]

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from downstream.metrics import METRICS
+from downstream.reference_scores import published
 from downstream.results import Result
 from downstream.tables import tables_of
 
@@ -43,6 +44,11 @@ def show(result: Result, folder: Path, console: Console) -> None:
     if len(result.layers[0].by_seed) > 1:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
+    for score in published(result.recipe.name, result.upstream.name):
+        own = METRICS[score.metric] if score.metric in METRICS else None
+        doubt = "" if score.verified else ", not verified"
+        title = own.title if own else score.metric.replace("_", " ")
+        say("published", f"{title} {score.value:g}{' %' if score.unit == 'percent' else ''} ({score.source}{doubt})")
     say("states", states_line(result))
     say(
         "time",

@@ -314,7 +314,7 @@ def test_a_recipe_says_which_parts_are_used() -> None:
 
 
 def test_a_part_that_is_not_there_is_named_beside_those_that_are() -> None:
-    wanted = {"train": ("train-clean-360",)}
+    wanted = {"train": ("train-clean-360",), "test": ("test-clean",)}
     for divide in (published, superb_asv):
         with pytest.raises(MendableError) as refusal:
             divide(subsets(), wanted)
@@ -322,9 +322,47 @@ def test_a_part_that_is_not_there_is_named_beside_those_that_are() -> None:
         assert "-o split.train=[train-clean-100, train-other-500]" in str(refusal.value)
 
 
-def test_names_of_parts_mean_nothing_where_a_corpus_has_none() -> None:
+def test_names_of_another_corpuss_parts_choose_nothing() -> None:
+    wanted = {"train": ("train-clean-100",), "test": ("test-clean",)}
     plain = [replace(utterance, part=None) for utterance in subsets()]
-    assert published(plain, {"train": ("train-clean-100",), "test": ("test-clean",)}) == published(plain)
+    other = [replace(utterance, part=utterance.split) for utterance in subsets()]
+    for utterances in (plain, other):
+        assert published(utterances, wanted) == published(utterances)
+
+
+def test_parts_share_speakers_only_where_the_recipe_says_so() -> None:
+    utterances = [replace(u, speaker=u.speaker[-1]) for u in subsets()]
+    with pytest.raises(MendableError, match=r"2 speakers are in more than one part of published \(0, 1\)"):
+        published(utterances)
+    split = published(utterances, shared_speakers=True)
+    alone = published(subsets())
+    assert split.folds == alone.folds
+    assert split.notes == ("Speakers may be in several parts: the score says nothing about speakers who are new.",)
+
+
+def test_of_shared_speakers_every_tenth_utterance_develops() -> None:
+    utterances = [
+        row(f"{part}/{number:02d}", str(number % 3), split=part)
+        for part, count in (("train", 21), ("test", 6))
+        for number in reversed(range(count))
+    ]
+    split = published([*utterances, noise("rain", 1.0, split="train")], shared_speakers=True)
+    (fold,) = split.folds
+    assert [utterances[i].id for i in fold.dev] == ["train/00", "train/10", "train/20"]
+    assert len(fold.train) == 18 + 1
+    assert "every tenth of the training utterances in sorted order" in split.rule
+
+
+def test_a_recording_of_which_two_parts_have_a_piece_is_refused_unless_it_is_noise() -> None:
+    pieces = [
+        replace(row(f"talk@{part}", part, split=part), audio=Segment(InMemory("talk"), start, 0.01))
+        for part, start in (("train", 0.0), ("test", 0.05))
+    ]
+    others = voices(train=["a", "b"], dev=["d"], test=["x"])
+    for shared_speakers in (False, True):
+        with pytest.raises(MendableError, match=r"1 recordings are in more than one part of published \(talk\)"):
+            published([*others, *pieces], shared_speakers=shared_speakers)
+    published([*others, *(replace(piece, speech=False, speaker="") for piece in pieces)])
 
 
 def test_without_the_corpuss_development_speakers_of_the_wanted_part_develop() -> None:

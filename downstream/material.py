@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,7 +17,7 @@ from downstream.corpora.catalog import load_corpus
 from downstream.corpora.splits import Split
 from downstream.corpora.table import Corpus, Utterance
 from downstream.effects import Effects
-from downstream.learnable import choose_utterances
+from downstream.learnable import Learnable, choose_utterances
 from downstream.recipe import Recipe
 from downstream.results import CorpusRecord, SplitRecord
 from downstream.trial_plan import plan_cohorts, plan_trials
@@ -98,15 +99,14 @@ def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
     """
     corpus = load_corpus(recipe.corpus.name, data, cache)
     learnable = choose_utterances(recipe, with_effects(corpus, recipe))
-    divided, split = divide(learnable.utterances, learnable.targets, recipe)
-    windows = divided[len(learnable.utterances) :]  # of background noise, all of them
+    learnable, split = only_used(*divide(learnable, recipe))
+    divided = learnable.utterances
     items = tuple(surveyed(divided))
     split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
     split = without_short(split, items, recipe.split.longer_than)
     trials: Mapping[tuple[int, ...], Trials] = {}
     cohorts: Mapping[str, tuple[int, ...]] = {}
-    classes = learnable.classes
-    targets = learnable.targets + tuple(classes.index(window.labels[learnable.column]) for window in windows)
+    classes, targets = learnable.classes, learnable.targets
     if recipe.task == "verification":
         split, trials = plan_trials(split, divided, corpus, recipe)
         cohorts = plan_cohorts(split, divided, recipe.trials)
@@ -141,24 +141,47 @@ def surveyed(utterances: Sequence[Utterance]) -> Iterator[Item]:
         yield Item(utterance.audio.source.name, utterance.audio, digest, seconds)
 
 
-def divide(
-    utterances: tuple[Utterance, ...], targets: Sequence[int], recipe: Recipe
-) -> tuple[tuple[Utterance, ...], Split]:
+def divide(learnable: Learnable, recipe: Recipe) -> tuple[Learnable, Split]:
     """The folds by the recipe's rule, and the utterances; SUPERB's keyword spotting adds windows of noise to these."""
-    rule = recipe.split
+    rule, utterances = recipe.split, learnable.utterances
     if rule.rule == "superb_ks":
         assert recipe.corpus.silence is not None
-        return protocol_splits.superb_ks(utterances, targets, recipe.corpus.silence.seconds)
+        widened, split = protocol_splits.superb_ks(utterances, learnable.targets, recipe.corpus.silence.seconds)
+        added = (learnable.classes.index(u.labels[learnable.column]) for u in widened[len(utterances) :])
+        return replace(learnable, utterances=widened, targets=(*learnable.targets, *added)), split
     parts = {"train": rule.train, "dev": rule.dev, "test": rule.test}
     if rule.rule == "superb_asv":
-        return utterances, protocol_splits.superb_asv(utterances, parts)
+        return learnable, protocol_splits.superb_asv(utterances, parts)
     if rule.rule == "published":
-        return utterances, splits.published(utterances, parts, rule.shared_speakers)
+        return learnable, splits.published(utterances, parts, rule.shared_speakers)
     if rule.rule == "superb_er":
         lists = splits.superb_lists() if recipe.corpus.name == "iemocap" else None
-        return utterances, splits.superb_er(utterances, lists)
+        return learnable, splits.superb_er(utterances, lists)
     has_sessions = all(u.group is not None for u in utterances)
-    return utterances, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+    return learnable, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+
+
+def only_used(learnable: Learnable, split: Split) -> tuple[Learnable, Split]:
+    """The same without utterances that no fold uses, so that nobody reads their recordings."""
+    used = sorted({i for fold in split.folds for i in (*fold.train, *fold.dev, *fold.test)})
+    place = {old: new for new, old in enumerate(used)}
+
+    def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[i] for i in used) if values else ()
+
+    def moved(indices: Sequence[int]) -> tuple[int, ...]:
+        return tuple(place[i] for i in indices)
+
+    folds = tuple(
+        replace(fold, train=moved(fold.train), dev=moved(fold.dev), test=moved(fold.test)) for fold in split.folds
+    )
+    fewer = replace(
+        learnable,
+        utterances=kept(learnable.utterances),
+        targets=kept(learnable.targets),
+        texts=kept(learnable.texts),
+    )
+    return fewer, replace(split, folds=folds)
 
 
 def repeated_audio(split: Split, items: Sequence[Item]) -> list[str]:

@@ -35,6 +35,8 @@ def show(result: Result, folder: Path, console: Console) -> None:
     say("corpus", f"{corpus.title}: {corpus.coverage}")
     say("used", used_line(result))
     say("split", corpus.split_rule)
+    for rule in dict.fromkeys(head.trials.rule for head in result.heads if head.trials is not None):
+        say("trials", rule)
     say("protocol", f"{result.recipe.protocol}; recipe {result.recipe.name}, version {result.recipe.version}")
     console.print()
     for table in tables_of(result):
@@ -45,7 +47,7 @@ def show(result: Result, folder: Path, console: Console) -> None:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
     for score in published(result.recipe.name, result.upstream.name):
-        own = METRICS[score.metric] if score.metric in METRICS else None
+        own = METRICS.get(score.metric)
         doubt = "" if score.verified else ", not verified"
         title = own.title if own else score.metric.replace("_", " ")
         say("published", f"{title} {score.value:g}{' %' if score.unit == 'percent' else ''} ({score.source}{doubt})")

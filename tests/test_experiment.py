@@ -446,9 +446,9 @@ def test_the_same_recipe_on_another_draw_is_another_run(
     first = run(corpus, tmp_path)
     real = material.divide
 
-    def other_draw(utterances: object, targets: object, recipe: Recipe) -> tuple[object, splits.Split]:
-        utterances, split = real(utterances, targets, recipe)
-        return utterances, replace(split, folds=(*split.folds[1:], split.folds[0]))
+    def other_draw(learnable: object, recipe: Recipe) -> tuple[object, splits.Split]:
+        learnable, split = real(learnable, recipe)
+        return learnable, replace(split, folds=(*split.folds[1:], split.folds[0]))
 
     monkeypatch.setattr(material, "divide", other_draw)
     second = run(corpus, tmp_path)

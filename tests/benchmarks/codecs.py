@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import upstream
 from downstream.families import make_family
+from downstream.learnable import Learnable
 from downstream.learning import learn
 from downstream.material import Material, divide, read_material
 from downstream.recipe import Recipe, load_recipe
@@ -84,8 +85,9 @@ def part_of(material: Material, recipe: Recipe, count: int) -> Material:
     """Utterances of the corpus drawn at random, divided anew."""
     drawn = torch.randperm(len(material.items), generator=torch.Generator().manual_seed(6))[:count]
     kept = sorted(drawn.tolist())
+    utterances = tuple(material.utterances[i] for i in kept)
     targets = tuple(material.targets[i] for i in kept)
-    utterances, split = divide(tuple(material.utterances[i] for i in kept), targets, recipe)
+    _, split = divide(Learnable(material.column, utterances, material.classes, targets), recipe)
     items = tuple(material.items[i] for i in kept)
     return replace(material, utterances=utterances, targets=targets, items=items, split=split)
 

@@ -25,12 +25,12 @@ def make_family(recipe: Recipe, upstream: Upstream, material: Material) -> tuple
     """What learns the recipe's heads on an upstream's states, and what tests them."""
     if recipe.task == "recognition":
         recogniser = recognition(recipe, upstream, material)
-        return recogniser, RecognitionScorer(recogniser, material, recipe.decoding, recipe.split.test)
+        return recogniser, RecognitionScorer(recogniser, material, recipe.decoding, recipe.split.test, recipe.primary)
     if recipe.task == "verification":
         verifier = verification(recipe, upstream, material)
-        return verifier, VerificationScorer(verifier, material, recipe.trials)
+        return verifier, VerificationScorer(verifier, material, recipe.trials, recipe.primary)
     classifier = classification(recipe, upstream, material)
-    return classifier, ClassificationScorer(classifier, material)
+    return classifier, ClassificationScorer(classifier, material, recipe.primary)
 
 
 def classification(recipe: Recipe, upstream: Upstream, material: Material) -> Classification:

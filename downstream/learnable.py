@@ -47,7 +47,8 @@ def with_classes(recipe: Recipe, corpus: Corpus) -> Learnable:
     column = label_column(corpus, settings.label)
     labelled = [u for u in corpus.utterances if column in u.labels]
     spoken, noise = apart(labelled, column, settings.silence.label if settings.silence else None)
-    named = settings.classes or tuple(sorted({u.labels[column] for u in spoken}))
+    in_parts = [u for u in spoken if u.split is not None]  # what has none may have labels that are no classes
+    named = settings.classes or tuple(sorted({u.labels[column] for u in in_parts or spoken}))
     further = [settings.others, settings.silence.name if settings.silence else None]
     classes = named + tuple(name for name in further if name is not None and name not in named)
     if settings.silence is not None:

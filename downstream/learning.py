@@ -73,7 +73,10 @@ def batching_of(train: Sequence[int], material: Material, settings: TrainingSett
         return OfSimilarLength(by_seconds(train, seconds, settings.batch_seconds), settings.order_seed)
     if settings.batch is None:
         samples = [round(duration * SAMPLE_RATE) for duration in seconds]
-        return OfSimilarLength(superb_buckets(train, samples), settings.order_seed)
+        batches = superb_buckets(train, samples)
+        if not batches:
+            raise MendableError("One training utterance makes no batch of SUPERB's; use more of the corpus, or -d asr.")
+        return OfSimilarLength(batches, settings.order_seed)
     if settings.sampling == "shuffled":
         return Shuffled(train, settings.batch, settings.order_seed)
     classes = [material.targets[index] for index in train]

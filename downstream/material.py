@@ -200,15 +200,15 @@ def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Sp
     folds = tuple(
         replace(fold, train=tuple(i for i in fold.train if items[i].seconds > longer_than)) for fold in split.folds
     )
-    dropped = sum(len(old.train) - len(new.train) for old, new in zip(split.folds, folds, strict=True))
-    if not dropped:
+    trained, kept = ({i for fold in some for i in fold.train} for some in (split.folds, folds))
+    if kept == trained:
         return split
     for fold in folds:
         if not fold.train:
             raise MendableError(
                 f"No training utterance of {fold.name} is longer than {longer_than:g} s; lower split.longer_than."
             )
-    note = f"{dropped} training utterances are not longer than {longer_than:g} s and were left out."
+    note = f"{len(trained - kept)} training utterances are not longer than {longer_than:g} s and were left out."
     return replace(split, folds=folds, notes=(*split.notes, note))
 
 

@@ -60,7 +60,8 @@ def prepare(
         source = StoredFrames(store, items, cut)
     else:
         source = Means(means_of(store, material, whole if ranks.main else ()))  # the others go no further
-    if window is not None and len(whole) < len(items):
+    trained = {index for fold in material.split.folds for index in fold.train}
+    if window is not None and any(items[index].seconds > window for index in trained):
         source = WithWindows(source, computed, items, window)
     return source, extracted
 

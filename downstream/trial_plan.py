@@ -78,7 +78,14 @@ def plan_cohorts(split: Split, utterances: Sequence[Utterance], settings: Trials
     """
     if settings.normalisation == "none":
         return {}
-    return {fold.name: cohort_of(fold.train, utterances, settings) for fold in split.folds}
+    cohorts = {fold.name: cohort_of(fold.train, utterances, settings) for fold in split.folds}
+    smallest = min(map(len, cohorts.values()))
+    if settings.normalisation == "as_norm" and settings.top > smallest:
+        raise MendableError(
+            f"trials.top is {settings.top}, and the training part gives a cohort of {smallest} utterances; choose "
+            f"-o trials.top={max(2, smallest // 3)}, or -o trials.normalisation=s_norm."
+        )
+    return cohorts
 
 
 def cohort_of(train: Sequence[int], utterances: Sequence[Utterance], settings: TrialsSettings) -> tuple[int, ...]:
@@ -87,7 +94,7 @@ def cohort_of(train: Sequence[int], utterances: Sequence[Utterance], settings: T
     by_speaker: dict[str, list[int]] = {}
     for position in torch.randperm(len(train), generator=generator).tolist():
         by_speaker.setdefault(utterances[train[position]].speaker, []).append(train[position])
-    turns = zip_longest(*(by_speaker[speaker] for speaker in sorted(by_speaker)))
+    turns = zip_longest(*by_speaker.values())  # the order of speakers is as random as that of their utterances
     dealt = [index for turn in turns for index in turn if index is not None]
     return tuple(sorted(dealt[: settings.cohort]))
 

@@ -186,11 +186,11 @@ def test_balanced_hears_no_utterance_of_a_class_twice_before_all_once(batch: int
 
 
 def test_balanced_shuffles_every_round_afresh() -> None:
-    """One class of five, an epoch a round."""
-    batching = Balanced(range(5), [0] * 5, 5, seed=0)
-    rounds = [heard(batching, number) for number in range(20)]
-    assert all(sorted(one) == list(range(5)) for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 10
+    """Six of ten utterances an epoch: every fifth epoch begins a round, and hears other six first."""
+    batching = Balanced(range(12), [0] * 2 + [1] * 10, 12, seed=0)
+    first = [frozenset(u for u in heard(batching, number) if u > 1) for number in range(0, 50, 5)]
+    assert {len(own) for own in first} == {6}
+    assert len(set(first)) > 7
 
 
 def test_balanced_mixes_the_classes_within_an_epoch() -> None:
@@ -319,3 +319,9 @@ def test_librispeechs_hundred_hours_make_1783_batches() -> None:
     batches = superb_buckets(range(28_539), samples)
     assert len(batches) == 1_783
     assert Counter(map(len, batches)) == {16: 1_782, 27: 1}
+
+
+def test_balanced_with_more_classes_than_an_epoch_has_utterances() -> None:
+    batching = Balanced(range(12), range(12), batch=8, seed=0)
+    heard = torch.cat([batching.epoch(number)[0] for number in range(3)])
+    assert sorted(heard.tolist()) == sorted([*range(12), *range(12)])

@@ -327,7 +327,9 @@ def test_names_of_another_corpuss_parts_choose_nothing() -> None:
     plain = [replace(utterance, part=None) for utterance in subsets()]
     other = [replace(utterance, part=utterance.split) for utterance in subsets()]
     for utterances in (plain, other):
-        assert published(utterances, wanted) == published(utterances)
+        split = published(utterances, wanted)
+        assert split.folds == published(utterances).folds
+        assert "parts of another corpus (test-clean, train-clean-100)" in split.notes[-1]
 
 
 def test_parts_share_speakers_only_where_the_recipe_says_so() -> None:
@@ -411,3 +413,26 @@ def test_noise_of_one_recording_is_divided_in_time_with_the_words() -> None:
     for part, held in ((fold.train, range(16)), (fold.dev, (16, 17)), (fold.test, (18, 19))):
         starts = {utterances[i].audio.start for i in part if not utterances[i].speech}
         assert starts == set(map(float, held))
+
+
+def test_training_noise_alone_is_answered_with_a_sentence() -> None:
+    with pytest.raises(MendableError, match="no speakers and there is no dev part"):
+        published([noise("rain", 1.0, split="train"), *voices(test=["x"])])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        ({"train": ("train-clean-100", "train-clean-360"), "test": ("test-clean",)}, ("train", "dev", "test")),
+        ({"train": ("train-clean-100",), "test": ("test-clean", "test-other")}, ("test-other", "train", "dev")),
+    ],
+)
+def test_a_wanted_part_that_is_missing_is_refused(wanted: dict[str, tuple[str, ...]], kept: tuple[str, ...]) -> None:
+    utterances = [u for u in subsets() if any(str(u.part).startswith(name) for name in kept)]
+    with pytest.raises(MendableError, match=r"complete the corpus, or choose -o split\."):
+        published(utterances, wanted)
+
+
+def test_short_noise_trains_and_noise_keeps_its_own_part() -> None:
+    assert [one.split for one in consecutive_windows(noise("short", 2.0), 1.0)] == ["train", "train"]
+    assert {one.split for one in consecutive_windows(noise("long", 20.0, split="test"), 1.0)} == {"test"}

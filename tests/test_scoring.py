@@ -76,7 +76,7 @@ SPEAKERS = ["a", "b", "a", "a", "b", "c", "c", "", "", "d"]
 ONE, TWO = Fold("one", (6, 8, 9), (), (0, 1, 2, 3, 4, 7)), Fold("two", (0, 1, 2), (), (5, 6, 8, 9))
 CORPUS = material(SPEAKERS, [ONE, TWO], classes=CLASSES, targets=TARGETS)
 TASK = Classification(2, 4, 3, 3, torch.tensor(TARGETS))
-CLASSIFIERS = ClassificationScorer(TASK, CORPUS)
+CLASSIFIERS = ClassificationScorer(TASK, CORPUS, "accuracy")
 ANSWERS = {"one": [0, 1, 1, 1, 0, 1], "two": [2, 2, 2, 0]}
 
 
@@ -165,7 +165,7 @@ WRITTEN = material(READERS, [READ], PARTS, texts=TEXTS)
 
 def recognisers(*named: str, written: Material = WRITTEN, select: str = "wer", **decoding: object) -> RecognitionScorer:
     task = Recognition(2, 4, HeadSettings(), VOCABULARY, TEXTS, select)
-    return RecognitionScorer(task, written, DecodingSettings.model_validate(decoding), named)
+    return RecognitionScorer(task, written, DecodingSettings.model_validate(decoding), named, select)
 
 
 def spelled(text: str, vocabulary: Vocabulary = VOCABULARY) -> Tensor:
@@ -277,7 +277,7 @@ def verifiers(select: str = "eer", **settings: object) -> VerificationScorer:
     task = Verification(2, 4, HeadSettings(), 3, torch.tensor([-1] * 6 + [0, 1, 1, 2]), trials, select)
     cohorts = {"verified": COHORT} if settings else {}
     heard = material(VOICES, [VERIFIED], classes=("p", "q", "r"), targets=tuple(range(10)), cohorts=cohorts)
-    return VerificationScorer(task, heard, TrialsSettings.model_validate(settings))
+    return VerificationScorer(task, heard, TrialsSettings.model_validate(settings), select)
 
 
 def embeddings(angles: Sequence[float], length: float = 3.0) -> list[Tensor]:
@@ -366,7 +366,7 @@ MANY = material(
     [f"s{i % 7}" for i in range(80)], [LARGE, SMALL], classes=CLASSES, targets=tuple(i % 3 for i in range(80))
 )
 MANY_TASK = Classification(2, 4, 3, 3, torch.tensor(MANY.targets))
-MANY_SCORER = ClassificationScorer(MANY_TASK, MANY)
+MANY_SCORER = ClassificationScorer(MANY_TASK, MANY, "accuracy")
 MEANS = torch.randn(2, 80, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -475,3 +475,17 @@ def test_the_grid_keeps_what_was_not_chosen_and_what_diverged() -> None:
     assert [point.chosen for point in grid] == [True] * 8 + [False] * 2
     assert (grid[8].lr, grid[8].development, grid[8].last, grid[8].diverged) == (1e-4, -0.75, -0.75, None)
     assert (grid[9].fold, grid[9].development, grid[9].last, grid[9].diverged) == ("small", None, None, 7)
+
+
+def test_folds_with_different_parts_have_the_same_metrics() -> None:
+    folds = [Fold("one", (6,), (), (0, 1, 2)), Fold("two", (6,), (), (3, 4, 5)), Fold("three", (5,), (), (1, 2, 3, 4))]
+    scorer = recognisers(written=material(READERS, folds, PARTS, texts=TEXTS))
+    names = [set(recognised(scorer, fold, [HEARD[i] for i in fold.test]).metrics) for fold in folds]
+    assert names[0] == names[1] == names[2] == {"wer", "cer"}
+
+
+def test_chance_is_of_the_primary_score() -> None:
+    """Always answering the commonest class: half is right, and the mean recall of three classes is a third."""
+    fold = Fold("f", (4, 5, 6), (), (0, 1, 2, 3, 4, 5, 8, 9))
+    assert ClassificationScorer(TASK, CORPUS, "accuracy").chance(fold) == pytest.approx(1 / 2)
+    assert ClassificationScorer(TASK, CORPUS, "unweighted_accuracy").chance(fold) == pytest.approx(1 / 3)

@@ -399,3 +399,14 @@ def test_the_store_is_filled_with_what_is_read_as_a_whole_once(
     assert heard == sorted(SAMPLES[index] for index in indices)
     assert seconds == pytest.approx(sum(heard) / SAMPLE_RATE)
     assert prepared(tmp_path, of, "auto", "frames", parts)[1:] == (0.0, [])
+
+
+@pytest.mark.parametrize(("mode", "needs"), [("frames", "frames"), ("means", "means")])
+def test_windows_are_heard_where_every_utterance_is_tested_in_another_fold(
+    mode: str, needs: str, tmp_path: Path
+) -> None:
+    """With folds the store has all utterances whole, and still windows are what is trained on."""
+    parts = material((TRAIN, DEV, TEST), (DEV, TEST, TRAIN), (TEST, TRAIN, DEV))
+    kept, _, _ = prepared(tmp_path, "audio", mode, needs, parts)
+    computed, _, _ = prepared(tmp_path / "off", "audio", "off", needs, parts)
+    assert_same(trained_on(kept), trained_on(computed))

@@ -152,12 +152,17 @@ def test_scores_that_are_not_normalised_need_no_cohort() -> None:
 
 
 def test_every_fold_has_a_cohort_of_its_training_utterances() -> None:
-    settings = sv("trials.normalisation=as_norm", "trials.cohort=4").trials
+    settings = sv("trials.normalisation=as_norm", "trials.cohort=4", "trials.top=2").trials
     cohorts = plan_cohorts(FOLDS, UTTERANCES, settings)
     assert list(cohorts) == ["fold0", "fold1"]
     for fold in FOLDS.folds:
         assert set(cohorts[fold.name]) <= set(fold.train)
         assert len(cohorts[fold.name]) == 4
+
+
+def test_a_top_that_no_cohort_has_is_refused() -> None:
+    with pytest.raises(MendableError, match=r"trials.top is 100.*-o trials.normalisation=s_norm"):
+        plan_cohorts(FOLDS, UTTERANCES, sv("trials.normalisation=as_norm", "trials.cohort=4").trials)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 6, 9, 13, 30, 300])
@@ -179,3 +184,9 @@ def test_a_cohorts_utterances_are_drawn_by_its_seed() -> None:
 
     assert drawn(1) == drawn(1)
     assert len({drawn(seed) for seed in range(10)}) > 5
+
+
+def test_a_small_cohort_is_no_run_of_the_first_speakers() -> None:
+    settings = [sv("trials.cohort=3", f"trials.seed={seed}").trials for seed in range(20)]
+    drawn = {SPEAKERS[i] for own in settings for i in cohort_of(range(30), UTTERANCES, own)}
+    assert len(drawn) == 6

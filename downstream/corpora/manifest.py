@@ -106,6 +106,7 @@ def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
         split=split_of(row.get("split", ""), where),
         group=row.get("group") or None,
         gender=GENDERS.get(row.get("gender", "").lower()),
+        part=part_of(row.get("split", "")),
     )
 
 
@@ -117,6 +118,11 @@ def split_of(cell: str, where: str) -> str | None:
     if beginning not in SPLITS:
         raise MendableError(f"{where}: the split is {cell!r}; write train, dev or test, or leave it empty.")
     return SPLITS[beginning]
+
+
+def part_of(cell: str) -> str | None:
+    """The part's own name, "train-clean-100"; None where it is no more than train, dev or test."""
+    return cell if cell and cell.lower() not in SPLITS else None
 
 
 def seconds(row: Mapping[str, str], column: str, where: str) -> float | None:

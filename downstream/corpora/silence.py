@@ -19,12 +19,12 @@ def consecutive_windows(recording: Utterance, seconds: float) -> list[Utterance]
     """A recording cut into windows one after the other; what is left at its end is not used.
 
     The first windows train, a tenth develops, and the last tenth is for the test, so that no moment of noise is heard
-    on two sides.
+    on two sides. A recording that has a part of its own, or gives less than three windows, stays in one part.
     """
     count = int(recording.audio.seconds() / seconds)
+    if recording.split is not None or count < 3:
+        own = replace(recording, split=recording.split or "train")
+        return [window(own, number * seconds, seconds) for number in range(count)]
     held = ceil(count / 10)
     splits = ["train"] * (count - 2 * held) + ["dev"] * held + ["test"] * held
-    return [
-        replace(window(recording, number * seconds, seconds), split=split)
-        for number, split in zip(range(count), splits, strict=False)
-    ]
+    return [replace(window(recording, number * seconds, seconds), split=split) for number, split in enumerate(splits)]

@@ -147,6 +147,9 @@ def published(
     check_disjoint(fold, utterances, ("groups", "recordings") if shared_speakers else DISJOINT)
     left = len(utterances) - sum(len(indices) for indices in parts.values())
     notes = [f"{left} utterances belong to no part of the corpus's split and were left out."] if left else []
+    named = {part for names in (wanted or {}).values() for part in names}
+    if named and not named & {utterance.part for utterance in utterances}:
+        notes.append(f"The recipe names parts of another corpus ({', '.join(sorted(named))}); here all parts are used.")
     if shared_speakers:
         notes.append("Speakers may be in several parts: the score says nothing about speakers who are new.")
     return Split((fold,), rule, tuple(notes))
@@ -166,11 +169,11 @@ def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[st
         own = [i for i, utterance in enumerate(utterances) if utterance.split == name]
         asked = wanted.get(name, ())
         parts[name] = [i for i in own if not asked or utterances[i].part is None or utterances[i].part in asked]
-        if own and not parts[name]:
-            there = ", ".join(sorted({str(utterances[i].part) for i in own}))
+        there = sorted({str(utterances[i].part) for i in own})
+        if own and set(asked) - set(there):
             raise MendableError(
-                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has {there}; complete the "
-                f"corpus, or choose -o split.{name}=[{there}]."
+                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has {', '.join(there)}; "
+                f"complete the corpus, or choose -o split.{name}=[{', '.join(there)}]."
             )
     return parts
 
@@ -305,8 +308,8 @@ def hold_out(
     speakers = sorted({utterances[i].speaker for i in train if utterances[i].speech})
     if len(speakers) < 2:
         raise MendableError(
-            f"The train part has one speaker, {speakers[0]}, and there is no dev part: none can be held out to "
-            "develop on. Mark some utterances of another speaker as dev."
+            f"The train part has {f'one speaker, {speakers[0]},' if speakers else 'no speakers'} and there is no dev "
+            "part: none can be held out to develop on. Mark some utterances of another speaker as dev."
         )
     held = set(speakers[::DEV_SPEAKER_STEP])
     return [i for i in train if utterances[i].speaker not in held], [i for i in train if utterances[i].speaker in held]

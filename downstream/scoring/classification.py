@@ -22,8 +22,8 @@ class ClassificationScorer:
 
     chance_means = "always answering the commonest class of the training part"
 
-    def __init__(self, task: Classification, material: Material) -> None:
-        self._task, self._material = task, material
+    def __init__(self, task: Classification, material: Material, primary: str) -> None:
+        self._task, self._material, self._primary = task, material, primary
         self.outputs = material.classes
 
     def tested(self, fold: Fold) -> Sequence[int]:
@@ -49,10 +49,12 @@ class ClassificationScorer:
         )
 
     def chance(self, fold: Fold) -> float:
-        """The accuracy of always answering the commonest training class."""
-        targets = self._material.targets
+        """The score of always answering the commonest training class."""
+        targets, classes = self._material.targets, len(self._material.classes)
         commonest = Counter(targets[i] for i in fold.train).most_common(1)[0][0]
-        return float(np.mean([targets[i] == commonest for i in fold.test]))
+        truth = np.array([targets[i] for i in fold.test])
+        confusion = metrics.confusion_matrix(truth, np.full_like(truth, commonest), classes)
+        return metrics.OF_CONFUSIONS[self._primary](confusion)
 
     def _by_speaker(self, posteriors: Tensor, fold: Fold) -> dict[str, metrics.IntArray]:
         """The confusion matrix of each test speaker; a recording without one stands for itself."""

@@ -33,9 +33,12 @@ class RecognitionScorer:
 
     chance_means = "the best of always answering nothing, the commonest transcript and the commonest word of training"
 
-    def __init__(self, task: Recognition, material: Material, decoding: DecodingSettings, parts: Sequence[str]) -> None:
+    def __init__(
+        self, task: Recognition, material: Material, decoding: DecodingSettings, parts: Sequence[str], primary: str
+    ) -> None:
         """parts: the test parts that the recipe names, the first one first; empty where it names none."""
         self._task, self._material, self._decoding, self._parts = task, material, decoding, tuple(parts)
+        self._primary = primary
         self.outputs = task.vocabulary.tokens
         if decoding.method == "beam":
             _ = self._beam_search  # what it lacks is said before anything is learned
@@ -75,7 +78,7 @@ class RecognitionScorer:
         constants = ["", Counter(trained).most_common(1)[0][0], Counter(words).most_common(1)[0][0]]
         first = self._by_part(fold)[0][1]
         return min(
-            word_errors.total(self._errors(dict.fromkeys(first, answer), first)[self._task.select]).rate
+            word_errors.total(self._errors(dict.fromkeys(first, answer), first)[self._primary]).rate
             for answer in constants
         )
 
@@ -101,12 +104,15 @@ class RecognitionScorer:
         return greedy(log_posteriors, self._task.vocabulary)
 
     def _by_part(self, fold: Fold) -> list[tuple[str, list[int]]]:
-        """The test utterances of each part, the one that gives the score first."""
+        """The test utterances of each part that the recipe names, the one that gives the score first."""
         order = {part: number for number, part in enumerate(self._parts)}
-        found: dict[str, list[int]] = {}
+        found: dict[str | None, list[int]] = {}
         for index in fold.test:
-            found.setdefault(self._material.utterances[index].part or "test", []).append(index)
-        return sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0]))
+            part = self._material.utterances[index].part
+            found.setdefault(part if part in order else "test", []).append(index)
+        return sorted(
+            ((str(part), own) for part, own in found.items()), key=lambda pair: order.get(pair[0], len(order))
+        )
 
     def _errors(self, hypotheses: dict[int, str], indices: Sequence[int]) -> dict[str, list[ErrorCounts]]:
         references = [self._material.texts[index] for index in indices]

@@ -24,8 +24,8 @@ class VerificationScorer:
 
     chance_means = "scores that say nothing"
 
-    def __init__(self, task: Verification, material: Material, settings: TrialsSettings) -> None:
-        self._task, self._material, self._settings = task, material, settings
+    def __init__(self, task: Verification, material: Material, settings: TrialsSettings, primary: str) -> None:
+        self._task, self._material, self._settings, self._primary = task, material, settings, primary
         self.outputs = material.classes
 
     def tested(self, fold: Fold) -> Sequence[int]:
@@ -72,7 +72,7 @@ class VerificationScorer:
 
     def chance(self, fold: Fold) -> float:
         """The equal error rate, or normalised cost, of scores that say nothing."""
-        return 0.5 if self._task.select == "eer" else 1.0
+        return 0.5 if self._primary == "eer" else 1.0
 
     def _speakers(self, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
         """The speakers of both sides of every trial, (N,) each."""

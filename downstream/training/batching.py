@@ -70,7 +70,7 @@ class Balanced:
         drawn = torch.empty(size, dtype=torch.int64)
         for own, members in enumerate(self._members):
             offset = (own - first) % count
-            turns = torch.arange(first + offset, first + size, count) // count
+            turns = torch.arange(first + offset, max(first + offset, first + size), count) // count
             drawn[offset::count] = self._in_turn(own, members, turns)
         shuffled = drawn[torch.randperm(size, generator=generator_of(self.seed, number))]
         return torch.split(shuffled, self.largest)
@@ -121,7 +121,7 @@ def superb_buckets(utterances: Sequence[int], samples: Sequence[int]) -> list[li
 
     samples: length of each of `utterances`. A group of one utterance is dropped, as s3prl drops it.
     """
-    ordered = sorted(zip(samples, utterances, strict=True), key=lambda pair: -pair[0])  # stable, as s3prl's sort is
+    ordered = sorted(zip(samples, utterances, strict=True), key=lambda pair: -pair[0])
     groups = [ordered[first : first + SUPERB_BUCKET] for first in range(0, len(ordered), SUPERB_BUCKET)]
     batches: list[list[int]] = []
     for group in groups:

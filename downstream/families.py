@@ -14,7 +14,7 @@ from downstream.tasks.base import Task
 from downstream.tasks.classification import Classification
 from downstream.tasks.recognition import Recognition
 from downstream.tasks.verification import Verification
-from downstream.text import characters_of, superb_vocabulary
+from downstream.transcripts.text import characters_of, superb_vocabulary
 from upstream.base import Upstream
 
 # A classifier is affine up to its mean over frames, so means over time are enough for it; LSTMs and x-vectors are not.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from downstream.corpora.silence import consecutive_windows
 from downstream.corpora.table import Corpus, Utterance
 from downstream.recipe import Recipe
-from downstream.text import normalise
+from downstream.transcripts.text import normalise
 from upstream.errors import MendableError
 
 

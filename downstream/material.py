@@ -20,8 +20,8 @@ from downstream.effects import Effects
 from downstream.learnable import Learnable, choose_utterances
 from downstream.recipe import Recipe
 from downstream.results import CorpusRecord, SplitRecord
-from downstream.trial_plan import plan_cohorts, plan_trials
-from downstream.trials import Trials
+from downstream.speakers.trial_plan import plan_cohorts, plan_trials
+from downstream.speakers.trials import Trials
 from upstream.encode import Item
 from upstream.errors import MendableError
 

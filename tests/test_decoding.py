@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from downstream.decoding import BeamSearch, greedy
-from downstream.text import Vocabulary, superb_vocabulary
+from downstream.transcripts.decoding import BeamSearch, greedy
+from downstream.transcripts.text import Vocabulary, superb_vocabulary
 from upstream.errors import MendableError
 
 LETTERS = Vocabulary(("-", "|", "A", "B"), closing=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downstream.detection_plot import LEAST, detection_plot, detection_table, deviates, upper_limit
-from downstream.verification_metrics import detection_curve, equal_error_rate
+from downstream.speakers.detection_plot import LEAST, detection_plot, detection_table, deviates, upper_limit
+from downstream.speakers.metrics import detection_curve, equal_error_rate
 from upstream.errors import MendableError
 
 

@@ -34,8 +34,8 @@ from downstream.material import read_material
 from downstream.options import Options
 from downstream.recipe import load_recipe
 from downstream.results import read_result
+from downstream.speakers.metrics import equal_error_rate
 from downstream.training.snapshot import read_snapshot
-from downstream.verification_metrics import equal_error_rate
 from upstream.errors import MendableError
 
 LETTERS = {"A": 400.0, "B": 1_200.0, "C": 3_600.0}  # Hz of the tone that stands for a letter

@@ -25,14 +25,14 @@ from downstream.scoring.classification import ClassificationScorer
 from downstream.scoring.recognition import RecognitionScorer
 from downstream.scoring.verification import VerificationScorer
 from downstream.settings import DecodingSettings, HeadSettings, TrialsSettings
+from downstream.speakers.metrics import equal_error_rate, min_dcf, speaker_bootstrap
+from downstream.speakers.trials import Trials
 from downstream.sweep import Point
 from downstream.tasks.classification import Classification, UtteranceClassifier
 from downstream.tasks.recognition import Recognition
 from downstream.tasks.verification import Verification
-from downstream.text import Vocabulary, characters_of
 from downstream.training.loop import Attempt
-from downstream.trials import Trials
-from downstream.verification_metrics import equal_error_rate, min_dcf, speaker_bootstrap
+from downstream.transcripts.text import Vocabulary, characters_of
 from upstream.encode import Item
 from upstream.errors import MendableError
 

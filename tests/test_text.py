@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from downstream.text import Vocabulary, characters_of, normalise, superb_vocabulary
+from downstream.transcripts.text import Vocabulary, characters_of, normalise, superb_vocabulary
 from tests.places import SHARED_DATA
 from upstream.errors import MendableError
 

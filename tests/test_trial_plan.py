@@ -11,8 +11,8 @@ from downstream.audio import AudioFile, Segment
 from downstream.corpora.splits import Fold, Split
 from downstream.corpora.table import Corpus, Utterance
 from downstream.recipe import Recipe, load_recipe
-from downstream.trial_plan import cohort_of, list_of, plan_cohorts, plan_trials
-from downstream.trials import draw_trials
+from downstream.speakers.trial_plan import cohort_of, list_of, plan_cohorts, plan_trials
+from downstream.speakers.trials import draw_trials
 from upstream.errors import MendableError
 
 # Six speakers s0 ... s5 with five utterances each, by turns: utterance 8 is the second one of s2.

@@ -14,8 +14,8 @@ import pytest
 import torch
 from places import SHARED_DATA
 
-from downstream import trials as module
-from downstream.trials import Trials, cosine_scores, draw_trials, normalise_scores, read_trials, score_lines
+from downstream.speakers import trials as module
+from downstream.speakers.trials import Trials, cosine_scores, draw_trials, normalise_scores, read_trials, score_lines
 from upstream.errors import MendableError
 
 INDEX = {"a/1.wav": 4, "b/1.wav": 1, "b/2": 7}

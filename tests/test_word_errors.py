@@ -7,7 +7,14 @@ import random
 
 import pytest
 
-from downstream.word_errors import ErrorCounts, count_characters, count_words, error_report, total, transcript_lines
+from downstream.transcripts.word_errors import (
+    ErrorCounts,
+    count_characters,
+    count_words,
+    error_report,
+    total,
+    transcript_lines,
+)
 
 jiwer = pytest.importorskip("jiwer")
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from downstream import metrics, word_errors
+from downstream import metrics
 from downstream.corpora.splits import Fold
-from downstream.decoding import BeamSearch, greedy
 from downstream.material import Material
 from downstream.scoring.base import Evaluation, Interval
 from downstream.scoring.classification import cluster, over_speakers
 from downstream.settings import DecodingSettings
 from downstream.tasks.base import Predictions
 from downstream.tasks.recognition import Recognition
-from downstream.word_errors import ErrorCounts
+from downstream.transcripts import word_errors
+from downstream.transcripts.decoding import BeamSearch, greedy
+from downstream.transcripts.word_errors import ErrorCounts
 
 COUNT = {"wer": word_errors.count_words, "cer": word_errors.count_characters}
 

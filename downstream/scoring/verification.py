@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from downstream.corpora.splits import Fold
-from downstream.detection_plot import detection_plot, detection_table
 from downstream.material import Material
 from downstream.scoring.base import Evaluation, Interval
 from downstream.scoring.classification import over_speakers
 from downstream.settings import TrialsSettings
+from downstream.speakers.detection_plot import detection_plot, detection_table
+from downstream.speakers.metrics import equal_error_rate, speaker_bootstrap
+from downstream.speakers.trials import cosine_scores, normalise_scores, score_lines
 from downstream.tasks.base import Predictions
 from downstream.tasks.classification import as_rows
 from downstream.tasks.verification import Verification, rows_of, trial_metrics
-from downstream.trials import cosine_scores, normalise_scores, score_lines
-from downstream.verification_metrics import equal_error_rate, speaker_bootstrap
 
 
 class VerificationScorer:

@@ -7,13 +7,13 @@ from functools import cached_property
 
 from torch import Tensor
 
-from downstream import word_errors
-from downstream.decoding import greedy
 from downstream.settings import HeadSettings
 from downstream.tasks.base import Head, Predictions, States, initialised
 from downstream.tasks.ctc import CTCHead, ctc_losses
 from downstream.tasks.spec_augment import SpecAugment
-from downstream.text import Vocabulary
+from downstream.transcripts import word_errors
+from downstream.transcripts.decoding import greedy
+from downstream.transcripts.text import Vocabulary
 
 PROJECTION = 1024  # width of the first linear layer where the recipe says none; s3prl, downstream/asr
 

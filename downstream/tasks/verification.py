@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from downstream.settings import HeadSettings
+from downstream.speakers.metrics import equal_error_rate, min_dcf
+from downstream.speakers.trials import Trials, cosine_scores
 from downstream.tasks.base import Head, Predictions, States, initialised
 from downstream.tasks.classification import as_rows
 from downstream.tasks.xvector import XVector
-from downstream.trials import Trials, cosine_scores
-from downstream.verification_metrics import equal_error_rate, min_dcf
 from upstream.base import HiddenStates
 
 PROJECTION = 512  # width of the first linear layer where the recipe says none; s3prl, downstream/sv_voxceleb1

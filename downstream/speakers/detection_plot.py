@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from downstream.verification_metrics import FloatArray, detection_curve, equal_error_rate
+from downstream.speakers.metrics import FloatArray, detection_curve, equal_error_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from downstream.corpora.splits import Fold, Split
 from downstream.corpora.table import Corpus, Utterance
 from downstream.recipe import Recipe
 from downstream.settings import TrialsSettings
-from downstream.trials import Trials, draw_trials, read_trials
+from downstream.speakers.trials import Trials, draw_trials, read_trials
 from upstream.errors import MendableError
 
 # The trials among some utterances, by the indices of these.

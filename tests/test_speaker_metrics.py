@@ -10,7 +10,7 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn import metrics as reference
 
-from downstream.verification_metrics import detection_curve, equal_error_rate, min_dcf, speaker_bootstrap
+from downstream.speakers.metrics import detection_curve, equal_error_rate, min_dcf, speaker_bootstrap
 from upstream.errors import MendableError
 
 

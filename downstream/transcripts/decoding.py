@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from downstream.text import Vocabulary
+from downstream.transcripts.text import Vocabulary
 from upstream.errors import MendableError
 
 INSTALL = "pip install -e '.[lm]'"

@@ -1,0 +1,1 @@
+"""Who speaks: trials, their scores, error rates and the detection error tradeoff."""

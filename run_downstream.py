@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         if name is None:
             raise MendableError(f"{flag} is missing; for example: python run_downstream.py -u wavlm_base -d emotion.")
 
-    from downstream.recipe import load_recipe
+    from downstream.recipe import effective, load_recipe
 
     limit = None if options.store_limit is None else parse_size(options.store_limit)
     overrides = [f"corpus.name={options.corpus}"] if options.corpus else []
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         layer=options.layer,
         fresh=options.fresh,
         snapshot_seconds=options.snapshot_seconds,
-        overrides=tuple(overrides),
+        overrides=effective(options.downstream, overrides),
         command=command,
         progress=own_rank.main,
     )

@@ -49,7 +49,7 @@ logger = logging.getLogger("wavprobe")
 
 # What may be overridden without leaving a protocol: SUPERB tunes the learning rate, and more seeds, or states that come
 # from elsewhere as they are, change no rule of it.
-WITHIN_PROTOCOL = ("sweep.lr=", "sweep.seed=", "store.mode=")
+WITHIN_PROTOCOL = ("sweep.lr=", "sweep.seed=", "store.mode=", "store.codec=")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def record(
         timing=timing,
         environment=environment(upstream.device),
         command=options.command,
-        caveats=caveats(upstream, recipe, material, options, folds, heads, attempts),
+        caveats=caveats(upstream, recipe, material, options, folds, heads, attempts, [one.attempt for one in scored]),
     )
 
 
@@ -191,6 +191,7 @@ def caveats(
     folds: Sequence[FoldRecord],
     heads: Sequence[HeadRecord],
     attempts: Sequence[Attempt],
+    chosen: Sequence[Attempt],
 ) -> list[str]:
     """What a reader of the score should know, the weightiest first."""
     found = []
@@ -204,11 +205,11 @@ def caveats(
         if unheard:
             found.append(f"{fold.name} is tested on {', '.join(unheard)}, of which its training part has nothing.")
     if any(fold.dev == fold.test for fold in material.split.folds):
-        last = [attempt.history[-1][2] for attempt in attempts if attempt.history]
         metric = METRICS[recipe.select]
+        last = abs(scoring.mean(attempt.history[-1][2] for attempt in chosen))  # scores of errors are negative
         found.append(
             f"The step was chosen on the test set, as SUPERB does it, so the score is optimistic: at the last step the "
-            f"{metric.title} is {metric.written(metric.sign * scoring.mean(last))}{metric.unit}."
+            f"{metric.title} is {metric.written(last)}{metric.unit}."
         )
     if diverged := sum(attempt.diverged is not None for attempt in attempts):
         found.append(f"{diverged} of {len(attempts)} heads diverged and were given up; the grid says which.")

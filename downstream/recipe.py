@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,11 @@ class Recipe(Closed):
         if self.task == "classification" and not self.corpus.label:
             raise ValueError("corpus.label is missing: which column of labels is to be learned")
         if self.task != "classification" and self.training.sampling.endswith("balanced"):
-            raise ValueError("balanced sampling is for classes; this task has none")
+            raise ValueError(
+                "balanced sampling is for classes, which this task has not; choose training.sampling=shuffled"
+            )
+        if self.training.sampling == "superb_buckets" and self.task != "recognition":
+            raise ValueError("superb_buckets is SUPERB's speech recognition; choose training.sampling=shuffled")
         if self.training.crop is not None and self.training.crop.of == "states" and self.task == "classification":
             raise ValueError("training.crop.of is states, and a classifier reads means of whole utterances; use audio")
         if self.split.rule == "superb_ks" and self.corpus.silence is None:
@@ -97,6 +102,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise MendableError(f"Recipe {path}: {explain(error)}") from error
+
+
+def effective(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say something else than the recipe's own file."""
+    own = read_yaml(find_recipe(name))
+
+    def differs(override: str) -> bool:
+        content = copy.deepcopy(own)
+        apply_override(content, override)
+        return content != own
+
+    return tuple(override for override in overrides if differs(override))
 
 
 def recipe_names() -> list[str]:

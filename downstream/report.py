@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from downstream.metrics import METRICS
-from downstream.reference_scores import published
+from downstream.reference_scores import ReferenceScore, published
 from downstream.results import Result
 from downstream.tables import tables_of
 
@@ -46,7 +46,7 @@ def show(result: Result, folder: Path, console: Console) -> None:
     if len(result.layers[0].by_seed) > 1:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
-    for score in published(result.recipe.name, result.upstream.name):
+    for score in comparable(result):
         own = METRICS.get(score.metric)
         doubt = "" if score.verified else ", not verified"
         title = own.title if own else score.metric.replace("_", " ")
@@ -60,6 +60,13 @@ def show(result: Result, folder: Path, console: Console) -> None:
     for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
         say("note", note, style="yellow")
     console.print(Text(f"record    {folder / 'result.json'}"), soft_wrap=True)  # in one piece, to be copied
+
+
+def comparable(result: Result) -> list[ReferenceScore]:
+    """What was published of the same upstream on the same task; nothing for an untrained one or a changed recipe."""
+    if result.upstream.random_init or any(said.startswith("Not SUPERB's recipe") for said in result.caveats):
+        return []
+    return published(result.recipe.name, result.upstream.name)
 
 
 def describe_upstream(result: Result) -> str:

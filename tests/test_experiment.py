@@ -313,8 +313,8 @@ def test_superbs_own_search_is_within_its_protocol() -> None:
     own, other = (
         replace(Options(None, Path(), Path()), overrides=(one,)) for one in ("sweep.lr=superb", "training.batch=8")
     )
-    assert not any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, own, [], [], []))
-    assert any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, other, [], [], []))
+    assert not any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, own, [], [], [], []))
+    assert any("Not SUPERB" in said for said in experiment.caveats(model, superb, nothing, other, [], [], [], []))
 
 
 # ---------------------------------------------------------------- where states come from

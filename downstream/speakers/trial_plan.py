@@ -80,6 +80,11 @@ def plan_cohorts(split: Split, utterances: Sequence[Utterance], settings: Trials
         return {}
     cohorts = {fold.name: cohort_of(fold.train, utterances, settings) for fold in split.folds}
     smallest = min(map(len, cohorts.values()))
+    if smallest < 2:
+        raise MendableError(
+            "A cohort of one utterance has no deviation to normalise scores by; raise trials.cohort, train on more, or "
+            "choose -o trials.normalisation=none."
+        )
     if settings.normalisation == "as_norm" and settings.top > smallest:
         raise MendableError(
             f"trials.top is {settings.top}, and the training part gives a cohort of {smallest} utterances; choose "

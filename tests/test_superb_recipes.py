@@ -262,6 +262,7 @@ OF_EIGHT = ["training.batch_seconds=null", "training.batch=8"]
         ("asr", ["training.sampling=balanced"], "sampling balanced needs batch, not batch_seconds"),
         ("asr", ["training.batch=8"], "give one of batch, batch_seconds and sampling: superb_buckets"),
         ("superb/asr", ["training.batch=8"], "give one of batch, batch_seconds and sampling: superb_buckets"),
+        ("keyword", ["training.sampling=superb_buckets", "training.batch=null"], "superb_buckets is SUPERB's speech"),
         ("emotion", ["training.crop={seconds: 1, of: states}"], "reads means of whole utterances; use audio"),
         ("superb/ks", ["corpus.silence=null"], "corpus.silence says which label and name"),
         ("keyword", ["split.rule=speaker_folds"], "choose split.rule published, or no corpus.silence"),

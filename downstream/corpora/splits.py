@@ -129,9 +129,11 @@ def published(
     parts = part_names(utterances, wanted or {})
     for name in ("train", "test"):
         if not parts[name]:
+            there = sorted({str(u.part or u.split) for u in utterances if u.part or u.split})
             raise MendableError(
-                f"The corpus has no {name} part of its own; add a column split with train, dev and test to its "
-                "manifest.csv, or choose folds over its speakers in the recipe."
+                f"The corpus has no {name} part of its own (found: {', '.join(there) or 'no parts'}); complete it, add a "
+                "column split with train, dev and test to its manifest.csv, or choose folds over its speakers with "
+                "-o split.rule=speaker_folds."
             )
     require_speakers([utterances[i] for indices in parts.values() for i in indices])
     rule = "The corpus's own train, dev and test parts."
@@ -333,7 +335,8 @@ def check_disjoint(fold: Fold, utterances: Sequence[Utterance], kinds: Sequence[
             raise MendableError(
                 f"{len(crossing)} {kind} are in more than one part of {fold.name} ({', '.join(crossing[:3])}"
                 f"{', ...' if len(crossing) > 3 else ''}), so a score would not say how well new {kind} do. "
-                "Mend the split, or choose folds over speakers in the recipe."
+                "Mend the split, choose folds over speakers with -o split.rule=speaker_folds, or, for a corpus whose "
+                "published parts share speakers, -o split.shared_speakers=true."
             )
 
 

@@ -47,9 +47,18 @@ from upstream.ranks import ALONE, Ranks
 
 logger = logging.getLogger("wavprobe")
 
-# What may be overridden without leaving a protocol: SUPERB tunes the learning rate, and more seeds, or states that come
-# from elsewhere as they are, change no rule of it.
-WITHIN_PROTOCOL = ("sweep.lr=", "sweep.seed=", "store.mode=", "store.codec=")
+# What may be overridden without leaving a protocol: SUPERB tunes the learning rate, has scores with and without a
+# language model, and leaves it to the user where its list of trials lies; more seeds, or states that come from
+# elsewhere as they are, change no rule of it.
+WITHIN_PROTOCOL = (
+    "optimizer.lr=",
+    "sweep.lr=",
+    "sweep.seed=",
+    "store.mode=",
+    "store.codec=",
+    "trials.list=",
+    "decoding.",
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     began_evaluation = time.perf_counter()
     chosen = choose(attempts)
     refuse_divergence(attempts, chosen, recipe)
-    scored = scoring.score_heads(chosen, material, task, scorer, source)
+    scored = scoring.score_heads(chosen, material, task, scorer, source, upstream.device)
     write_companions(folder, scored, material, recipe, scorer.outputs)
     extracted += source.computed_seconds
     timing = Timing(
@@ -196,6 +205,7 @@ def caveats(
     """What a reader of the score should know, the weightiest first."""
     found = []
     changed = [one for one in options.overrides if not one.startswith(WITHIN_PROTOCOL)]
+    changed += [] if options.layer is None else [f"layer {options.layer} alone"]
     if changed and recipe.protocol == "superb":
         found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
     if upstream.provenance.random_init:

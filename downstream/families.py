@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from downstream.material import Material
@@ -14,10 +16,12 @@ from downstream.tasks.base import Task
 from downstream.tasks.classification import Classification
 from downstream.tasks.recognition import Recognition
 from downstream.tasks.verification import Verification
-from downstream.transcripts.text import characters_of, superb_vocabulary
+from downstream.transcripts.text import Vocabulary, characters_of, superb_vocabulary
 from upstream.base import Upstream
+from upstream.errors import MendableError
 
 # A classifier is affine up to its mean over frames, so means over time are enough for it; LSTMs and x-vectors are not.
+UNKNOWN_AT_MOST = 0.1  # of the characters of transcripts, for a vocabulary to make sense
 NEEDS = {"classification": "means", "recognition": "frames", "verification": "frames"}
 
 
@@ -47,6 +51,8 @@ def classification(recipe: Recipe, upstream: Upstream, material: Material) -> Cl
 def recognition(recipe: Recipe, upstream: Upstream, material: Material) -> Recognition:
     trained = sorted({index for fold in material.split.folds for index in fold.train})
     written = superb_vocabulary() if recipe.text.vocabulary == "superb" else None
+    if written is not None:
+        refuse_other_scripts(written, [material.texts[index] for index in trained])
     return Recognition(
         upstream.num_layers,
         upstream.dim,
@@ -55,6 +61,17 @@ def recognition(recipe: Recipe, upstream: Upstream, material: Material) -> Recog
         material.texts,
         recipe.select,
     )
+
+
+def refuse_other_scripts(vocabulary: Vocabulary, texts: Sequence[str]) -> None:
+    """Raise MendableError where the vocabulary lacks so many characters that nothing could be learned."""
+    letters = "".join(texts).replace(" ", "")
+    unknown = sum(letter not in vocabulary.tokens for letter in letters)
+    if unknown > UNKNOWN_AT_MOST * len(letters):
+        raise MendableError(
+            f"{unknown / len(letters):.0%} of the transcripts' characters are not in SUPERB's vocabulary of English "
+            "letters; choose -o text.vocabulary=characters, or -d asr."
+        )
 
 
 def verification(recipe: Recipe, upstream: Upstream, material: Material) -> Verification:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import yaml
+
 from downstream.corpora.silence import consecutive_windows
 from downstream.corpora.table import Corpus, Utterance
 from downstream.recipe import Recipe
@@ -62,10 +64,13 @@ def with_classes(recipe: Recipe, corpus: Corpus) -> Learnable:
     found = Counter(class_of(u) for u in used)
     absent = [name for name in classes if not found[name]]
     if absent or len(classes) < 2:
-        there = ", ".join(sorted({u.labels[column] for u in labelled})) or "none"
+        there = yaml.safe_dump(sorted({u.labels[column] for u in labelled}), default_flow_style=True, width=10_000)
+        silence = settings.silence.name if settings.silence else None
+        keys = {settings.others: "corpus.others=null", silence: "corpus.silence=null"}
+        mends = dict.fromkeys(f"-o {keys.get(name, 'corpus.classes=[…]')}" for name in absent or ("any",))
         raise MendableError(
             f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent) or '(any other)'}; the "
-            f"labels in its column {column!r} are: {there}. Choose classes with -o corpus.classes=[…]."
+            f"labels in its column {column!r} are {there.strip()}. Mend the recipe with {' '.join(mends)}."
         )
     number = {name: index for index, name in enumerate(classes)}
     return Learnable(column, used, classes, tuple(number[str(class_of(u))] for u in used))

@@ -51,7 +51,7 @@ def learn(
     """Learn all points on all folds side by side; device: where heads that hear frames are learned."""
     settings = recipe.training
     folds = [FoldData(order_of(fold, material, settings), torch.tensor(fold.dev)) for fold in material.split.folds]
-    learners = make_learners(recipe, task, source, heads, len(folds), device)
+    learners = make_learners(recipe, task, source, heads, material.split.folds, device)
     progress: tqdm[Any]
     described = f"learning {len(heads) * len(folds)} heads"
     with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not show_progress) as progress:
@@ -85,18 +85,19 @@ def batching_of(train: Sequence[int], material: Material, settings: TrainingSett
 
 
 def make_learners(
-    recipe: Recipe, task: Task, source: StateSource, heads: Sequence[Point], folds: int, device: torch.device
+    recipe: Recipe, task: Task, source: StateSource, heads: Sequence[Point], folds: Sequence[Fold], device: torch.device
 ) -> list[Learner]:
     """On means in memory, stacks of heads; otherwise a module a head. Stacks pay while classes are few."""
     optimizer, clip = recipe.optimizer, recipe.training.clip
     update = (recipe.training.batch or 0) * recipe.training.accumulate
     if not isinstance(task, Classification) or not isinstance(source, Means) or task.num_classes > update:
         where = torch.device("cpu") if isinstance(source, Means) else device
-        return [SeparateHeads(fold, heads, task, source, optimizer, clip, where) for fold in range(folds)]
-    size = stack_size(task, torch.get_num_threads(), len(heads) * folds)
+        tasks = [task.of_fold(fold.train) for fold in folds]
+        return [SeparateHeads(fold, heads, own, source, optimizer, clip, where) for fold, own in enumerate(tasks)]
+    size = stack_size(task, torch.get_num_threads(), len(heads) * len(folds))
     return [
         StackedClassifiers(fold, heads[first : first + size], task, source.means, optimizer, clip)
-        for fold in range(folds)
+        for fold in range(len(folds))
         for first in range(0, len(heads), size)
     ]
 

@@ -70,6 +70,8 @@ class Recipe(Closed):
             raise ValueError("superb_buckets is SUPERB's speech recognition; choose training.sampling=shuffled")
         if self.training.crop is not None and self.training.crop.of == "states" and self.task == "classification":
             raise ValueError("training.crop.of is states, and a classifier reads means of whole utterances; use audio")
+        if self.decoding.method == "greedy" and self.decoding.language_model is not None:
+            raise ValueError("greedy decoding takes no language model; choose decoding.method=beam")
         if self.split.rule == "superb_ks" and self.corpus.silence is None:
             raise ValueError("split.rule superb_ks cuts silence from noise; corpus.silence says which label and name")
         if self.split.rule == "speaker_folds" and self.corpus.silence is not None:

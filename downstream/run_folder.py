@@ -24,6 +24,7 @@ from downstream.training.loop import Attempt
 from upstream.base import Upstream
 from upstream.errors import MendableError
 from upstream.files import write_atomically
+from upstream.fingerprint import fingerprint_files
 
 logger = logging.getLogger("wavprobe")
 
@@ -38,12 +39,19 @@ def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: 
         material.fingerprint,
         options.seed,
         options.layer,
+        sorted(trials.rule for trials in material.trials.values()),  # which has the digest of a list
+        fingerprint_files([path for path in decoding_files(recipe) if path.is_file()]),  # others are refused later
     ]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
     name = slug(upstream.name) + ("-untrained" if upstream.provenance.random_init else "")
     layer = "" if options.layer is None else f"-layer{options.layer}"
     learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
     return options.results / recipe.name / name / f"{material.corpus.name}-{learned}-{digest}"
+
+
+def decoding_files(recipe: Recipe) -> list[Path]:
+    """The files that the test set is decoded with."""
+    return [Path(name) for name in (recipe.decoding.language_model, recipe.decoding.lexicon) if name is not None]
 
 
 def begin(folder: Path, recipe: Recipe, options: Options) -> None:

@@ -274,7 +274,7 @@ class TrainingSettings(Closed):
     def one_way_to_cut_batches(self) -> TrainingSettings:
         ways = [self.batch is not None, self.batch_seconds is not None, self.sampling == "superb_buckets"]
         if sum(ways) != 1:
-            raise ValueError("give one of batch, batch_seconds and sampling: superb_buckets")
+            raise ValueError("give one of batch, batch_seconds and sampling: superb_buckets; set others to null")
         if self.batch_seconds is not None and self.sampling != "shuffled":
             raise ValueError(f"sampling {self.sampling} needs batch, not batch_seconds")
         return self

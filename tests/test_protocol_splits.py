@@ -369,8 +369,9 @@ def test_a_recording_of_which_two_parts_have_a_piece_is_refused_unless_it_is_noi
 
 def test_without_the_corpuss_development_speakers_of_the_wanted_part_develop() -> None:
     utterances = [u for u in subsets() if u.split != "dev"]
-    split = published(utterances, {"train": ("train-other-500",), "dev": ("dev-clean",)})
-    (fold,) = split.folds
+    with pytest.raises(MendableError, match=r"split.dev is dev-clean, and the corpus here has none"):
+        published(utterances, {"train": ("train-other-500",), "dev": ("dev-clean",)})
+    (fold,) = published(utterances, {"train": ("train-other-500",)}).folds
     assert {utterances[i].speaker for i in fold.dev} == {"train-other-500-0"}
     assert {utterances[i].speaker for i in fold.train} == {"train-other-500-1"}
 

@@ -23,9 +23,9 @@ from upstream.fingerprint import fingerprint_tensors
 DEFINITION_VERSION = 1  # raise it whenever the same settings come to mean other numbers
 
 CMVN_NOTE = (
-    "Every feature is standardised over its utterance, so its mean over time is zero and a head that averages over "
-    "frames learns nothing from it: that is why the FBANK row of SUPERB stands near chance for emotion (35.39 % of 4 "
-    "classes) and keyword spotting (8.63 % of 12)."
+    "Every feature is standardised over its utterance, so its mean over time is zero, and classifiers, which average "
+    "over frames, learn nothing from it: that is why the FBANK row of SUPERB stands near chance for emotion (35.39 % "
+    "of 4 classes) and keyword spotting (8.63 % of 12). Recognition and verification read all frames."
 )
 
 

@@ -69,6 +69,7 @@ def drawn_development(
     """The indices that are drawn to develop on, and the windows of noise among them, which have indices behind all."""
     generator = torch.Generator().manual_seed(DRAW_SEED)
     drawn = draw_balanced(class_weights([targets[i] for i in listed]), generator).tolist()
+    seconds_of = {i: utterances[i].audio.seconds() for i in listed if not utterances[i].speech}
     windows: list[Utterance] = []
     indices: list[int] = []
     known: dict[str, int] = {}
@@ -77,7 +78,7 @@ def drawn_development(
         if own.speech:
             indices.append(listed[position])
             continue
-        spare = round((own.audio.seconds() - seconds) * SAMPLE_RATE)
+        spare = round((seconds_of[listed[position]] - seconds) * SAMPLE_RATE)
         start = int(torch.randint(max(0, spare) + 1, (1,), generator=generator)) / SAMPLE_RATE
         cut = window(own, start, seconds)
         if cut.id not in known:

@@ -131,11 +131,12 @@ def published(
         if not parts[name]:
             there = sorted({str(u.part or u.split) for u in utterances if u.part or u.split})
             raise MendableError(
-                f"The corpus has no {name} part of its own (found: {', '.join(there) or 'no parts'}); complete it, add a "
-                "column split with train, dev and test to its manifest.csv, or choose folds over its speakers with "
+                f"The corpus has no {name} part of its own (found: {', '.join(there) or 'no parts'}); complete it, add "
+                "a column split with train, dev and test to its manifest.csv, or choose folds over its speakers with "
                 "-o split.rule=speaker_folds."
             )
-    require_speakers([utterances[i] for indices in parts.values() for i in indices])
+    if not shared_speakers:
+        require_speakers([utterances[i] for indices in parts.values() for i in indices])
     rule = "The corpus's own train, dev and test parts."
     if not any(utterances[i].speech for i in parts["dev"]):
         parts["train"], held = hold_out(utterances, parts["train"], shared_speakers)
@@ -172,10 +173,10 @@ def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[st
         asked = wanted.get(name, ())
         parts[name] = [i for i in own if not asked or utterances[i].part is None or utterances[i].part in asked]
         there = sorted({str(utterances[i].part) for i in own})
-        if own and set(asked) - set(there):
+        if set(asked) - set(there):
             raise MendableError(
-                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has {', '.join(there)}; "
-                f"complete the corpus, or choose -o split.{name}=[{', '.join(there)}]."
+                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has "
+                f"{', '.join(there) or 'none'}; complete the corpus, or choose -o split.{name}=[{', '.join(there)}]."
             )
     return parts
 

@@ -13,7 +13,7 @@ from downstream.material import Material
 from downstream.metrics import METRICS
 from downstream.results import FoldRecord, HeadRecord, LayerScore, PointRecord
 from downstream.scoring.base import Evaluation, Scorer
-from downstream.states import StateSource, move
+from downstream.states import Means, StateSource, move
 from downstream.sweep import distinct
 from downstream.tasks.base import Head, Task
 from downstream.training.loop import Attempt
@@ -36,17 +36,27 @@ class ScoredHead:
 
 @torch.no_grad()
 def score_heads(
-    chosen: Sequence[Attempt], material: Material, task: Task, scorer: Scorer, source: StateSource
+    chosen: Sequence[Attempt],
+    material: Material,
+    task: Task,
+    scorer: Scorer,
+    source: StateSource,
+    device: torch.device | None = None,
 ) -> list[ScoredHead]:
-    """Let every chosen head hear its fold's test set; a fold's heads share the states."""
+    """Let every chosen head hear its fold's test set; a fold's heads share the states.
+
+    device: where heads hear frames, the CPU by default; means in memory are heard there in any case.
+    """
+    where = torch.device("cpu") if device is None or isinstance(source, Means) else device
     scored = []
     for number, fold in enumerate(material.split.folds):
-        own = [(attempt, built(attempt, task)) for attempt in chosen if attempt.fold == number]
+        of_fold = task.of_fold(fold.train)
+        own = [(attempt, built(attempt, of_fold).to(where)) for attempt in chosen if attempt.fold == number]
         heard: list[list[Tensor]] = [[] for _ in own]
         for states in source.batches(torch.split(torch.tensor(scorer.tested(fold)), TESTED_AT_ONCE)):
-            here = move(states, torch.device("cpu"))  # the upstream may have computed them on a GPU just now
+            here = move(states, where)
             for (_, head), predictions in zip(own, heard, strict=True):
-                predictions.extend(task.predict(head, here))
+                predictions.extend(prediction.cpu() for prediction in of_fold.predict(head, here))
         scored += [
             ScoredHead(attempt, head, scorer.evaluate(predictions, fold))
             for (attempt, head), predictions in zip(own, heard, strict=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +40,20 @@ class RecognitionScorer:
         self._task, self._material, self._decoding, self._parts = task, material, decoding, tuple(parts)
         self._primary = primary
         self.outputs = task.vocabulary.tokens
-        if decoding.method == "beam":
-            _ = self._beam_search  # what it lacks is said before anything is learned
+        self._decoder(material.split.folds[0])  # what it lacks is said before anything is learned
 
     def tested(self, fold: Fold) -> Sequence[int]:
         return fold.test
 
     def evaluate(self, predictions: Predictions, fold: Fold) -> Evaluation:
-        hypotheses = dict(zip(fold.test, map(self._decode, predictions), strict=True))
+        decode = self._decoder(fold)
+        hypotheses = dict(zip(fold.test, map(decode, predictions), strict=True))
+        parts = [(part, indices, self._errors(hypotheses, indices)) for part, indices in self._by_part(fold)]
         found: dict[str, float] = {}
-        for number, (part, indices) in enumerate(self._by_part(fold)):
+        for number, (part, _, counted) in enumerate(parts):
             ending = f"_{part}" if number else ""
-            for name, counts in self._errors(hypotheses, indices).items():
-                found[name + ending] = word_errors.total(counts).rate
-        first = self._by_part(fold)[0][1]
-        errors = self._errors(hypotheses, first)
+            found |= {name + ending: word_errors.total(counts).rate for name, counts in counted.items()}
+        _, first, errors = parts[0]
         return Evaluation(
             metrics=found,
             details={"errors": vars(word_errors.total(errors["wer"]))},
@@ -83,13 +81,18 @@ class RecognitionScorer:
             for answer in constants
         )
 
-    @cached_property
-    def _beam_search(self) -> BeamSearch:
-        settings = self._decoding
-        trained = {i for fold in self._material.split.folds for i in fold.train}
-        words = sorted({word for i in trained for word in self._material.texts[i].split()})
+    def _decoder(self, fold: Fold) -> Callable[[Tensor], str]:
+        """Decodes the log posteriors (T, V) of an utterance of the fold's test set.
+
+        Without a lexicon file a language model is held to the words of the fold's own training transcripts. Without a
+        language model too, the beam adds up the paths of a labelling, which greedy decoding does not.
+        """
+        settings, vocabulary = self._decoding, self._task.vocabulary
+        if settings.method == "greedy":
+            return lambda log_posteriors: greedy(log_posteriors, vocabulary)
+        words = sorted({word for index in fold.train for word in self._material.texts[index].split()})
         return BeamSearch(
-            self._task.vocabulary,
+            vocabulary,
             beam=settings.beam,
             threshold=settings.threshold,
             language_model=None if settings.language_model is None else Path(settings.language_model),
@@ -97,12 +100,8 @@ class RecognitionScorer:
             words=words if settings.language_model is not None and settings.lexicon is None else None,
             lm_weight=settings.lm_weight,
             word_score=settings.word_score,
+            log_add=settings.language_model is None and settings.lexicon is None,
         )
-
-    def _decode(self, log_posteriors: Tensor) -> str:
-        if self._decoding.method == "beam":
-            return self._beam_search(log_posteriors)
-        return greedy(log_posteriors, self._task.vocabulary)
 
     def _by_part(self, fold: Fold) -> list[tuple[str, list[int]]]:
         """The test utterances of each part that the recipe names, the one that gives the score first."""
@@ -124,9 +123,8 @@ class RecognitionScorer:
         """Errors and length of the reference of each speaker, (2,)."""
         found: dict[str, metrics.IntArray] = {}
         for index, own in zip(indices, counts, strict=True):
-            errors = own.substitutions + own.deletions + own.insertions
             found.setdefault(cluster(self._material, index), np.zeros(2, dtype=np.int64))
-            found[cluster(self._material, index)] += np.array([errors, own.reference_length])
+            found[cluster(self._material, index)] += np.array([own.errors, own.reference_length])
         return found
 
     def _rows(self, hypotheses: dict[int, str], fold: Fold) -> list[dict[str, object]]:

@@ -37,15 +37,20 @@ def plan_trials(
     speakers, genders = [u.speaker for u in utterances], [u.gender for u in utterances]
     trials: TrialsByUtterances = {}
     folds = []
+
+    def drawn(part: Sequence[int], name: str) -> Trials:
+        try:
+            return draw_trials(speakers, genders, part, settings.most, settings.seed)
+        except MendableError as error:
+            raise MendableError(f"The {name} part: {error}") from error
+
     for fold in split.folds:
         tested = (
-            draw_trials(speakers, genders, fold.test, settings.most, settings.seed)
+            drawn(fold.test, "test")
             if published is None
             else read_trials(published, {utterances[i].id: i for i in fold.test})
         )
-        developed = (
-            tested if fold.dev == fold.test else draw_trials(speakers, genders, fold.dev, settings.most, settings.seed)
-        )
+        developed = tested if fold.dev == fold.test else drawn(fold.dev, "development")
         dev, test = (tuple(pairs.utterances.tolist()) for pairs in (developed, tested))
         trials |= {dev: developed, test: tested}
         folds.append(replace(fold, dev=dev, test=test))

@@ -24,6 +24,7 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 
 # Numbers that scoring holds at a time beside embeddings, trials and scores: 16 MiB of float32, or twice that in
 # float64. Larger blocks are no faster.
+ALIKE = 1e-9  # deviation of cosines below which they are equal but for rounding
 BLOCK = 1 << 22
 
 
@@ -143,8 +144,9 @@ def looked_up(ids: Sequence[str], index: Mapping[str, int], path: Path) -> Tenso
     if unknown:
         example = f", where ids are written as {next(iter(index))!r}" if index else ", which is empty"
         raise MendableError(
-            f"{len(unknown)} of the {len(ids)} utterances in {path} are not in the corpus{example}; the first is "
-            f"{unknown[0]!r}. Check that list and corpus belong together and that all of the corpus's data are there."
+            f"{len(unknown)} of the {len(ids)} utterances in {path} are not in the test part of the corpus"
+            f"{example}; the first is {unknown[0]!r}. Check that list and corpus belong together and that all of the "
+            "corpus's data are there."
         )
     return torch.tensor([utterance for utterance in found if utterance is not None])
 
@@ -222,7 +224,7 @@ def check_drawable(utterances: Sequence[int], num_speakers: int, num_targets: in
         found = "of one speaker" if num_speakers == 1 else f"of {num_speakers} speakers, none of whom has two"
         raise MendableError(
             f"Trials need two speakers, and one of them with two utterances; there are {len(utterances)} utterances "
-            f"{found}. Use more of the corpus, or name a list of trials."
+            f"{found}. Put more speakers into it, or choose another split."
         )
 
 
@@ -283,8 +285,8 @@ def normalise_scores(
     of each side's `top` highest cohort scores alone: AS-norm1 of Matějka et al., Interspeech 2017.
 
     scores: (N,) of `trials`; rows, embeddings (U, E): as in `cosine_scores`; cohort: (C, E) embeddings of others,
-    such as the mean of each training speaker's. Raises MendableError where `top` is not in 2 … C, where C is below
-    two, or where somebody scores alike against the whole cohort.
+    such as the mean of each training speaker's. Scores of somebody who scores alike against the whole cohort are
+    centred and not divided. Raises MendableError where `top` is not in 2 … C, or C is below two.
     """
     if not 2 <= (len(cohort) if top is None else top) <= len(cohort):
         raise MendableError(
@@ -293,11 +295,7 @@ def normalise_scores(
         )
     used = trials.utterances
     mean, deviation = cohort_statistics(embeddings[rows_of(rows, used)], cohort, top)
-    if not bool((deviation > 0).all()):
-        raise MendableError(
-            "An utterance scores the same against the whole cohort, so scores have no deviation to be normalised by; "
-            "take a cohort of different speakers, or leave the normalisation out."
-        )
+    deviation = torch.where(deviation > ALIKE, deviation, 1.0)
     sides = [torch.searchsorted(used, side.contiguous()) for side in (trials.enrolment, trials.test)]
     return torch.stack([(scores.double() - mean[side]) / deviation[side] for side in sides]).mean(dim=0).float()
 

@@ -37,6 +37,9 @@ def initialised(seed: int, make: Callable[[], AnyHead]) -> AnyHead:
 class Task(Protocol):
     """A family of tasks on one corpus: it knows the targets of every utterance by the utterance's index."""
 
+    def of_fold(self, train: Sequence[int]) -> Task:
+        """The task where these utterances are trained on; itself, unless what heads tell apart depends on them."""
+
     def build(self, seed: int, layer: int | None) -> Head:
         """A head with first weights drawn from `seed`, on one layer or on the mix of all."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +64,9 @@ class Classification:
     num_classes: int
     targets: Tensor
     select: str = "accuracy"
+
+    def of_fold(self, train: Sequence[int]) -> Classification:
+        return self
 
     def build(self, seed: int, layer: int | None) -> UtteranceClassifier:
         return UtteranceClassifier(self.num_layers, self.dim, self.projection, self.num_classes, seed, layer)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from downstream.settings import HeadSettings
@@ -35,6 +37,13 @@ class Verification:
     trials: Mapping[tuple[int, ...], Trials]
     select: str = "eer"
 
+    def of_fold(self, train: Sequence[int]) -> Verification:
+        """The same with no other speakers to tell apart than those of `train`, who are numbered anew."""
+        own = sorted(set(self.targets[torch.tensor(train)].tolist()))
+        numbers = torch.full((self.num_speakers + 1,), -1)  # the last one is that of speakers nobody trains on, -1
+        numbers[torch.tensor(own)] = torch.arange(len(own))
+        return replace(self, num_speakers=len(own), targets=numbers[self.targets])
+
     def build(self, seed: int, layer: int | None) -> XVector:
         settings = self.settings
         return initialised(
@@ -61,7 +70,12 @@ class Verification:
         return embeddings
 
     def score(self, predictions: Predictions, utterances: Tensor) -> float:
-        """The error rate or cost of cosine scores, negative; the trials are those among `utterances`."""
+        """The error rate or cost of cosine scores, negative; the trials are those among `utterances`.
+
+        A head that has diverged, whose embeddings are not finite, has the worst score there is.
+        """
+        if not bool(torch.isfinite(as_rows(predictions)).all()):
+            return -math.inf
         trials = self.trials[tuple(utterances.tolist())]
         scores = cosine_scores(as_rows(predictions), rows_of(utterances.tolist()), trials)
         return -trial_metrics(scores, trials)[self.select]

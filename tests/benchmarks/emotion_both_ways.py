@@ -164,7 +164,7 @@ def in_the_loop(encoder: Upstream, recipe: Recipe, material: Material, steps: in
     task = classification(recipe, encoder, material)
     source = Computed(encoder, material.items, "means")
     heads = [Point(recipe.optimizer.lr, 0)]
-    learner = make_learners(recipe, task, source, heads, len(material.split.folds), encoder.device)[0]
+    learner = make_learners(recipe, task, source, heads, material.split.folds, encoder.device)[0]
     own_orders = orders(recipe, material)
     learner.learn([own_orders[0].update(1)])  # warm-up
     before = source.audio_seconds

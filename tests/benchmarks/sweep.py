@@ -57,7 +57,7 @@ class Sweep:
 
     def as_the_harness(self, points: Sequence[Point]) -> None:
         folds = self._folds(self._recipe)
-        learners = make_learners(self._recipe, self._task, self._source, points, len(folds), CPU)
+        learners = make_learners(self._recipe, self._task, self._source, points, self._material.split.folds, CPU)
         train(learners, folds, self._task, self._recipe.training)
 
     def _folds(self, recipe: Recipe) -> list[FoldData]:

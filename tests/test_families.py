@@ -297,6 +297,32 @@ def test_scores_are_normalised_against_training_speakers(run: Run, verified: Out
     assert outcome.result.heads[0].development == verified.result.heads[0].development  # by plain cosines
 
 
+def test_a_head_that_diverges_takes_no_other_with_it(run: Run) -> None:
+    """Updates of 1e30 overflow in the first forward pass: the other rate's head is learned and scored."""
+    result = run("verification", "sweep.lr=[1e-3, 1e30]", "trials.list=trials.txt", name="fbank_no_cmvn").result
+    good, bad = result.grid
+    assert (good.lr, good.chosen, bad.chosen) == (1e-3, True, False)
+    assert bad.development is None
+    assert result.primary.value < 0.3
+
+
+def test_another_list_under_the_same_name_is_another_run(verification: Path, tmp_path: Path) -> None:
+    lines = (verification / "trials.txt").read_text().splitlines()
+    recipe, *own = VERIFICATION
+    listed = tmp_path / "trials.txt"
+    options = Options(verification, tmp_path / "results", tmp_path / "store", progress=False)
+    folders = []
+    for swapped in (False, True):
+        marks = {"0": "1", "1": "0"} if swapped else {"0": "0", "1": "1"}
+        listed.write_text("".join(f"{marks[line[0]]}{line[1:]}\n" for line in lines))
+        chosen = load_recipe(recipe, [*own, f"trials.list={listed}", "training.steps=1"])
+        outcome = experiment.run(upstream.load("fbank_no_cmvn"), chosen, options)
+        assert outcome is not None
+        assert not outcome.was_finished
+        folders.append(outcome.folder)
+    assert folders[0] != folders[1]
+
+
 # ---------------------------------------------------------------- keywords
 
 

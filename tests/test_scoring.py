@@ -489,3 +489,22 @@ def test_chance_is_of_the_primary_score() -> None:
     fold = Fold("f", (4, 5, 6), (), (0, 1, 2, 3, 4, 5, 8, 9))
     assert ClassificationScorer(TASK, CORPUS, "accuracy").chance(fold) == pytest.approx(1 / 2)
     assert ClassificationScorer(TASK, CORPUS, "unweighted_accuracy").chance(fold) == pytest.approx(1 / 3)
+
+
+def test_a_folds_lexicon_has_the_words_of_its_own_training_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other folds train on is what this one is tested on."""
+    lexicons: list[list[str]] = []
+
+    def search(*_: object, words: list[str], **__: object) -> object:
+        lexicons.append(words)
+        return lambda log_posteriors: ""
+
+    monkeypatch.setattr("downstream.scoring.recognition.BeamSearch", search)
+    folds = [Fold("one", (0, 1), (), (4, 5)), Fold("two", (4, 5), (), (0, 1))]
+    scorer = recognisers(
+        written=material(READERS, folds, PARTS, texts=TEXTS), method="beam", language_model="words.arpa"
+    )
+    lexicons.clear()
+    for fold in folds:
+        scorer.evaluate([torch.zeros(3, len(VOCABULARY))] * 2, fold)
+        assert lexicons.pop() == sorted({word for i in fold.train for word in TEXTS[i].split()})

@@ -105,7 +105,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     chosen = choose(attempts)
     refuse_divergence(attempts, chosen, recipe)
     scored = scoring.score_heads(chosen, material, task, scorer, source, upstream.device)
-    write_companions(folder, scored, material, recipe, scorer.outputs)
+    write_companions(folder, scored, material, recipe, scorer)
     extracted += source.computed_seconds
     timing = Timing(
         reading=began_extraction - began,

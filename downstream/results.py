@@ -265,7 +265,7 @@ def environment(device: torch.device) -> dict[str, str]:
     }
     if device.type == "cuda":
         record["gpu"] = torch.cuda.get_device_name(device)
-    for package in ("wavprobe", "torch", "torchaudio", "numpy", "transformers"):
+    for package in ("wavprobe", "torch", "torchaudio", "numpy", "transformers", "jiwer", "flashlight-text", "kenlm"):
         try:
             record[package] = version(package)
         except PackageNotFoundError:

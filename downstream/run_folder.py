@@ -18,6 +18,7 @@ from downstream.metrics import METRICS
 from downstream.options import Options
 from downstream.recipe import Recipe
 from downstream.results import slug
+from downstream.scoring.base import Scorer
 from downstream.scoring.heads import ScoredHead, prediction_rows
 from downstream.settings import SweepSettings
 from downstream.training.loop import Attempt
@@ -70,11 +71,11 @@ def begin(folder: Path, recipe: Recipe, options: Options) -> None:
 
 
 def write_companions(
-    folder: Path, scored: Sequence[ScoredHead], material: Material, recipe: Recipe, outputs: Sequence[str]
+    folder: Path, scored: Sequence[ScoredHead], material: Material, recipe: Recipe, scorer: Scorer
 ) -> None:
     """What lies beside the record: predictions, the chosen heads, what the family adds, TensorBoard events.
 
-    outputs: what the heads' outputs stand for.
+    What the outputs of each fold's heads stand for is in the metadata of head.safetensors.
     """
     if rows := [row for one in scored for row in prediction_rows(one, material)]:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -86,6 +87,7 @@ def write_companions(
         write_events(folder / "events" / name, one, recipe.select)
         for ending, content in one.evaluation.files.items():
             write_atomically(folder / f"{name}.{ending}", content)
+    outputs = {fold.name: list(scorer.outputs(fold)) for fold in material.split.folds}
     write_atomically(folder / "head.safetensors", save(tensors, metadata={"outputs": json.dumps(outputs)}))
 
 

@@ -97,7 +97,7 @@ def test_a_classifiers_metrics_are_scikit_learns() -> None:
     )
     assert found.metrics["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(truth, answers, average="macro"))
     assert found.details == {"confusion": [[1, 1, 0], [0, 3, 0], [1, 0, 0]]}
-    assert (CLASSIFIERS.outputs, CLASSIFIERS.tested(ONE), found.files) == (CLASSES, ONE.test, {})
+    assert (CLASSIFIERS.outputs(ONE), CLASSIFIERS.tested(ONE), found.files) == (CLASSES, ONE.test, {})
 
 
 def test_predictions_may_be_one_tensor_or_one_each() -> None:

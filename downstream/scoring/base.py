@@ -44,9 +44,8 @@ class Scorer(Protocol):
     def chance_means(self) -> str:
         """How the score of knowing nothing comes about, in words."""
 
-    @property
-    def outputs(self) -> Sequence[str]:
-        """What each output of a head stands for: classes, characters, training speakers."""
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        """What each output of a fold's heads stands for: classes, characters, training speakers."""
 
     def tested(self, fold: Fold) -> Sequence[int]:
         """The utterances that are heard for the test of a fold."""

@@ -24,7 +24,9 @@ class ClassificationScorer:
 
     def __init__(self, task: Classification, material: Material, primary: str) -> None:
         self._task, self._material, self._primary = task, material, primary
-        self.outputs = material.classes
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return self._material.classes
 
     def tested(self, fold: Fold) -> Sequence[int]:
         return fold.test

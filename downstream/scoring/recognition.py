@@ -39,8 +39,10 @@ class RecognitionScorer:
         """parts: the test parts that the recipe names, the first one first; empty where it names none."""
         self._task, self._material, self._decoding, self._parts = task, material, decoding, tuple(parts)
         self._primary = primary
-        self.outputs = task.vocabulary.tokens
         self._decoder(material.split.folds[0])  # what it lacks is said before anything is learned
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return self._task.vocabulary.tokens
 
     def tested(self, fold: Fold) -> Sequence[int]:
         return fold.test

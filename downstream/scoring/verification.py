@@ -26,7 +26,9 @@ class VerificationScorer:
 
     def __init__(self, task: Verification, material: Material, settings: TrialsSettings, primary: str) -> None:
         self._task, self._material, self._settings, self._primary = task, material, settings, primary
-        self.outputs = material.classes
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return sorted({self._material.utterances[index].speaker for index in fold.train})
 
     def tested(self, fold: Fold) -> Sequence[int]:
         """The test utterances, and the cohort behind them."""

@@ -32,7 +32,8 @@ from downstream.results import (
     read_result,
     write_result,
 )
-from downstream.run_folder import begin, run_folder, write_companions
+from downstream.reuse import learned_before
+from downstream.run_folder import Question, begin, run_folder, write_companions
 from downstream.scoring import heads as scoring
 from downstream.scoring.base import Scorer
 from downstream.scoring.heads import ScoredHead
@@ -80,7 +81,8 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     began = time.perf_counter()
     heads = points(recipe, upstream.num_layers, options.seed, options.layer)
     material = read_material(recipe, options.data, options.store)
-    folder = run_folder(upstream, recipe, material, options)
+    question = Question.of(upstream, recipe, material, options)
+    folder = run_folder(question, upstream, recipe, material, options)
     if (folder / "result.json").is_file() and not options.fresh:
         return Outcome(read_result(folder / "result.json"), folder, was_finished=True) if ranks.main else None
     task, scorer = make_family(recipe, upstream, material)
@@ -100,7 +102,11 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         return None
     began_training = time.perf_counter()
     snapshots = Snapshots(folder / "snapshot", options.snapshot_seconds)
-    attempts = learn(recipe, material, task, source, heads, upstream.device, snapshots, options.progress)
+    earlier = None if options.fresh else learned_before(folder, question.learned, material, recipe.select)
+    if earlier is None:
+        attempts = learn(recipe, material, task, source, heads, upstream.device, snapshots, options.progress)
+    else:
+        attempts = earlier.attempts
     began_evaluation = time.perf_counter()
     chosen = choose(attempts)
     refuse_divergence(attempts, chosen, recipe)
@@ -115,7 +121,9 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         audio_seconds=seconds_of(heard),
         extracted_audio_seconds=extracted,
     )
-    result = record(upstream, recipe, material, scorer, plan, options, attempts, scored, timing)
+    result = record(upstream, recipe, material, scorer, plan, options, question.learned, attempts, scored, timing)
+    if earlier is not None:
+        result.caveats.append(f"The heads are those that the run {earlier.run} learned; only their test is new.")
     write_result(folder / "result.json", result)
     snapshots.path.unlink(missing_ok=True)  # what it held is in head.safetensors and the record
     return Outcome(result, folder, was_finished=False)
@@ -143,6 +151,7 @@ def record(
     scorer: Scorer,
     plan: StatesPlan,
     options: Options,
+    learned: str,
     attempts: Sequence[Attempt],
     scored: Sequence[ScoredHead],
     timing: Timing,
@@ -166,6 +175,7 @@ def record(
         upstream=UpstreamRecord.of(upstream),
         corpus=material.record(),
         states=StatesRecord(mode=plan.mode, codec=plan.key.codec if plan.key else None, bytes=plan.total),
+        learned=learned,
         seeds={"head": list(primary.by_seed), "order": [recipe.training.order_seed]},
         classes=list(material.classes) if recipe.task == "classification" else [],
         primary=Primary(

@@ -165,7 +165,10 @@ class PointRecord(Part):
     layer: int | None = Field(description="null for the weighted sum")
     step: int = Field(description="the best step; 0 where no evaluation counted")
     development: float | None = Field(description="the development score there; null where no evaluation counted")
-    last: float | None = Field(description="the development score of the last evaluation; null where there was none")
+    curve: list[tuple[int, float | None, float | None]] = Field(
+        description="step, mean training loss since the one before and development score of every evaluation; null "
+        "where they are not finite"
+    )
     diverged: int | None = Field(description="the step at which it was given up; null where it was not")
     chosen: bool
 
@@ -211,6 +214,7 @@ class Result(Part):
     upstream: UpstreamRecord
     corpus: CorpusRecord
     states: StatesRecord
+    learned: str = Field(description="digest of everything that the heads depend on; the way of testing is not in it")
     seeds: dict[str, list[int]] = Field(description="of the heads' first weights, and of the order of utterances")
     classes: list[str] = Field(description="of classification; empty elsewhere")
     primary: Primary

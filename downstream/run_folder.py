@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -30,24 +31,45 @@ from upstream.fingerprint import fingerprint_files
 logger = logging.getLogger("wavprobe")
 
 
-def run_folder(upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Path:
+@dataclass(frozen=True)
+class Question:
+    """What a run answers, as digests.
+
+    learned: of everything that its heads depend on. asked: of that, and of how they are tested.
+    """
+
+    learned: str
+    asked: str
+
+    @classmethod
+    def of(cls, upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Question:
+        settings = recipe.model_dump(mode="json")
+        tested = {key: settings["trials"].pop(key) for key in ("normalisation", "cohort", "top")}
+        tested |= {"decoding": settings.pop("decoding")}
+        learned = [
+            settings,
+            [[fold.name, fold.train, fold.dev, fold.test] for fold in material.split.folds],
+            upstream.fingerprint,
+            str(upstream.dtype),
+            material.fingerprint,
+            options.seed,
+            options.layer,
+            sorted(trials.rule for trials in material.trials.values()),  # which has the digest of a list
+        ]
+        files = [path for path in decoding_files(recipe) if path.is_file()]  # others are refused later
+        return cls(digest_of(learned), digest_of([learned, tested, fingerprint_files(files)]))
+
+
+def digest_of(question: object) -> str:
+    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def run_folder(question: Question, upstream: Upstream, recipe: Recipe, material: Material, options: Options) -> Path:
     """results/<recipe>/<upstream>/<run>: the same question always has the same folder, another one another."""
-    question = [
-        recipe.model_dump(mode="json"),
-        [[fold.name, fold.train, fold.dev, fold.test] for fold in material.split.folds],
-        upstream.fingerprint,
-        str(upstream.dtype),
-        material.fingerprint,
-        options.seed,
-        options.layer,
-        sorted(trials.rule for trials in material.trials.values()),  # which has the digest of a list
-        fingerprint_files([path for path in decoding_files(recipe) if path.is_file()]),  # others are refused later
-    ]
-    digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
     name = slug(upstream.name) + ("-untrained" if upstream.provenance.random_init else "")
     layer = "" if options.layer is None else f"-layer{options.layer}"
     learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
-    return options.results / recipe.name / name / f"{material.corpus.name}-{learned}-{digest}"
+    return options.results / recipe.name / name / f"{material.corpus.name}-{learned}-{question.asked[:8]}"
 
 
 def decoding_files(recipe: Recipe) -> list[Path]:

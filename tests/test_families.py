@@ -231,7 +231,7 @@ def test_the_step_is_the_first_best_of_development(family: str, steps: int, ever
     best = min(scores, key=lambda point: point.value)
     assert result.heads[0].step == best.step
     assert result.heads[0].development == pytest.approx(best.value)
-    assert result.grid[0].last == pytest.approx(scores[-1].value)
+    assert result.grid[0].curve[-1][2] == pytest.approx(scores[-1].value)
 
 
 # ---------------------------------------------------------------- verification
@@ -295,6 +295,33 @@ def test_scores_are_normalised_against_training_speakers(run: Run, verified: Out
     assert np.abs(plain).max() <= 1.0 + 1e-6 < np.abs(normalised).max()  # no cosines, but deviations
     assert outcome.result.primary.value < 0.3
     assert outcome.result.heads[0].development == verified.result.heads[0].development  # by plain cosines
+
+
+def test_another_way_of_testing_learns_nothing_again(
+    verification: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, *own = VERIFICATION
+    own += ["sweep.lr=[1e-3, 1e-4]", "sweep.seed=[0, 1]"]
+    options = Options(verification, tmp_path / "results", tmp_path / "store", progress=False)
+    model = upstream.load("fbank_no_cmvn")
+    first = experiment.run(model, load_recipe(recipe, own), options)
+    assert first is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "learn", lambda *_: pytest.fail("learned again"))
+        cohort = ["trials.normalisation=as_norm", "trials.cohort=16", "trials.top=8"]
+        second = experiment.run(model, load_recipe(recipe, [*own, *cohort]), options)
+    assert second is not None
+    assert not second.was_finished
+    assert second.result.learned == first.result.learned
+    assert (second.folder / "head.safetensors").read_bytes() == (first.folder / "head.safetensors").read_bytes()
+    assert second.result.grid == first.result.grid
+    scored = [[head.trials.threshold for head in one.result.heads if head.trials] for one in (first, second)]
+    assert all(a != b for a, b in zip(*scored, strict=True))
+    assert second.result.caveats[-1].startswith(f"The heads are those that the run {first.folder.name} learned")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(experiment, "learn", lambda *_: 1 // 0)
+        other = load_recipe(recipe, [*own, "training.order_seed=1"])
+        experiment.run(model, other, options)
 
 
 def test_a_head_that_diverges_takes_no_other_with_it(run: Run) -> None:

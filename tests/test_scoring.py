@@ -473,8 +473,8 @@ def test_the_grid_keeps_what_was_not_chosen_and_what_diverged() -> None:
     beaten, lost = attempt(0, 0, None, lr=1e-4), Attempt(1, Point(10.0, 0, None), diverged=7)
     grid = scoring.grid_records([*CHOSEN, beaten, lost], CHOSEN, MANY, "wer")
     assert [point.chosen for point in grid] == [True] * 8 + [False] * 2
-    assert (grid[8].lr, grid[8].development, grid[8].last, grid[8].diverged) == (1e-4, -0.75, -0.75, None)
-    assert (grid[9].fold, grid[9].development, grid[9].last, grid[9].diverged) == ("small", None, None, 7)
+    assert (grid[8].lr, grid[8].development, grid[8].curve[-1][2], grid[8].diverged) == (1e-4, -0.75, -0.75, None)
+    assert (grid[9].fold, grid[9].development, grid[9].curve, grid[9].diverged) == ("small", None, [], 7)
 
 
 def test_folds_with_different_parts_have_the_same_metrics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -146,12 +147,17 @@ def grid_records(
             layer=attempt.point.layer,
             step=attempt.step,
             development=sign * attempt.development if attempt.step else None,
-            last=sign * attempt.history[-1][2] if attempt.history else None,
+            curve=[(step, finite(loss), finite(sign * score)) for step, loss, score in attempt.history],
             diverged=attempt.diverged,
             chosen=id(attempt) in picked,
         )
         for attempt in attempts
     ]
+
+
+def finite(value: float) -> float | None:
+    """The value, None for what JSON cannot hold."""
+    return value if math.isfinite(value) else None
 
 
 def mean(values: Iterable[float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,15 +159,20 @@ class Window:
         return waveform if spare <= 0 else waveform[min(int(self.place * (spare + 1)), spare) :][: self.samples]
 
 
-def survey(segments: Iterable[Segment]) -> Iterator[tuple[str, float]]:
-    """Digest and seconds of every segment; each recording is read once, however many are cut from it."""
-    segments = list(segments)
+def survey(segments: Iterable[Segment], known: Mapping[str, float] | None = None) -> Iterator[tuple[str, float]]:
+    """Digest and seconds of every segment; each recording is read once, however many are cut from it.
+
+    known: seconds by digest, for segments whose length would take decoding.
+    """
+    segments, found = list(segments), known or {}
     with ThreadPoolExecutor(READERS) as pool:  # reading, hashing and decoding all let go of the interpreter's lock
         recordings = {source: pool.submit(inspect, source) for source in {segment.source: None for segment in segments}}
 
         def look(segment: Segment) -> tuple[str, float]:
             recording = recordings[segment.source].result()
-            return segment.digest(recording), segment.seconds(recording)
+            digest = segment.digest(recording)
+            seconds = found.get(digest) if segment.effects.silence else None
+            return digest, segment.seconds(recording) if seconds is None else seconds
 
         yield from pool.map(look, segments)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,9 @@ from downstream.speakers.trial_plan import plan_cohorts, plan_trials
 from downstream.speakers.trials import Trials
 from upstream.encode import Item
 from upstream.errors import MendableError
+from upstream.files import write_atomically
+
+DURATIONS = "durations.json"  # in the store's folder
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def read_material(recipe: Recipe, data: Path | None, cache: Path) -> Material:
     learnable = choose_utterances(recipe, with_effects(corpus, recipe))
     learnable, split = only_used(*divide(learnable, recipe))
     divided = learnable.utterances
-    items = tuple(surveyed(divided))
+    items = surveyed(divided, cache / DURATIONS)
     split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
     split = without_short(split, items, recipe.split.longer_than)
     trials: Mapping[tuple[int, ...], Trials] = {}
@@ -134,11 +138,31 @@ def with_effects(corpus: Corpus, recipe: Recipe) -> Corpus:
     )
 
 
-def surveyed(utterances: Sequence[Utterance]) -> Iterator[Item]:
-    """Every utterance as it is extracted, with digest and length; recordings are read for it."""
-    found = tqdm(survey(u.audio for u in utterances), "reading", len(utterances), leave=False, disable=None)
-    for utterance, (digest, seconds) in zip(utterances, found, strict=True):
-        yield Item(utterance.audio.source.name, utterance.audio, digest, seconds)
+def surveyed(utterances: Sequence[Utterance], durations: Path) -> tuple[Item, ...]:
+    """Every utterance as it is extracted, with digest and length; recordings are read for it.
+
+    durations: where the lengths of utterances without their silence are kept, which takes decoding to find out.
+    """
+    known = read_durations(durations)
+    found = survey((u.audio for u in utterances), known)
+    shown = tqdm(found, "reading", len(utterances), leave=False, disable=None)
+    items = tuple(
+        Item(utterance.audio.source.name, utterance.audio, digest, seconds)
+        for utterance, (digest, seconds) in zip(utterances, shown, strict=True)
+    )
+    measured = {item.digest: item.seconds for item, u in zip(items, utterances, strict=True) if u.audio.effects.silence}
+    if measured.keys() - known.keys():
+        durations.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(durations, json.dumps(known | measured).encode())
+    return items
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Seconds by digest; none where nothing was kept, or what was kept is damaged and is measured again."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def divide(learnable: Learnable, recipe: Recipe) -> tuple[Learnable, Split]:

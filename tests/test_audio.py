@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import soundfile
 import torch
 
 import upstream
-from downstream import audio
+from downstream import audio, material
 from downstream.audio import AudioFile, Segment
+from downstream.corpora.table import Utterance
+from downstream.effects import Effects
 from upstream.errors import MendableError
 
 TONE_HZ = 440.0
@@ -175,3 +179,24 @@ def test_half_and_double_precision_waveforms_are_accepted() -> None:
     waveform = torch.randn(2_000, generator=torch.Generator().manual_seed(0)) * 0.1
     assert torch.equal(model([waveform.double()]).layers, model([waveform]).layers)
     assert model([waveform.half()]).layers.dtype == torch.float32
+
+
+def test_lengths_without_silence_are_measured_once_and_kept_by_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the recording is silent; what was kept is believed for the same audio alone."""
+    gap = np.concatenate([tone(16_000, 0.5).ravel(), np.zeros(8_000)])
+    sounding = replace(segment(tmp_path / "a.wav", gap, 16_000), effects=Effects(silence=True))
+    utterance = Utterance("a", sounding, "s")
+    kept = tmp_path / "store" / "durations.json"
+    (item,) = material.surveyed([utterance], kept)
+    assert 0.4 < item.seconds < 0.6
+    assert json.loads(kept.read_text()) == {item.digest: item.seconds}
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "load", lambda _: pytest.fail("decoded again"))
+        assert material.surveyed([utterance], kept) == (item,)
+    for damage in (b"{", b"[1]", b"3"):
+        kept.write_bytes(damage)
+        assert material.surveyed([utterance], kept) == (item,)
+    whole = replace(utterance, audio=replace(sounding, effects=Effects()))
+    assert material.surveyed([whole], kept)[0].seconds == 1.0

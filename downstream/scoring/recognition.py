@@ -39,6 +39,7 @@ class RecognitionScorer:
         """parts: the test parts that the recipe names, the first one first; empty where it names none."""
         self._task, self._material, self._decoding, self._parts = task, material, decoding, tuple(parts)
         self._primary = primary
+        self._decoders: dict[str, Callable[[Tensor], str]] = {}  # by fold: language models take long to read
         self._decoder(material.split.folds[0])  # what it lacks is said before anything is learned
 
     def outputs(self, fold: Fold) -> Sequence[str]:
@@ -84,7 +85,13 @@ class RecognitionScorer:
         )
 
     def _decoder(self, fold: Fold) -> Callable[[Tensor], str]:
-        """Decodes the log posteriors (T, V) of an utterance of the fold's test set.
+        """Decodes the log posteriors (T, V) of an utterance of the fold's test set."""
+        if fold.name not in self._decoders:
+            self._decoders[fold.name] = self._make_decoder(fold)
+        return self._decoders[fold.name]
+
+    def _make_decoder(self, fold: Fold) -> Callable[[Tensor], str]:
+        """The recipe's way of decoding.
 
         Without a lexicon file a language model is held to the words of the fold's own training transcripts. Without a
         language model too, the beam adds up the paths of a labelling, which greedy decoding does not.

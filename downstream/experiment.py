@@ -87,7 +87,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         return Outcome(read_result(folder / "result.json"), folder, was_finished=True) if ranks.main else None
     task, scorer = make_family(recipe, upstream, material)
     whole = [material.items[index] for index in read_whole(material, recipe.training)]
-    heard = [material.items[index] for index in material.used]
+    heard = [material.items[index] for index in material.split.used]
     plan = plan_states(recipe.store, NEEDS[recipe.task], upstream, whole, options.store / STATES, options.store_limit)
     if plan.key is None:
         refuse_sharing_nothing(plan, ranks)

@@ -49,7 +49,7 @@ def classification(recipe: Recipe, upstream: Upstream, material: Material) -> Cl
 
 
 def recognition(recipe: Recipe, upstream: Upstream, material: Material) -> Recognition:
-    trained = sorted({index for fold in material.split.folds for index in fold.train})
+    trained = material.split.trained
     written = superb_vocabulary() if recipe.text.vocabulary == "superb" else None
     if written is not None:
         refuse_other_scripts(written, [material.texts[index] for index in trained])

@@ -61,11 +61,6 @@ class Material:
         digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
         return replace(self.corpus, utterances=self.utterances).fingerprint(digests)
 
-    @cached_property
-    def used(self) -> tuple[int, ...]:
-        """The utterances that some fold uses."""
-        return tuple(sorted({i for fold in self.split.folds for i in (*fold.train, *fold.dev, *fold.test)}))
-
     def describe(self, indices: Sequence[int]) -> SplitRecord:
         """Utterances, seconds, speakers, classes and words of some of the utterances."""
         count = Counter(self.targets[i] for i in indices) if self.column != "speaker" and self.classes else Counter()
@@ -90,7 +85,7 @@ class Material:
             fingerprint=self.fingerprint,
             coverage=corpus.coverage(),
             label_column=self.column,
-            used=self.describe(self.used),
+            used=self.describe(self.split.used),
             split_rule=self.split.rule,
             notes=[*corpus.notes, *self.split.notes, *self.notes],
         )
@@ -187,7 +182,7 @@ def divide(learnable: Learnable, recipe: Recipe) -> tuple[Learnable, Split]:
 
 def only_used(learnable: Learnable, split: Split) -> tuple[Learnable, Split]:
     """The same without utterances that no fold uses, so that nobody reads their recordings."""
-    used = sorted({i for fold in split.folds for i in (*fold.train, *fold.dev, *fold.test)})
+    used = split.used
     place = {old: new for new, old in enumerate(used)}
 
     def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -224,20 +219,21 @@ def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Sp
     folds = tuple(
         replace(fold, train=tuple(i for i in fold.train if items[i].seconds > longer_than)) for fold in split.folds
     )
-    trained, kept = ({i for fold in some for i in fold.train} for some in (split.folds, folds))
-    if kept == trained:
+    shorter = replace(split, folds=folds)
+    dropped = len(split.trained) - len(shorter.trained)
+    if not dropped:
         return split
     for fold in folds:
         if not fold.train:
             raise MendableError(
                 f"No training utterance of {fold.name} is longer than {longer_than:g} s; lower split.longer_than."
             )
-    note = f"{len(trained - kept)} training utterances are not longer than {longer_than:g} s and were left out."
-    return replace(split, folds=folds, notes=(*split.notes, note))
+    note = f"{dropped} training utterances are not longer than {longer_than:g} s and were left out."
+    return replace(shorter, notes=(*split.notes, note))
 
 
 def training_speakers(utterances: Sequence[Utterance], split: Split) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The speakers that some fold trains on, and the number of every utterance's own, -1 for others."""
-    trained = sorted({utterances[i].speaker for fold in split.folds for i in fold.train})
+    trained = sorted({utterances[i].speaker for i in split.trained})
     number = {speaker: index for index, speaker in enumerate(trained)}
     return tuple(trained), tuple(number.get(u.speaker, -1) for u in utterances)

@@ -28,10 +28,9 @@ def read_whole(material: Material, training: TrainingSettings) -> list[int]:
     Of an utterance that is longer than a window of audio, the upstream hears another window each time.
     """
     window = window_of(training.crop)
-    trained = {index for fold in material.split.folds for index in fold.train}
     tested = {index for fold in material.split.folds for index in (*fold.dev, *fold.test)}
     tested |= {index for cohort in material.cohorts.values() for index in cohort}
-    return sorted(tested | {i for i in trained if window is None or material.items[i].seconds <= window})
+    return sorted(tested | {i for i in material.split.trained if window is None or material.items[i].seconds <= window})
 
 
 def prepare(
@@ -60,8 +59,7 @@ def prepare(
         source = StoredFrames(store, items, cut)
     else:
         source = Means(means_of(store, material, whole if ranks.main else ()))  # the others go no further
-    trained = {index for fold in material.split.folds for index in fold.train}
-    if window is not None and any(items[index].seconds > window for index in trained):
+    if window is not None and any(items[index].seconds > window for index in material.split.trained):
         source = WithWindows(source, computed, items, window)
     return source, extracted
 

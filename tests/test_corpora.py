@@ -14,11 +14,11 @@ import pytest
 import soundfile
 import torch
 from places import SHARED_DATA
+from trees import message, sound, write
 
 from downstream.audio import AudioFile, Segment
 from downstream.corpora import catalog, crema_d, demo, emodb, hub, iemocap, manifest, ravdess
 from downstream.corpora.cards import CARDS, CREMA_D, DEMO, EMODB, IEMOCAP, RAVDESS, CorpusCard
-from upstream.errors import MendableError
 
 needs_ravdess = pytest.mark.skipif(not (SHARED_DATA / "ravdess").is_dir(), reason="no shared RAVDESS")
 READERS: list[tuple[ModuleType, CorpusCard]] = [
@@ -27,28 +27,6 @@ READERS: list[tuple[ModuleType, CorpusCard]] = [
     (emodb, EMODB),
     (iemocap, IEMOCAP),
 ]
-
-
-def sound(path: Path, rate: int = 16_000, channels: int = 1, seconds: float = 0.01) -> Path:
-    """Write a short tone and make its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tone = 0.5 * np.sin(np.arange(round(rate * seconds)) * 0.1)
-    soundfile.write(path, np.tile(tone[:, None], (1, channels)), rate)
-    return path
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def message(call: object, *arguments: object) -> str:
-    """The sentence with which a call refuses its arguments."""
-    assert callable(call)
-    with pytest.raises(MendableError) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 # RAVDESS

@@ -307,7 +307,7 @@ def test_what_no_fold_uses_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is used keeps class, audio and place: discarded speakers stand among the others."""
     whole = commands()
     found = read(monkeypatch, load_recipe("superb/ks", WORDS), whole)
-    assert found.used == tuple(range(len(found.utterances)))
+    assert found.split.used == tuple(range(len(found.utterances)))
     assert not [u for u in found.utterances if u.part == "main" and u.speech and superb_part(u.speaker) == "discarded"]
     for utterance, target, item in zip(found.utterances, found.targets, found.items, strict=True):
         said = utterance.labels["word"]

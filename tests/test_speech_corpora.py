@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from places import SHARED_DATA
+from trees import message, sound, write
 
 from downstream.corpora import catalog, hub, librispeech, speech_commands, voxceleb1
 from downstream.corpora.cards import (
@@ -26,30 +27,8 @@ from downstream.corpora.cards import (
 )
 from downstream.corpora.folder import count_notes, part_notes, trial_names
 from downstream.corpora.table import Corpus, Utterance
-from upstream.errors import MendableError
 
 NEW = (LIBRISPEECH, SPEECH_COMMANDS_V1, SPEECH_COMMANDS_V2, VOXCELEB1, SPEECHOCEAN762)
-
-
-def sound(path: Path) -> Path:
-    """Write ten milliseconds of a tone and make its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.5 * np.sin(np.arange(160) * 0.1), 16_000)
-    return path
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def message(call: object, *arguments: object) -> str:
-    """The sentence with which a call refuses its arguments."""
-    assert callable(call)
-    with pytest.raises(MendableError) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 def load(card: CorpusCard, folder: Path) -> Corpus:

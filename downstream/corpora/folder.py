@@ -15,6 +15,7 @@ from downstream.corpora.table import Corpus, Utterance
 from upstream.errors import MendableError
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+GENDERS = {"f": "female", "m": "male"}  # as most tables of speakers abbreviate them
 NAMES_SHOWN = 3
 FILES_LOOKED_AT = 2000  # enough to recognise a corpus, few enough not to walk a whole disk
 

@@ -10,6 +10,7 @@ from downstream.audio import AudioFile, Segment
 from downstream.corpora.cards import SPEECHOCEAN762 as CARD
 from downstream.corpora.folder import (
     AUDIO_SUFFIXES,
+    GENDERS,
     assemble,
     existing_folder,
     foreign_folder,
@@ -24,7 +25,6 @@ from upstream.errors import MendableError
 SPLITS = ("train", "test")
 TABLES = ("wav.scp", "text", "utt2spk")
 TRIALS = "trials_test.txt"  # not part of the corpus; read where someone made one
-GENDERS = {"f": "female", "m": "male"}
 
 
 @dataclass(frozen=True)

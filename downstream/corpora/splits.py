@@ -49,6 +49,16 @@ class Split:
     rule: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """The utterances that some fold trains on, sorted."""
+        return tuple(sorted({index for fold in self.folds for index in fold.train}))
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """The utterances that some fold uses, sorted."""
+        return tuple(sorted({index for fold in self.folds for index in (*fold.train, *fold.dev, *fold.test)}))
+
 
 def speaker_folds(utterances: Sequence[Utterance], folds: int | None = SUPERB_FOLDS) -> Split:
     """Folds in which no speaker, and no published group of speakers, is on two sides.

@@ -12,6 +12,7 @@ from downstream.audio import AudioFile, Segment
 from downstream.corpora.cards import VOXCELEB1 as CARD
 from downstream.corpora.folder import (
     AUDIO_SUFFIXES,
+    GENDERS,
     assemble,
     existing_folder,
     foreign_folder,
@@ -24,7 +25,6 @@ from upstream.errors import MendableError
 
 SPLITS = {"dev": "train", "test": "test"}  # the corpus's "dev" is what verification trains on
 META, META_COLUMNS = "vox1_meta.csv", {"VoxCeleb1 ID", "Gender"}
-GENDERS = {"f": "female", "m": "male"}
 
 # SUPERB's list first, then the data set's own list of that size, then its cleaned list of 37,611 trials.
 TRIALS = ("voxceleb1_test_v2.txt", "veri_test.txt", "veri_test2.txt")

@@ -13,6 +13,7 @@ from downstream import metrics
 from downstream.corpora.splits import Fold
 from downstream.material import Material
 from downstream.scoring.base import Evaluation, Interval
+from downstream.scoring.intervals import by_speaker, cluster, over_speakers
 from downstream.tasks.base import Predictions
 from downstream.tasks.classification import Classification, as_rows
 
@@ -42,13 +43,8 @@ class ClassificationScorer:
         )
 
     def interval(self, evaluations: Sequence[Evaluation], metric: str, value: float, seed: int) -> Interval:
-        merged: dict[str, metrics.IntArray] = {}
-        for evaluation in evaluations:
-            for speaker, confusion in evaluation.pieces.items():
-                merged[speaker] = merged.get(speaker, 0) + confusion
-        return over_speakers(
-            metrics.speaker_bootstrap(np.stack(list(merged.values())), metrics.OF_CONFUSIONS[metric], value, seed)
-        )
+        pieces = by_speaker(evaluation.pieces for evaluation in evaluations)
+        return over_speakers(metrics.speaker_bootstrap(pieces, metrics.OF_CONFUSIONS[metric], value, seed))
 
     def chance(self, fold: Fold) -> float:
         """The score of always answering the commonest training class."""
@@ -80,16 +76,3 @@ class ClassificationScorer:
             }
             for index, answer, posterior in zip(fold.test, posteriors.argmax(dim=1).tolist(), posteriors, strict=True)
         ]
-
-
-def cluster(material: Material, index: int) -> str:
-    """What an utterance shares with others that are no independent witnesses: its speaker, else nothing."""
-    utterance = material.utterances[index]
-    return utterance.speaker or utterance.id
-
-
-def over_speakers(interval: tuple[float, float] | None) -> Interval:
-    """An interval by the bootstrap over speakers, in words."""
-    if interval is None:
-        return Interval(None, None, "none: too few test speakers")
-    return Interval(*interval, "95 %, bootstrap over test speakers")

@@ -13,15 +13,13 @@ from downstream import metrics
 from downstream.corpora.splits import Fold
 from downstream.material import Material
 from downstream.scoring.base import Evaluation, Interval
-from downstream.scoring.classification import cluster, over_speakers
+from downstream.scoring.intervals import by_speaker, cluster, over_speakers
 from downstream.settings import DecodingSettings
 from downstream.tasks.base import Predictions
 from downstream.tasks.recognition import Recognition
 from downstream.transcripts import word_errors
 from downstream.transcripts.decoding import BeamSearch, greedy
 from downstream.transcripts.word_errors import ErrorCounts
-
-COUNT = {"wer": word_errors.count_words, "cer": word_errors.count_characters}
 
 
 class RecognitionScorer:
@@ -66,11 +64,7 @@ class RecognitionScorer:
         )
 
     def interval(self, evaluations: Sequence[Evaluation], metric: str, value: float, seed: int) -> Interval:
-        merged: dict[str, metrics.IntArray] = {}
-        for evaluation in evaluations:
-            for speaker, counts in evaluation.pieces[metric].items():
-                merged[speaker] = merged.get(speaker, 0) + counts
-        pieces = np.stack(list(merged.values()))
+        pieces = by_speaker(evaluation.pieces[metric] for evaluation in evaluations)
         return over_speakers(metrics.speaker_bootstrap(pieces, error_rate, value, seed, highest=np.inf))
 
     def chance(self, fold: Fold) -> float:
@@ -126,7 +120,7 @@ class RecognitionScorer:
     def _errors(self, hypotheses: dict[int, str], indices: Sequence[int]) -> dict[str, list[ErrorCounts]]:
         references = [self._material.texts[index] for index in indices]
         answers = [hypotheses[index] for index in indices]
-        return {name: count(references, answers) for name, count in COUNT.items()}
+        return {name: count(references, answers) for name, count in word_errors.COUNTERS.items()}
 
     def _by_speaker(self, indices: Sequence[int], counts: Sequence[ErrorCounts]) -> dict[str, metrics.IntArray]:
         """Errors and length of the reference of each speaker, (2,)."""

@@ -9,7 +9,7 @@ import numpy as np
 from downstream.corpora.splits import Fold
 from downstream.material import Material
 from downstream.scoring.base import Evaluation, Interval
-from downstream.scoring.classification import over_speakers
+from downstream.scoring.intervals import over_speakers
 from downstream.settings import TrialsSettings
 from downstream.speakers.detection_plot import detection_plot, detection_table
 from downstream.speakers.metrics import equal_error_rate, speaker_bootstrap

@@ -14,18 +14,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from downstream.corpora.folder import AUDIO_SUFFIXES
 from upstream.errors import MendableError
 
 IntArray = NDArray[np.int64]
 
 Rows = Mapping[int, int] | Tensor  # the row of embeddings that each utterance index has
 
-AUDIO_SUFFIXES = (".wav", ".flac")
-
 # Numbers that scoring holds at a time beside embeddings, trials and scores: 16 MiB of float32, or twice that in
 # float64. Larger blocks are no faster.
-ALIKE = 1e-9  # deviation of cosines below which they are equal but for rounding
 BLOCK = 1 << 22
+
+ALIKE = 1e-9  # deviation of cosines below which they are equal but for rounding
 
 
 @dataclass(frozen=True)

@@ -76,5 +76,4 @@ class Recognition:
         """The error rate of greedy decoding, negative."""
         references = [self.texts[index] for index in utterances.tolist()]
         hypotheses = [greedy(own, self.vocabulary) for own in predictions]
-        count = word_errors.count_words if self.select == "wer" else word_errors.count_characters
-        return -word_errors.total(count(references, hypotheses)).rate
+        return -word_errors.total(word_errors.COUNTERS[self.select](references, hypotheses)).rate

@@ -71,6 +71,10 @@ def count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> li
     return counts_of(output) if references else []
 
 
+# What each metric of recognition counts.
+COUNTERS = {"wer": count_words, "cer": count_characters}
+
+
 def aligned_words(references: Sequence[str], hypotheses: Sequence[str]) -> WordOutput:
     """jiwer's alignment of every utterance."""
     import jiwer

@@ -13,7 +13,7 @@ from torch import Tensor
 from downstream.audio import Window
 from downstream.tasks.base import States
 from upstream.base import SAMPLE_RATE, HiddenStates, Upstream
-from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead
+from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
 from upstream.store import StateStore
 
 READERS = 2  # threads that read frames from the store ahead of the heads
@@ -110,7 +110,8 @@ class Computed:
     def batches(self, groups: Sequence[Tensor], places: Sequence[Tensor] | None = None) -> Iterator[States]:
         given: Sequence[Tensor | None] = places or [None] * len(groups)
         batches = [self._heard(group, own) for group, own in zip(groups, given, strict=True)]
-        for batch, own, waveforms in zip(batches, given, waveforms_ahead(batches), strict=True):
+        decoded = waveforms_ahead(batches, workers_for(self._upstream.device))
+        for batch, own, waveforms in zip(batches, given, decoded, strict=True):
             states = encode(self._upstream, batch, waveforms, self._reduction, self._memory)
             self.audio_seconds += seconds_of(batch)
             if self._reduction == "means":

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import replace
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+import torchaudio
 
 import upstream
 from downstream import audio, material
 from downstream.audio import AudioFile, Segment
 from downstream.corpora.table import Utterance
 from downstream.effects import Effects
+from upstream.encode import WORKERS, WORKERS_BESIDE_GPU, Item, waveforms_ahead, workers_for
 from upstream.errors import MendableError
 
 TONE_HZ = 440.0
@@ -39,6 +46,112 @@ def test_every_rate_becomes_the_same_tone_at_16_khz(rate: int, tmp_path: Path) -
     assert waveform.shape == (16_000,)
     inside = slice(500, -500)  # resampling rings at the edges
     assert float((waveform - expected)[inside].abs().max()) < 5e-3
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000])
+def test_resampled_to_the_bit_as_torchaudio_does(rate: int) -> None:
+    for samples in (1, 7, 400, 4_801, 30_000):
+        waveform = torch.randn(samples, generator=torch.Generator().manual_seed(samples))
+        assert torch.equal(audio.resample(waveform, rate), torchaudio.functional.resample(waveform, rate, 16_000))
+
+
+@pytest.fixture
+def no_resamplers() -> Iterator[None]:
+    """Filters are computed anew, and those that the test made are forgotten."""
+    audio.resampler.cache_clear()
+    yield
+    audio.resampler.cache_clear()
+
+
+def test_threads_that_resample_at_once_agree(no_resamplers: None) -> None:
+    waveform = torch.randn(4_000, generator=torch.Generator().manual_seed(0))
+    rates = [11_025, 22_050, 44_100, 48_000] * 8
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda rate: audio.resample(waveform, rate), rates))
+    for rate, resampled in zip(rates, found, strict=True):
+        assert torch.equal(resampled, torchaudio.functional.resample(waveform, rate, 16_000))
+
+
+def test_filters_are_computed_once_and_do_not_pile_up(no_resamplers: None) -> None:
+    kept = audio.resampler.cache_info().maxsize
+    assert kept is not None
+    for rate in [8_000, 8_000, *(16_000 * factor for factor in range(2, 2 + kept))]:
+        audio.resample(torch.zeros(100), rate)
+    found = audio.resampler.cache_info()
+    assert (found.hits, found.misses, found.currsize) == (1, kept + 1, kept)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6])
+def test_channels_are_averaged_to_the_bit_as_pytorch_does(channels: int) -> None:
+    samples = np.random.default_rng(channels).standard_normal((3_001, channels)).astype(np.float32)
+    expected = torch.from_numpy(samples).mean(dim=1)
+    assert torch.equal(torch.from_numpy(audio.mixed_down(samples)), expected)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A recording that is no file on disk, as those of a hub are."""
+
+    content: bytes
+    name: str = "a recording"
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.content)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_file_and_a_stream_give_the_same_samples(suffix: str, channels: int, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(44_100, 0.5, channels), 44_100)
+    for cut in ({}, {"start": 0.1, "duration": 0.2}):
+        on_disk, streamed = (Segment(source, **cut) for source in (AudioFile(path), InMemory(path.read_bytes())))
+        assert torch.equal(on_disk.load(), streamed.load())
+        assert (on_disk.digest(), on_disk.seconds()) == (streamed.digest(), streamed.seconds())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_in_other_encodings_are_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"m\xfcde.wav")  # Latin-1, which is not UTF-8
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with path.open("wb") as file:
+        soundfile.write(file, tone(16_000), 16_000, format="WAV")
+    assert len(Segment(AudioFile(path)).load()) == 16_000
+
+
+@dataclass
+class Counting:
+    """Silence that notes how many threads PyTorch would use for it."""
+
+    threads: list[int]
+
+    def load(self) -> torch.Tensor:
+        self.threads.append(torch.get_num_threads())
+        return torch.zeros(400)
+
+
+def test_pytorch_works_alone_in_threads_that_decode_and_nowhere_else() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        counting = Counting([])
+        batches = [[Item("a", counting, "0", 1.0)] * 2 for _ in range(6)]
+        for _ in waveforms_ahead(batches, workers=3):
+            assert torch.get_num_threads() == 3
+        assert counting.threads == [1] * 12
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_gpu_is_fed_by_more_threads_than_a_cpu() -> None:
+    cores = os.cpu_count() or 1
+    assert workers_for(torch.device("cpu")) == WORKERS == min(4, cores)
+    assert workers_for(torch.device("cuda", 1)) == WORKERS_BESIDE_GPU == min(16, cores)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "PCM_U8"])

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torchaudio.compliance import kaldi
+from torchaudio.functional import compute_deltas
 
 from upstream import filterbank
 from upstream.errors import MendableError
@@ -42,6 +44,59 @@ def test_equals_s3prl(name: str, samples: int) -> None:
     ours = filterbank.load(name)
     assert (ours.dim, ours.stride) == (dim, frame_shift * 16)
     torch.testing.assert_close(ours([waveform]).utterance(0)[0], extracter(waveform), rtol=1e-5, atol=1e-5)
+
+
+def waveforms_of_all_kinds(samples: int) -> dict[str, Tensor]:
+    tone = torch.sin(torch.arange(samples) * (2 * torch.pi * 60 / 16_000))
+    return {
+        "noise": noise(samples, seed=samples),
+        "barely audible": 1e-4 * noise(samples, seed=samples),
+        "beyond full scale": 20 * noise(samples, seed=samples),
+        "beside a constant and a hum": 0.3 + 0.5 * tone + 1e-3 * noise(samples, seed=samples),
+        "constant": torch.full((samples,), 0.3),
+        "silence": torch.zeros(samples),
+        "an impulse": torch.nn.functional.pad(torch.ones(1), (samples // 2, samples - samples // 2 - 1)),
+    }
+
+
+@pytest.mark.parametrize("samples", [400, 401, 559, 560, 719, 8_000, 33_333])
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+def test_equals_torchaudio(name: str, samples: int) -> None:
+    settings = BASELINES[name]
+    weights = filterbank.load(name).weights
+    for kind, waveform in waveforms_of_all_kinds(samples).items():
+        ours = filterbank.static_features(waveform, settings, weights)
+        if name == "fbank":
+            theirs = kaldi.fbank(waveform[None], num_mel_bins=80, dither=0.0)
+        else:
+            theirs = kaldi.mfcc(waveform[None], num_ceps=13, dither=0.0)
+        # Cepstra sum mel energies of up to 16 with weights of up to 12.
+        assert float((ours - theirs).abs().max()) < (5e-6 if name == "fbank" else 1e-4), kind
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 98])
+@pytest.mark.parametrize("window", [3, 5, 6, 9])
+def test_differences_equal_torchaudio(frames: int, window: int) -> None:
+    features = noise(frames * 7, seed=frames).reshape(frames, 7)
+    theirs = compute_deltas(features.T[None], win_length=window)[0].T
+    torch.testing.assert_close(filterbank.difference(features, window), theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("offset", [0.0, -15.0])
+@pytest.mark.parametrize("frames", [2, 3, 3_001])
+def test_standardised_in_float32_is_near_what_float64_gives(frames: int, offset: float) -> None:
+    features = noise(frames * 8, seed=frames).reshape(frames, 8) + offset
+    exact = features.double()
+    expected = (exact - exact.mean(dim=0)) / (exact.std(dim=0) + 1e-10)
+    ours = filterbank.standardise(features, torch.zeros(8, dtype=torch.bool), 1e-10)
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-4 if offset else 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_waveforms_are_left_as_they_were(name: str) -> None:
+    waveform = noise(16_000)
+    filterbank.load(name)([waveform])
+    assert torch.equal(waveform, noise(16_000))
 
 
 @pytest.mark.parametrize("name", NAMES)

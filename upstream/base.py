@@ -107,6 +107,19 @@ class Upstream(ABC):
 
         Raises MendableError for anything that is not such a waveform, with the mend.
         """
+        with torch.no_grad():
+            return self.encode(self._prepared(waveforms))
+
+    def means(self, waveforms: Sequence[Tensor]) -> Tensor:
+        """The mean over frames of every layer of each utterance, (B, L, D) float32; waveforms and errors as above."""
+        with torch.no_grad():
+            return self.encode_means(self._prepared(waveforms))
+
+    def encode_means(self, waveforms: list[Tensor]) -> Tensor:
+        """As `encode`, for an upstream that need not keep the frames of all layers to average them."""
+        return self.encode(waveforms).means()
+
+    def _prepared(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(waveforms, list | tuple) or not waveforms:
             raise MendableError(
                 "An upstream takes a non-empty list of 1-D waveforms, one per utterance; "
@@ -114,9 +127,8 @@ class Upstream(ABC):
             )
         for index, waveform in enumerate(waveforms):
             check_waveform(waveform, f"Waveform {index} of the batch")
-        with torch.no_grad():
-            prepared = [self.prepare(waveform.to(self.device, torch.float32)) for waveform in waveforms]
-            return self.encode([lengthen(waveform, self.shortest) for waveform in prepared])
+        prepared = [self.prepare(waveform.to(self.device, torch.float32)) for waveform in waveforms]
+        return [lengthen(waveform, self.shortest) for waveform in prepared]
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """What is done to an utterance's own samples, (S,) -> (S,), before it is filled up; nothing by default."""

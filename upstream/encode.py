@@ -21,9 +21,17 @@ logger = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2  # being decoded while one is computed: one to go on with, one for when decoding is uneven
 WORKERS = min(4, os.cpu_count() or 1)  # threads that decode; more would take the CPU from an upstream that runs on it
+WORKERS_BESIDE_GPU = min(16, os.cpu_count() or 1)  # where the cores have nothing else to do; more share one interpreter
 
-# How allocators that raise a plain RuntimeError say that no memory is left: the CPU's on Linux and Windows, the driver.
-OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "not enough memory", "out of memory")
+# How allocators that raise a plain RuntimeError say that no memory is left: the CPU's on Linux and Windows, the driver,
+# the C++ library and oneDNN.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "could not create a memory object",
+)
 
 
 class Audio(Protocol):
@@ -139,14 +147,17 @@ def is_out_of_memory(error: Exception) -> bool:
 def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], reduction: str) -> list[Tensor]:
     """The states of all these utterances in one call; whatever is wrong with one is said with its name."""
     try:
-        hidden = upstream(waveforms)
+        if reduction == "means":
+            states = list(upstream.means(waveforms))
+        else:
+            hidden = upstream(waveforms)
+            states = [hidden.utterance(i) for i in range(len(items))]
     except MendableError:
         for item, waveform in zip(items, waveforms, strict=True):
             check_waveform(waveform, item.name)
         for item, waveform in zip(items, waveforms, strict=True):
             refuse_alone(upstream, item, waveform)
         raise
-    states = list(hidden.means()) if reduction == "means" else [hidden.utterance(i) for i in range(len(items))]
     finite = torch.stack([torch.isfinite(state).all() for state in states]).tolist()  # one wait for the GPU, not B
     for item, is_finite in zip(items, finite, strict=True):
         if not is_finite:
@@ -168,20 +179,48 @@ def refuse_alone(upstream: Upstream, item: Item, waveform: Tensor) -> None:
 # ---------------------------------------------------------------- audio to waveforms
 
 
+def workers_for(device: torch.device) -> int:
+    """Threads that decode for an upstream on this device."""
+    return WORKERS if device.type == "cpu" else WORKERS_BESIDE_GPU
+
+
 def waveforms_ahead(batches: Iterable[Sequence[Item]], workers: int = WORKERS) -> Generator[list[Tensor]]:
     """The waveforms of each batch, decoded by `workers` threads while the batches before are computed.
 
-    No more than BATCHES_AHEAD batches are asked for and decoded in advance. What an utterance's audio raises is raised
-    when its batch is due. Closing the iterator ends the threads.
+    No more than BATCHES_AHEAD batches are asked for and decoded in advance, or as many as give every worker an
+    utterance. What an utterance's audio raises is raised when its batch is due. Closing the iterator ends the threads.
+
+    PyTorch works alone in each of these threads: resampling would otherwise begin a thread on every core for each of
+    the workers, in each other's way and the upstream's.
     """
-    with ThreadPoolExecutor(workers, "decoder") as pool:
+    keep_threads()
+    with ThreadPoolExecutor(workers, "decoder", initializer=work_alone) as pool:
         ahead: deque[list[Future[Tensor]]] = deque()
         try:
             for batch in batches:
                 ahead.append([pool.submit(item.audio.load) for item in batch])
-                if len(ahead) > BATCHES_AHEAD:
-                    yield [waveform.result() for waveform in ahead.popleft()]
+                if len(ahead) > BATCHES_AHEAD and sum(map(len, ahead)) - len(ahead[0]) >= workers:
+                    yield results(ahead.popleft())
             while ahead:
-                yield [waveform.result() for waveform in ahead.popleft()]
+                yield results(ahead.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
+            keep_threads()
+
+
+def results(batch: Iterable[Future[Tensor]]) -> list[Tensor]:
+    """Wait for the waveforms of a batch."""
+    waveforms = [waveform.result() for waveform in batch]
+    keep_threads()
+    return waveforms
+
+
+def work_alone() -> None:
+    """From now on PyTorch uses no other thread for what this one asks of it."""
+    torch.get_num_threads()  # the number is a thread's own once it was asked for; before, the last that any thread set
+    torch.set_num_threads(1)
+
+
+def keep_threads() -> None:
+    """Let PyTorch use as many threads for this one as before, and as many for those that begin from now on."""
+    torch.set_num_threads(torch.get_num_threads())

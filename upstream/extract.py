@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from upstream.base import Upstream
-from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead
+from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
 from upstream.errors import MendableError
 from upstream.ranks import ALONE, Ranks
 from upstream.store import StateStore, estimate_bytes
@@ -86,7 +86,11 @@ def extract(
 
     memory = Memory()
     wanted, to_decode = tee(filter(is_wanted, batches))
-    with bar, closing(waveforms_ahead(to_decode)) as decoded, ShardWriter(store, sizes) as writer:
+    with (
+        bar,
+        closing(waveforms_ahead(to_decode, workers_for(upstream.device))) as decoded,
+        ShardWriter(store, sizes) as writer,
+    ):
         for batch, waveforms in zip(wanted, decoded, strict=True):
             if is_wanted(batch):
                 states = encode(upstream, batch, waveforms, store.key.reduction, memory)

@@ -33,7 +33,7 @@ from downstream.states import Means
 from downstream.sweep import Point, choose
 from downstream.training.loop import Snapshots
 from upstream.base import Upstream
-from upstream.encode import Item, encode, waveforms_ahead
+from upstream.encode import Item, encode, waveforms_ahead, workers_for
 from upstream.extract import plan
 from upstream.files import DEFAULT_STORE
 from upstream.store import CODECS, StoreKey, estimate_bytes
@@ -100,7 +100,7 @@ def code(encoder: Upstream, items: Sequence[Item]) -> dict[str, Coded]:
     coded = {codec: Coded() for codec in CODECS}
     batches = plan(items)
     with (
-        closing(waveforms_ahead(batches)) as decoded,
+        closing(waveforms_ahead(batches, workers_for(encoder.device))) as decoded,
         tqdm(total=sum(map(len, batches)), desc="frames", unit=" utterances") as bar,
     ):
         for batch, waveforms in zip(batches, decoded, strict=True):

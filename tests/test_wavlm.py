@@ -9,7 +9,7 @@ import torch
 from peers import KINDS, microsoft_model, relative_error, save_transformers, transformers_model, transformers_states
 from torch import Tensor
 
-from upstream.wavlm import attention, checkpoint, names
+from upstream.wavlm import attend, attention, checkpoint, names
 from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
 from upstream.wavlm.model import untrained
 from upstream.wavlm.upstream import WavLMUpstream, load_checkpoint, load_untrained, standardise
@@ -108,7 +108,7 @@ def test_attention_in_blocks_of_queries_changes_nothing(monkeypatch: pytest.Monk
     ours = load_untrained("tiny", TINY, 0, CPU, FLOAT32)
     waveform = torch.randn(20_000, generator=torch.Generator().manual_seed(3))
     whole = ours([waveform]).layers
-    monkeypatch.setattr(attention, "LARGEST_BIAS", 1000)
+    monkeypatch.setattr(attend, "LARGEST_BLOCK", 1000)
     assert relative_error(ours([waveform]).layers, whole) < 1e-6
 
 

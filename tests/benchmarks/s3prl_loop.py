@@ -16,7 +16,10 @@ from downstream.recipe import Recipe
 from downstream.tasks.classification import Classification
 from upstream.errors import MendableError
 from upstream.wavlm import names
+from upstream.wavlm.model import untrained
 from upstream.wavlm.upstream import WavLMUpstream
+
+SEED = 0  # of the weights of the upstreams that are compared
 
 
 class S3prlEmotion:
@@ -27,7 +30,8 @@ class S3prlEmotion:
     """
 
     def __init__(self, ours: WavLMUpstream, task: Classification, recipe: Recipe, folder: Path) -> None:
-        """ours: whose weights to take, float32; task: for the head's sizes; folder: for the checkpoint s3prl reads.
+        """ours: whose weights to take, untrained ones of SEED in float32; task: for the head's sizes; folder: for the
+            checkpoint s3prl reads.
 
         Raises MendableError where s3prl is not installed.
         """
@@ -83,11 +87,14 @@ class S3prlEmotion:
 
 
 def microsoft_checkpoint(ours: WavLMUpstream, folder: Path) -> Path:
-    """Our weights in a file as Microsoft publishes them, which is what s3prl reads."""
+    """Our weights in a file as Microsoft publishes them, which is what s3prl reads.
+
+    They are drawn again: those of an upstream may be packed for this machine's processor.
+    """
     cfg = import_module("tests.peers").microsoft_cfg(asdict(ours.config), ours.config.normalize_waveform)
     module = import_module("s3prl.upstream.wavlm.WavLM")
     theirs: Any = module.WavLM(module.WavLMConfig(cfg))
-    tensors = names.from_native(ours.model.state_dict(), ours.config)
+    tensors = names.from_native(untrained(ours.config, SEED).state_dict(), ours.config)
     model = {}
     for name, tensor in theirs.state_dict().items():
         (common,) = names.from_microsoft({name: tensor})  # the name they have in common is Hugging Face's

@@ -2,8 +2,11 @@
 
 A batch is packed: the frames of its utterances stand one after another as (N, D) rows, with the list of
 lengths beside them. Everything but attention and the convolutions works on single frames, so it runs on all
-rows at once; attention and the convolutions take one utterance at a time. There is no padding, hence no
+rows at once; attention and the convolutions look at one utterance only. There is no padding, hence no
 mask, and an utterance's states cannot depend on its batch-mates.
+
+What depends on the machine is elsewhere: `products.py` (how to multiply), `attend.py` (how to attend), and how
+long the pieces of `front_end.py` are. The model is the same on all devices, frozen or learning.
 """
 
 from __future__ import annotations
@@ -18,26 +21,27 @@ from torch import Tensor, nn
 from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.front_end import FrontEnd
+from upstream.wavlm.products import Convolution, Linear
 
 
-class PositionalConv(nn.Module):
+class PositionalConv(Convolution):
     """Grouped convolution over time whose output is added to its input: the absolute positions.
 
     The weight norm that checkpoints store it with is folded into `weight` when they are read.
     """
 
     def __init__(self, config: WavLMConfig) -> None:
-        super().__init__()
-        dim, kernel = config.hidden_size, config.num_conv_pos_embeddings
-        self.groups = config.num_conv_pos_embedding_groups
-        self.weight = nn.Parameter(torch.empty(dim, dim // self.groups, kernel))
-        self.bias = nn.Parameter(torch.empty(dim))
+        dim, groups = config.hidden_size, config.num_conv_pos_embedding_groups
+        super().__init__(dim, dim, config.num_conv_pos_embeddings, groups=groups)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """One utterance, (T, D) -> (T, D); frame t sees frames t - 64 … t + 63 at kernel 128."""
-        kernel = self.weight.shape[2]
-        y = F.conv1d(x.T[None], self.weight, self.bias, padding=kernel // 2, groups=self.groups)
-        return F.gelu(y[0, :, : len(x)]).T  # an even kernel gives one frame too many, the last
+    def of_utterance(self, x: Tensor) -> Tensor:
+        """One utterance, (T, D) -> (T, D); frame t sees frames t - 64 … t + 63 at kernel 128, zeros beyond the ends.
+
+        The zeros are laid around it here: oneDNN takes ten times as long to prepare a convolution that pads by itself.
+        """
+        before = self.kernel // 2
+        positions: Tensor = self(F.pad(x, (0, 0, before, self.kernel - 1 - before))[None], gelu=True)[0]
+        return positions
 
 
 class Block(nn.Module):
@@ -49,8 +53,8 @@ class Block(nn.Module):
         self.pre_norm = config.do_stable_layer_norm
         self.attention = Attention(config)
         self.attention_norm = nn.LayerNorm(dim, eps)
-        self.feed_forward_in = nn.Linear(dim, config.intermediate_size)
-        self.feed_forward_out = nn.Linear(config.intermediate_size, dim)
+        self.feed_forward_in = Linear(dim, config.intermediate_size)
+        self.feed_forward_out = Linear(config.intermediate_size, dim)
         self.feed_forward_norm = nn.LayerNorm(dim, eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
@@ -58,15 +62,19 @@ class Block(nn.Module):
     def forward(self, x: Tensor, lengths: list[int], by_distance: Tensor) -> Tensor:
         """(N, D) -> (N, D); arguments as in `Attention.forward`."""
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), lengths, by_distance))
-            return x + self._feed_forward(self.feed_forward_norm(x))
-        x = self.attention_norm(x + self.dropout(self.attention(x, lengths, by_distance)))
-        result: Tensor = self.feed_forward_norm(x + self._feed_forward(x))
+            x = self._plus(x, self.attention.out, self.attention(self.attention_norm(x), lengths, by_distance))
+            return self._plus(x, self.feed_forward_out, self._inner(self.feed_forward_norm(x)))
+        x = self.attention_norm(self._plus(x, self.attention.out, self.attention(x, lengths, by_distance)))
+        result: Tensor = self.feed_forward_norm(self._plus(x, self.feed_forward_out, self._inner(x)))
         return result
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        inner = self.activation_dropout(F.gelu(self.feed_forward_in(x)))
-        result: Tensor = self.dropout(self.feed_forward_out(inner))
+    def _inner(self, x: Tensor) -> Tensor:
+        result: Tensor = self.activation_dropout(self.feed_forward_in(x, gelu=True))
+        return result
+
+    def _plus(self, x: Tensor, last: Linear, inner: Tensor) -> Tensor:
+        """x + dropout(last(inner)), the residual connection; without dropout the sum is part of the product."""
+        result: Tensor = x + self.dropout(last(inner)) if self.training else last(inner, plus=x)
         return result
 
 
@@ -79,7 +87,7 @@ class WavLM(nn.Module):
         dim, eps = config.hidden_size, config.layer_norm_eps
         self.front_end = FrontEnd(config)
         self.feature_norm = nn.LayerNorm(config.conv_dim[-1], eps)
-        self.projection = nn.Linear(config.conv_dim[-1], dim)
+        self.projection = Linear(config.conv_dim[-1], dim)
         self.projection_dropout = nn.Dropout(config.feat_proj_dropout)
         self.mask_embedding = nn.Parameter(torch.empty(dim))
         self.positional_conv = PositionalConv(config)
@@ -107,10 +115,9 @@ class WavLM(nn.Module):
 
     def embed(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """The input of the first block, (N, D), and the frames of each utterance."""
-        features = [self.front_end(waveform) for waveform in waveforms]
-        lengths = [len(frames) for frames in features]
-        x = self.projection_dropout(self.projection(self.feature_norm(torch.cat(features))))
-        x = x + torch.cat([self.positional_conv(utterance) for utterance in torch.split(x, lengths)])
+        features, lengths = self.front_end(waveforms)
+        x = self.projection_dropout(self.projection(self.feature_norm(features)))
+        x = x + torch.cat([self.positional_conv.of_utterance(utterance) for utterance in torch.split(x, lengths)])
         if not self.config.do_stable_layer_norm:
             x = self.norm(x)
         return self.dropout(x), lengths

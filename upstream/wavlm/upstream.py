@@ -12,10 +12,11 @@ from upstream.fingerprint import fingerprint_tensors
 from upstream.wavlm import checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
+from upstream.wavlm.products import pack
 
 # Raised whenever the hidden states of the same weights can change by more than rounding, so that stored
 # states of older versions are not mistaken for new ones.
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 
 
 class WavLMUpstream(Upstream):
@@ -36,6 +37,7 @@ class WavLMUpstream(Upstream):
         self.fingerprint = fingerprint_tensors(model.state_dict(), settings | {"extractor": EXTRACTOR_VERSION})
         self.device, self.dtype = device, dtype
         self.model = frozen(model, device, dtype)
+        pack(self.model)
 
     def prepare(self, waveform: Tensor) -> Tensor:
         if not self.config.normalize_waveform:
@@ -51,6 +53,15 @@ class WavLMUpstream(Upstream):
             for padded, own in zip(layer, torch.split(packed, lengths), strict=True):
                 padded[: len(own)] = own
         return HiddenStates(layers, torch.tensor(lengths))
+
+    def encode_means(self, waveforms: list[Tensor]) -> Tensor:
+        """Layer by layer, so that the frames of one are in memory and not of all."""
+        lengths = [self.config.frames(len(waveform)) for waveform in waveforms]
+        layers = []
+        for packed in self.model(waveforms):
+            utterances = torch.split(packed, lengths)
+            layers.append(torch.stack([own.mean(dim=0, dtype=torch.float32) for own in utterances]))
+        return torch.stack(layers, dim=1)
 
 
 def standardise(waveform: Tensor, epsilon: float) -> Tensor:

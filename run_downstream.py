@@ -44,7 +44,12 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=whole_number, default=0, help="of the head's first weights and of untrained upstreams"
     )
     made.add_argument("--device", default="auto", help="of the upstream: auto, cpu, cuda, cuda:0 (default auto)")
-    made.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the upstream (default float32)")
+    made.add_argument(
+        "--dtype",
+        default="float32",
+        choices=DTYPES,
+        help="precision of the upstream (default float32); auto: the fastest whose scores are float32's",
+    )
     made.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records (default results)"
     )

@@ -54,7 +54,7 @@ OTHER_FORMS = (
     ("PATH", "a WavLM checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth, s3prl .ckpt"),
     ("module.py:function", "a model of your own"),
 )
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 def load(
@@ -64,13 +64,16 @@ def load(
 
     name: a name of `NAMED` (wavlm_* may carry @REVISION), hf:ORG/NAME[@REVISION], the path of a checkpoint, or
         module.py:function.
-    dtype: precision of weights and states; filterbanks are always float32.
+    dtype: precision of weights and states; filterbanks are always float32. "auto" is the fastest whose scores are
+        float32's: for a WavLM bfloat16 where the device multiplies it faster (see `fastest_dtype`), and float32 for
+        all others, of which nobody has measured it.
     random_init: the same architecture with untrained weights drawn from `seed`.
 
     Raises MendableError for a name that means nothing, naming the nearest that does, and for whatever keeps
     the checkpoint from being read.
     """
-    where, precision = torch_device(device), torch_dtype(dtype)
+    where = torch_device(device)
+    precision = None if dtype == "auto" else torch_dtype(dtype)
     random_seed = seed if random_init else None
     stem, _, revision = name.partition("@")
     if stem in NAMED:
@@ -83,7 +86,7 @@ def load(
         _refuse_random_init(random_init, name)
         from upstream import custom
 
-        return custom.load(name, device=where, dtype=precision)
+        return custom.load(name, device=where, dtype=precision or torch_dtype("float32"))
     if Path(name).exists():
         return _load_path(name, where, precision, random_seed)
     raise MendableError(unknown_upstream(name))
@@ -141,7 +144,7 @@ def _load_named(
     entry: NamedUpstream,
     revision: str | None,
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     random_seed: int | None,
 ) -> Upstream:
     if revision is not None and (entry.repository is None or random_seed is not None):
@@ -152,8 +155,10 @@ def _load_named(
 
         return filterbank.load(entry.name, device=device)
 
+    from upstream.wavlm.products import fastest_dtype
     from upstream.wavlm.upstream import load_checkpoint, load_untrained
 
+    dtype = dtype or fastest_dtype(device)
     if random_seed is not None:
         return load_untrained(typed, wavlm_config(entry.name), random_seed, device, dtype)
     if entry.repository is None:
@@ -165,24 +170,30 @@ def _load_named(
     return load_checkpoint(typed, repository.folder, repository.revision, entry.repository, device, dtype)
 
 
-def _load_path(name: str, device: torch.device, dtype: torch.dtype, random_seed: int | None) -> Upstream:
+def _load_path(name: str, device: torch.device, dtype: torch.dtype | None, random_seed: int | None) -> Upstream:
     """A WavLM checkpoint of any format, or the Hugging Face directory of another encoder."""
     from upstream.wavlm import checkpoint
+    from upstream.wavlm.products import fastest_dtype
     from upstream.wavlm.upstream import load_checkpoint, load_untrained
 
     path = Path(name)
     if checkpoint.is_of_another_model(path):
         return _load_hugging_face(name, device, dtype, random_seed)
+    dtype = dtype or fastest_dtype(device)
     if random_seed is not None:
         return load_untrained(name, checkpoint.read_config(path), random_seed, device, dtype)
     return load_checkpoint(name, path, None, str(path), device, dtype)
 
 
-def _load_hugging_face(name: str, device: torch.device, dtype: torch.dtype, random_seed: int | None) -> Upstream:
+def _load_hugging_face(name: str, device: torch.device, dtype: torch.dtype | None, random_seed: int | None) -> Upstream:
     from upstream import huggingface
 
     return huggingface.load(
-        name, device=device, dtype=dtype, random_init=random_seed is not None, seed=random_seed or 0
+        name,
+        device=device,
+        dtype=dtype or torch_dtype("float32"),
+        random_init=random_seed is not None,
+        seed=random_seed or 0,
     )
 
 

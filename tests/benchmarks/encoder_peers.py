@@ -38,7 +38,7 @@ CHECKED_SECONDS = 1.0  # of each of the two utterances on which the peers are co
 ATTENTIONS = ("sdpa", "flex_attention", "eager")  # of transformers, the fastest first
 
 MIX, SMALL_MIX = "mix 1-20 s", "mix 0.1-0.5 s"
-MIXED = 32  # utterances
+MIXED = 16  # utterances
 
 
 # ---------------------------------------------------------------- the audio

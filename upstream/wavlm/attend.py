@@ -7,9 +7,9 @@ queries by all keys is never in memory.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from importlib.util import find_spec
+from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,10 @@ from upstream.wavlm.products import multiply
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+logger = logging.getLogger(__name__)
+
 LARGEST_BLOCK = 2**20  # scores that exist at a time: 4 MB in float32; those of all of Base's heads up to 5.9 seconds
+FEWEST_QUERIES = 128  # of a block, however long the utterance: fewer are no work for a matrix product
 TILE = 128  # queries and keys that FlexAttention takes together
 
 
@@ -33,13 +36,15 @@ def attend(
 
     projected: (N, 3, H, head_dim) queries, keys and values of N frames, utterance after utterance.
     gate: (N, H), how strongly each query heeds position.
-    by_distance: (H, 2·longest - 1) bias, from a key far after the query to one far before it.
+    by_distance: (H, 2·reach + 1) bias, from a key `reach` frames after the query to one as far before it; beyond, the
+        first or last holds.
     lengths: frames of each utterance.
     dropout: share of the attention weights that is set to zero.
     """
-    on_gpu = projected.device.type == "cuda" and find_spec("triton") is not None
-    if on_gpu and not dropout and not torch.is_grad_enabled():
-        return attend_to_all_at_once(projected, gate, by_distance, lengths, compiled_flex_attention())
+    if projected.device.type == "cuda" and not dropout and not torch.is_grad_enabled():
+        flex = compiled_flex_attention(projected.device, projected.dtype, *projected.shape[2:])
+        if flex is not None:
+            return attend_to_all_at_once(projected, gate, by_distance, lengths, flex)
     utterances = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
     return torch.cat([attend_alone(own, own_gate, by_distance, dropout) for own, own_gate in utterances])
 
@@ -63,7 +68,7 @@ def attend_alone(projected: Tensor, gate: Tensor, by_distance: Tensor, dropout: 
         gathered = torch.bmm(F.dropout(scores.softmax(dim=-1), dropout), values.mT)
         return gathered.transpose(0, 1).reshape(frames, heads * head_dim)
     gathered = projected.new_empty(frames, heads, head_dim)
-    size = max(1, LARGEST_BLOCK // frames)
+    size = max(FEWEST_QUERIES, LARGEST_BLOCK // frames)
     for head, first in product(range(heads), range(0, frames, size)):
         own = slice(first, first + size)
         scores = multiply(queries[head, own], keys[head], plus=gated(gate[head, own], bias[head, own]))
@@ -83,14 +88,18 @@ def gated(gate: Tensor, bias: Tensor) -> Tensor:
 
 
 def bias_of_reversed_keys(by_distance: Tensor, frames: int) -> Tensor:
-    """(H, 2·longest - 1) by distance -> (H, frames, frames) [head, query, key], keys in reverse order; a view.
+    """(H, 2·reach + 1) by distance -> (H, frames, frames) [head, query, key], keys in reverse order; a view.
 
     The bias depends on key - query alone. With keys counted from the last, key - query is
     frames - 1 - (query + reversed key): a sum of the two indices, so overlapping windows of one short vector
     are the whole table and it needs no memory of its own.
     """
-    longest = (by_distance.shape[1] + 1) // 2
-    return by_distance[:, longest - frames : longest + frames - 1].unfold(1, frames, 1)
+    reach = by_distance.shape[1] // 2
+    if frames > reach:
+        further = frames - 1 - reach
+        ends = by_distance[:, :1].expand(-1, further), by_distance[:, -1:].expand(-1, further)
+        return torch.cat([ends[0], by_distance, ends[1]], dim=1).unfold(1, frames, 1)
+    return by_distance[:, reach - frames + 1 : reach + frames].unfold(1, frames, 1)
 
 
 # ---------------------------------------------------------------- all utterances in one kernel
@@ -106,10 +115,10 @@ def attend_to_all_at_once(
     """
     frames, _, heads, head_dim = projected.shape
     queries, keys, values = projected.permute(1, 2, 0, 3)[:, None]  # each (1, H, N, head_dim)
-    middle = (by_distance.shape[1] - 1) // 2
+    reach = by_distance.shape[1] // 2  # the same for all batches of a model: it becomes a constant of the kernel
 
     def biased(score: Tensor, _: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return score + gate[query, head] * by_distance[head, middle - (key - query)]
+        return score + gate[query, head] * by_distance[head, (reach - (key - query)).clamp(0, 2 * reach)]
 
     mask = same_utterance(tuple(lengths), projected.device)
     attended = flex(queries, keys, values, score_mod=biased, block_mask=mask)
@@ -146,10 +155,34 @@ def same_utterance(lengths: tuple[int, ...], device: torch.device) -> BlockMask:
     return mask
 
 
-@lru_cache(maxsize=1)
-def compiled_flex_attention() -> Callable[..., Tensor]:
-    """FlexAttention as a kernel for this GPU; shapes may change without another compilation."""
-    from torch.nn.attention.flex_attention import flex_attention
+@cache
+def compiled_flex_attention(
+    device: torch.device, dtype: torch.dtype, heads: int, head_dim: int
+) -> Callable[..., Tensor] | None:
+    """FlexAttention as a kernel for this GPU and these sizes; shapes may change without another compilation.
 
-    compile_: Callable[..., Callable[..., Tensor]] = torch.compile
-    return compile_(flex_attention, dynamic=True)
+    What PyTorch's compiler makes of it depends on versions of it, of Triton and of the driver. So it is tried on two
+    short utterances first. Where it fails, or gives other numbers than `attend_alone`, this returns None and says so.
+    """
+    generator = torch.Generator().manual_seed(0)
+    lengths = [200, 60]
+    projected, gate, by_distance = (
+        torch.randn(*shape, generator=generator).to(device, dtype)
+        for shape in ((sum(lengths), 3, heads, head_dim), (sum(lengths), heads), (heads, 301))
+    )
+    try:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        compiler: Callable[..., Callable[..., Tensor]] = torch.compile
+        flex = compiler(flex_attention, dynamic=True)
+        found = attend_to_all_at_once(projected, gate, by_distance, lengths, flex)
+    except Exception as error:  # compilers raise anything
+        logger.warning("attention goes one utterance at a time, since FlexAttention cannot be compiled here: %s", error)
+        return None
+    parts = zip(torch.split(projected, lengths), torch.split(gate, lengths), strict=True)
+    expected = torch.cat([attend_alone(own, own_gate, by_distance, 0.0) for own, own_gate in parts])
+    difference = float((found.float() - expected.float()).norm() / expected.float().norm())
+    if not difference < 16 * torch.finfo(dtype).eps:  # NaN is no equality either
+        logger.warning("attention goes one utterance at a time, since FlexAttention is %.1e off here", difference)
+        return None
+    return flex

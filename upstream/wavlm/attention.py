@@ -16,8 +16,8 @@ from upstream.wavlm.products import Linear
 
 
 @lru_cache(maxsize=8)
-def buckets(frames: int, num_buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every distance r = key - query between `frames` frames, from the largest r down: (2·frames - 1,).
+def buckets(num_buckets: int, max_distance: int) -> Tensor:
+    """Bucket of every distance r = key - query from `max_distance` down to its negative: (2·max_distance + 1,).
 
     Half of the buckets are for keys after the query. Of each half, the first half is one bucket a distance
     and the rest grow logarithmically up to `max_distance`, beyond which all share the last (T5's scheme).
@@ -32,7 +32,7 @@ def buckets(frames: int, num_buckets: int, max_distance: int) -> Tensor:
         index = size if size < exact else min(exact + int(math.log(size / exact) * logarithmic), half - 1)
         return index + (half if distance > 0 else 0)
 
-    return torch.tensor([bucket(r) for r in range(frames - 1, -frames, -1)])
+    return torch.tensor([bucket(r) for r in range(max_distance, -max_distance - 1, -1)])
 
 
 class RelativePositions(nn.Module):
@@ -43,9 +43,9 @@ class RelativePositions(nn.Module):
         self.num_buckets, self.max_distance = config.num_buckets, config.max_bucket_distance
         self.weight = nn.Parameter(torch.empty(config.num_buckets, config.num_attention_heads))
 
-    def forward(self, frames: int) -> Tensor:
-        """Bias of every distance, from key far after the query to far before it: (H, 2·frames - 1)."""
-        index = buckets(frames, self.num_buckets, self.max_distance).to(self.weight.device)
+    def forward(self) -> Tensor:
+        """Bias of every distance, from a key far after the query to one far before it: (H, 2·max_distance + 1)."""
+        index = buckets(self.num_buckets, self.max_distance).to(self.weight.device)
         return self.weight[index].T.contiguous()
 
 
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         """(N, D) -> (N, D), what the heads gather; `out` of it is the layer's output.
 
         x: the frames of the utterances one after another; lengths: of each, N in all.
-        by_distance: (H, 2·longest - 1) ungated position bias of `RelativePositions`.
+        by_distance: (H, 2·max_distance + 1) ungated position bias of `RelativePositions`.
         """
         projected = self.qkv(x).view(len(x), 3, self.heads, self.head_dim)
         return attend(projected, self._gate(x), by_distance, lengths, self.dropout if self.training else 0.0)

@@ -15,6 +15,7 @@ from upstream.errors import MendableError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Layers = Annotated[int, Field(ge=1, le=1000)]  # a damaged or hostile file must not make us build a million
+Distance = Annotated[int, Field(ge=1, le=100_000)]  # frames; a table of twice as many is made
 Positives = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=64)]
 
 
@@ -48,7 +49,7 @@ class WavLMConfig:
     num_conv_pos_embeddings: PositiveInt = 128
     num_conv_pos_embedding_groups: PositiveInt = 16
     num_buckets: PositiveInt = 320
-    max_bucket_distance: PositiveInt = 800
+    max_bucket_distance: Distance = 800
 
     hidden_dropout: Share = 0.1
     attention_dropout: Share = 0.1

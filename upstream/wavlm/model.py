@@ -107,7 +107,7 @@ class WavLM(nn.Module):
         `config.frames(samples)` is how many frames each has, N in all.
         """
         x, lengths = self.embed(waveforms)
-        by_distance = self.relative_positions(max(lengths))
+        by_distance = self.relative_positions()
         for block in self.blocks:
             yield x
             x = block(x, lengths, by_distance)

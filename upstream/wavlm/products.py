@@ -33,6 +33,20 @@ def packable(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
 
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has products of its own for it, else float32.
+
+    bfloat16 takes half the time or less, and moves scores by a fraction of what another seed does; the README has the
+    figures.
+    """
+    if device.type == "cuda":
+        has_own = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        has_own = packable(torch.bfloat16) and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.bfloat16 if has_own else torch.float32
+
+
 def on_cpu_by_onednn(x: Tensor) -> bool:
     """Whether to multiply `x` by oneDNN's own operations, which know no gradients."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and packable(x.dtype)

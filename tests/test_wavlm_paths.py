@@ -1,0 +1,202 @@
+"""The fast ways of computing a WavLM against the plain ones, and its rounding against that of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from peers import relative_error, transformers_model, transformers_states
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+
+import upstream
+from upstream.wavlm import attend, attention, checkpoint, front_end, products
+from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
+from upstream.wavlm.front_end import FrontEnd
+from upstream.wavlm.model import WavLM, untrained
+from upstream.wavlm.products import Convolution, Linear, packable
+from upstream.wavlm.upstream import load_untrained
+
+CPU = torch.device("cpu")
+LARGE_TINY = WavLMConfig(**(vars(TINY) | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}))
+CONFIGS = {
+    "base": TINY,
+    "large": LARGE_TINY,
+    "with biases in the front end": WavLMConfig(**(vars(TINY) | {"conv_bias": True})),
+    "an odd positional kernel": WavLMConfig(**(vars(TINY) | {"num_conv_pos_embeddings": 17})),
+    "few distances": WavLMConfig(**(vars(TINY) | {"num_buckets": 16, "max_bucket_distance": 20})),
+}
+needs_packing = pytest.mark.skipif(not packable(torch.float32), reason="this PyTorch has no oneDNN to pack weights for")
+
+
+def noise(samples: int, seed: int) -> Tensor:
+    return torch.randn(samples, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+@pytest.fixture
+def utterances() -> list[Tensor]:
+    """Lengths around those of pieces, tiles and blocks: 1, 128, 129, 300 and 49 frames."""
+    return [noise(frames * 320 + 80, seed) for seed, frames in enumerate((1, 128, 129, 300, 49))]
+
+
+@pytest.fixture
+def by_plain_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without oneDNN."""
+    monkeypatch.setattr(products, "packable", lambda dtype: False)
+
+
+def states_of(config: WavLMConfig, utterances: list[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    states = load_untrained("test", config, 0, CPU, dtype)(utterances)
+    return [states.utterance(index) for index in range(len(utterances))]
+
+
+def assert_equal_to_rounding(found: list[Tensor], expected: list[Tensor], tolerance: float = 3e-6) -> None:
+    errors = [relative_error(a, b) for a, b in zip(found, expected, strict=True)]
+    assert max(errors) < tolerance, errors
+
+
+@needs_packing
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_weights_give_the_plain_products_states(
+    name: str, utterances: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = states_of(CONFIGS[name], utterances)
+    monkeypatch.setattr(products, "packable", lambda dtype: False)
+    assert_equal_to_rounding(fast, states_of(CONFIGS[name], utterances))
+
+
+@needs_packing
+def test_a_packed_model_holds_its_weights_once_and_computes_as_before() -> None:
+    model = untrained(TINY, 0).requires_grad_(False)
+    layer, convolution = model.blocks[0].feed_forward_in, model.positional_conv
+    assert isinstance(layer, Linear)
+    assert isinstance(convolution, Convolution)
+    x, rows = noise(7 * 64, 1).view(7, 64), noise(90 * 64, 2).view(1, 90, 64)
+    plain = layer(x), layer(x, gelu=True), layer.bias + 1 + layer(x) * 0, convolution(rows, gelu=True)
+    with torch.no_grad():
+        products.pack(model)
+        assert "blocks.0.feed_forward_in.weight" not in model.state_dict()
+        packed = layer(x), layer(x, gelu=True), convolution(rows, gelu=True)
+        added = layer(x, plus=torch.ones(7, 128))
+    for ours, expected in zip((*packed, added), (plain[0], plain[1], plain[3], plain[0] + 1), strict=True):
+        assert relative_error(ours, expected) < 1e-6
+
+
+def test_weights_that_learn_are_not_packed() -> None:
+    model = untrained(TINY, 0)
+    names = set(model.state_dict())
+    products.pack(model)
+    assert set(model.state_dict()) == names
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_way_of_a_gpu_gives_the_same_states(
+    name: str, utterances: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of all utterances at once, plain products, and one FlexAttention over all utterances, here uncompiled."""
+    expected = states_of(CONFIGS[name], utterances)
+
+    def all_at_once(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: list[int], _: float) -> Tensor:
+        return attend.attend_to_all_at_once(projected, gate, by_distance, lengths, flex_attention)
+
+    monkeypatch.setattr(products, "packable", lambda dtype: False)
+    monkeypatch.setattr(FrontEnd, "_pieces", FrontEnd._together)
+    monkeypatch.setattr(front_end, "PIECES_ON_GPU", 7)
+    monkeypatch.setattr(attention, "attend", all_at_once)
+    assert_equal_to_rounding(states_of(CONFIGS[name], utterances), expected)
+
+
+def test_a_compiler_that_fails_is_answered_with_the_other_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Compilers exist for some versions of some GPUs; a run must not end there."""
+
+    compiler = torch.compile
+
+    def compiled_to(made: Callable[..., Tensor]) -> Callable[..., object]:
+        """What stands for torch.compile; FlexAttention itself calls that of PyTorch where it is not compiled."""
+        return lambda function, **options: compiler(function, **options) if "backend" in options else made
+
+    def broken(*_: object, **__: object) -> Tensor:
+        raise RuntimeError("no such architecture")
+
+    def wrong(*arguments: Any, **more: Any) -> Any:
+        return flex_attention(*arguments, **more) * 1.1  # type: ignore[operator]  # one tensor without return_aux
+
+    for made, said in ((broken, "no such architecture"), (wrong, "off here")):
+        caplog.clear()
+        monkeypatch.setattr(torch, "compile", compiled_to(made))
+        assert attend.compiled_flex_attention.__wrapped__(CPU, torch.float32, 4, 16) is None
+        assert said in caplog.text
+    monkeypatch.setattr(torch, "compile", compiled_to(flex_attention))  # type: ignore[arg-type]
+    assert attend.compiled_flex_attention.__wrapped__(CPU, torch.float32, 4, 16) is flex_attention
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_utterance_is_the_same_in_any_batch(dtype: torch.dtype, utterances: list[Tensor]) -> None:
+    tolerance = 3e-6 if dtype == torch.float32 else 1e-2
+    together = states_of(TINY, utterances, dtype)
+    for index, utterance in enumerate(utterances):
+        assert_equal_to_rounding([together[index]], states_of(TINY, [utterance], dtype), tolerance)
+
+
+def test_means_are_those_of_the_frames(utterances: list[Tensor]) -> None:
+    for name in ("wavlm_tiny", "fbank_no_cmvn"):
+        encoder = upstream.load(name, random_init=name == "wavlm_tiny")
+        assert relative_error(encoder.means(utterances), encoder(utterances).means()) < 1e-6
+
+
+def test_gradients_pass_through_blocks_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a long utterance does while the model learns, against the whole at once."""
+
+    def gradients() -> Iterator[Tensor]:
+        model: WavLM = untrained(TINY, 0).eval()  # no dropout
+        *_, last = model([noise(16_000, 1)])
+        (last * noise(last.numel(), 2).view_as(last)).sum().backward()
+        return (parameter.grad for parameter in model.parameters() if parameter.grad is not None)
+
+    whole = list(gradients())
+    monkeypatch.setattr(attend, "LARGEST_BLOCK", 100)
+    monkeypatch.setattr(attend, "FEWEST_QUERIES", 20)
+    for ours, expected in zip(gradients(), whole, strict=True):
+        assert relative_error(ours, expected) < 1e-4
+
+
+def test_the_bias_beyond_its_table_is_that_at_its_end() -> None:
+    by_distance = torch.tensor([[5.0, 1.0, 0.0, -1.0, -5.0]])  # key - query from 2 to -2
+    reversed_keys = attend.bias_of_reversed_keys(by_distance, 5)
+    assert reversed_keys.flip(2)[0].tolist() == [
+        [0.0, 1.0, 5.0, 5.0, 5.0],
+        [-1.0, 0.0, 1.0, 5.0, 5.0],
+        [-5.0, -1.0, 0.0, 1.0, 5.0],
+        [-5.0, -5.0, -1.0, 0.0, 1.0],
+        [-5.0, -5.0, -5.0, -1.0, 0.0],
+    ]
+
+
+def test_moments_are_those_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_end, "MOMENTS_AT_ONCE", 100)
+    waveform = noise(5003, 3) + 0.5
+    windows = waveform.double().unfold(0, 10, 5)
+    mean, covariance = front_end.moments(waveform, 10, 5)
+    assert torch.allclose(mean, windows.mean(dim=0), rtol=1e-12)
+    assert torch.allclose(covariance, torch.cov(windows.T, correction=0), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("config", [BASE, LARGE])
+@pytest.mark.parametrize(("dtype", "times"), [(torch.float32, 5.0), (torch.bfloat16, 2.0)])
+def test_rounding_is_near_that_of_transformers(config: WavLMConfig, dtype: torch.dtype, times: float) -> None:
+    """At the published sizes, in every layer; the truth is transformers in float64."""
+    peer = transformers_model(config.to_hugging_face())
+    waveform = noise(16_000, 6)
+    ours = checkpoint.Checkpoint(config, peer.state_dict(), "", "").build().requires_grad_(False).eval().to(dtype)
+    products.pack(ours)
+    with torch.no_grad():
+        found = list(ours([waveform]))
+    theirs = transformers_states(peer.to(dtype), waveform.to(dtype))
+    truth = transformers_states(transformers_model(config.to_hugging_face()).double(), waveform.double())
+    for layer, exact in enumerate(truth):
+        own, others = relative_error(found[layer], exact), relative_error(theirs[layer], exact)
+        assert own < times * others, (layer, own, others)

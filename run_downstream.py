@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from upstream.arguments import positive, whole_number
-from upstream.catalog import DTYPES
+from upstream.catalog import DTYPES, FASTEST
 from upstream.errors import MendableError, sentence
 from upstream.files import DEFAULT_STORE
 from upstream.sizes import parse_size
@@ -47,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--dtype",
         default="float32",
-        choices=DTYPES,
-        help="precision of the upstream (default float32); auto: the fastest whose scores are float32's",
+        choices=(*DTYPES, FASTEST),
+        help="precision of the upstream (default float32); auto: the fastest whose scores agree with float32's",
     )
     made.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records (default results)"

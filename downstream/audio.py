@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
@@ -217,9 +218,12 @@ def open_sound(source: AudioSource, stream: BinaryIO) -> soundfile.SoundFile:
     """
     file = by_path(source.path) if isinstance(source, AudioFile) else stream
     try:
-        return soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(file)
     except soundfile.SoundFileError as error:
         raise undecodable(source, error) from error
+    if sound.format == "RAW":  # a file with no header that it knows, taken for samples because of its name
+        raise undecodable(source, ValueError("it has no header that libsndfile knows"))
+    return sound
 
 
 def undecodable(source: AudioSource, error: Exception) -> MendableError:
@@ -254,8 +258,13 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
     """(S,) at `rate` Hz -> (S',) at 16 kHz."""
     if rate == SAMPLE_RATE:
         return waveform
-    resampled: Tensor = resampler(rate)(waveform)
+    with ONE_AT_A_TIME:
+        to_sixteen_kilohertz = resampler(rate)
+    resampled: Tensor = to_sixteen_kilohertz(waveform)
     return resampled
+
+
+ONE_AT_A_TIME = Lock()  # else all threads that decode would begin with computing the same filter
 
 
 @lru_cache(maxsize=8)  # rates; the filter of a usual one takes up to 5 MB, of an odd one (22,254 Hz) hundreds

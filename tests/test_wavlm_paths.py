@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from peers import relative_error, transformers_model, transformers_states
 from torch import Tensor
-from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import upstream
+from upstream.errors import MendableError
 from upstream.wavlm import attend, attention, checkpoint, front_end, products
 from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
 from upstream.wavlm.front_end import FrontEnd
@@ -41,12 +43,6 @@ def utterances() -> list[Tensor]:
     return [noise(frames * 320 + 80, seed) for seed, frames in enumerate((1, 128, 129, 300, 49))]
 
 
-@pytest.fixture
-def by_plain_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without oneDNN."""
-    monkeypatch.setattr(products, "packable", lambda dtype: False)
-
-
 def states_of(config: WavLMConfig, utterances: list[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
     states = load_untrained("test", config, 0, CPU, dtype)(utterances)
     return [states.utterance(index) for index in range(len(utterances))]
@@ -74,14 +70,17 @@ def test_a_packed_model_holds_its_weights_once_and_computes_as_before() -> None:
     assert isinstance(layer, Linear)
     assert isinstance(convolution, Convolution)
     x, rows = noise(7 * 64, 1).view(7, 64), noise(90 * 64, 2).view(1, 90, 64)
-    plain = layer(x), layer(x, gelu=True), layer.bias + 1 + layer(x) * 0, convolution(rows, gelu=True)
+    plain = layer(x), layer(x, gelu=True), convolution(rows, gelu=True), layer(x) + 1
     with torch.no_grad():
         products.pack(model)
-        assert "blocks.0.feed_forward_in.weight" not in model.state_dict()
-        packed = layer(x), layer(x, gelu=True), convolution(rows, gelu=True)
-        added = layer(x, plus=torch.ones(7, 128))
-    for ours, expected in zip((*packed, added), (plain[0], plain[1], plain[3], plain[0] + 1), strict=True):
-        assert relative_error(ours, expected) < 1e-6
+        packed = layer(x), layer(x, gelu=True), convolution(rows, gelu=True), layer(x, plus=torch.ones(7, 128))
+    assert_equal_to_rounding(list(packed), list(plain))
+    assert "blocks.0.feed_forward_in.weight" not in dict(model.named_parameters())
+    with pytest.raises(RuntimeError, match=r"feed_forward_in\.weight is packed|weight is packed"):
+        model.state_dict()
+    for module, given in ((layer, x), (convolution, rows)):
+        with pytest.raises(RuntimeError, match="know no gradients"):
+            module(given.requires_grad_())
 
 
 def test_weights_that_learn_are_not_packed() -> None:
@@ -106,6 +105,46 @@ def test_the_way_of_a_gpu_gives_the_same_states(
     monkeypatch.setattr(front_end, "PIECES_ON_GPU", 7)
     monkeypatch.setattr(attention, "attend", all_at_once)
     assert_equal_to_rounding(states_of(CONFIGS[name], utterances), expected)
+
+
+@pytest.mark.parametrize("lengths", [[1], [128, 128], [127, 2, 300], [129], [40] * 7, [1, 500, 1]])
+def test_the_tiles_that_a_gpu_looks_at_are_those_that_hold_anything(lengths: list[int]) -> None:
+    """Against the tiles that PyTorch finds by looking at every query and key."""
+    mask = attend.same_utterance(tuple(lengths), CPU)
+    frames = sum(lengths)
+    expected = create_block_mask(mask.mask_mod, None, None, frames, frames, device="cpu", BLOCK_SIZE=attend.TILE)
+    assert torch.equal(mask.to_dense(), expected.to_dense())
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_has_products_for_it(
+    capabilities: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(products, "packable", lambda dtype: True)
+    assert products.fastest_dtype(CPU) == expected
+
+
+@pytest.mark.parametrize(("generation", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_auto_on_a_gpu(generation: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
+    assert products.fastest_dtype(torch.device("cuda")) == expected
+
+
+def test_auto_is_for_wavlm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "fastest_dtype", lambda device: torch.bfloat16)
+    assert upstream.load("wavlm_tiny", random_init=True, dtype="auto").dtype == torch.bfloat16
+    assert upstream.load("fbank", dtype="auto").dtype == torch.float32
+    with pytest.raises(MendableError, match="float16, auto"):
+        upstream.load("wavlm_tiny", random_init=True, dtype="float8")
 
 
 def test_a_compiler_that_fails_is_answered_with_the_other_way(
@@ -188,7 +227,8 @@ def test_moments_are_those_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("config", [BASE, LARGE])
 @pytest.mark.parametrize(("dtype", "times"), [(torch.float32, 5.0), (torch.bfloat16, 2.0)])
 def test_rounding_is_near_that_of_transformers(config: WavLMConfig, dtype: torch.dtype, times: float) -> None:
-    """At the published sizes, in every layer; the truth is transformers in float64."""
+    """At the published widths, in each of the first layers; the truth is transformers in float64."""
+    config = replace(config, num_hidden_layers=4)
     peer = transformers_model(config.to_hugging_face())
     waveform = noise(16_000, 6)
     ours = checkpoint.Checkpoint(config, peer.state_dict(), "", "").build().requires_grad_(False).eval().to(dtype)

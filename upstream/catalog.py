@@ -54,7 +54,8 @@ OTHER_FORMS = (
     ("PATH", "a WavLM checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth, s3prl .ckpt"),
     ("module.py:function", "a model of your own"),
 )
-DTYPES = ("float32", "bfloat16", "float16", "auto")
+DTYPES = ("float32", "bfloat16", "float16")
+FASTEST = "auto"
 
 
 def load(
@@ -64,16 +65,16 @@ def load(
 
     name: a name of `NAMED` (wavlm_* may carry @REVISION), hf:ORG/NAME[@REVISION], the path of a checkpoint, or
         module.py:function.
-    dtype: precision of weights and states; filterbanks are always float32. "auto" is the fastest whose scores are
-        float32's: for a WavLM bfloat16 where the device multiplies it faster (see `fastest_dtype`), and float32 for
-        all others, of which nobody has measured it.
+    dtype: precision of weights and states; filterbanks are always float32. "auto" is the fastest whose scores
+        agree with float32's: for a WavLM bfloat16 where the device multiplies it faster (see `fastest_dtype`), and
+        float32 for all others, of which nobody has measured it.
     random_init: the same architecture with untrained weights drawn from `seed`.
 
     Raises MendableError for a name that means nothing, naming the nearest that does, and for whatever keeps
     the checkpoint from being read.
     """
     where = torch_device(device)
-    precision = None if dtype == "auto" else torch_dtype(dtype)
+    precision = None if dtype == FASTEST else torch_dtype(dtype)
     random_seed = seed if random_init else None
     stem, _, revision = name.partition("@")
     if stem in NAMED:
@@ -126,7 +127,7 @@ def torch_dtype(dtype: str) -> torch.dtype:
     import torch
 
     if dtype not in DTYPES:
-        raise MendableError(f"There is no precision {dtype!r}; type one of {', '.join(DTYPES)}.")
+        raise MendableError(f"There is no precision {dtype!r}; type one of {', '.join(DTYPES)}, {FASTEST}.")
     chosen: torch.dtype = getattr(torch, dtype)
     return chosen
 

@@ -44,7 +44,7 @@ from upstream.store import StateStore, StoreKey
 from upstream.wavlm.upstream import WavLMUpstream
 
 from . import common
-from .s3prl_loop import S3prlEmotion, synchronize
+from .s3prl_loop import SEED, S3prlEmotion, synchronize
 
 SMALL = {"upstream": "wavlm_tiny", "minutes": 0.5, "updates": 300, "steps": 1}
 TESTED_BY = 4  # utterances in a batch of s3prl's evaluations
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def load(name: str, device: str, dtype: str) -> WavLMUpstream:
-    loaded = upstream.load(name, device=device, dtype=dtype, random_init=True, seed=0)
+    loaded = upstream.load(name, device=device, dtype=dtype, random_init=True, seed=SEED)
     assert isinstance(loaded, WavLMUpstream), f"{name} is no WavLM, so s3prl has no counterpart here"
     return loaded
 
@@ -92,7 +92,7 @@ def load(name: str, device: str, dtype: str) -> WavLMUpstream:
 
 def fast_phases(encoder: Upstream, recipe: Recipe, material: Material, options: argparse.Namespace) -> list[Phase]:
     """This harness as it comes: extraction, reading, learning, testing."""
-    way = f"this harness ({options.dtype})"
+    way = f"this harness ({encoder.dtype_name})"
     with tempfile.TemporaryDirectory() as folder:
         common.say("extracting")
         sample = random_part(material.items, options.minutes * 60)

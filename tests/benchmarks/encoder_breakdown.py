@@ -44,7 +44,6 @@ OUR_NAMES: Names = (
     ("relative_positions", ATTENTION_SCORES),
     ("blocks.*.attention", ATTENTION_SCORES),
     ("blocks.*.attention.qkv", ATTENTION_PROJECTIONS),
-    ("blocks.*.attention.gate", ATTENTION_PROJECTIONS),
     ("blocks.*.attention.out", ATTENTION_PROJECTIONS),
     ("blocks.*feed_forward*", FEED_FORWARD),
     ("norm", NORMS),

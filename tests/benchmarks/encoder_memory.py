@@ -27,7 +27,6 @@ from .memory import STATUS, Watch, anonymous_memory
 from .s3prl_loop import synchronize
 
 LARGEST_SHARE = 0.8
-BAD_ALLOC = "std::bad_alloc"  # how oneDNN and the C++ library say that memory ran out
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,9 @@ def measure(peer: Peer, options: argparse.Namespace) -> Peak:
     try:
         return on_gpu(peer, parts, device) if device.type == "cuda" else on_cpu(peer, parts)
     except (RuntimeError, MemoryError) as error:
-        if not memory_ran_out(error):
+        if not is_out_of_memory(error):
             raise
         return Peak(failure="out of memory")
-
-
-def memory_ran_out(error: Exception) -> bool:
-    """Whether that is what the error says, in whatever words."""
-    return is_out_of_memory(error) or BAD_ALLOC in str(error)
 
 
 def on_cpu(peer: Peer, parts: list[list[torch.Tensor]]) -> Peak:

@@ -176,18 +176,15 @@ def load_ours(size: str, device: str = "cpu", dtype: str = "float32") -> WavLMUp
 
 
 def our_peers(encoder: WavLMUpstream) -> list[Peer]:
-    """This harness as it is called: waveforms in, standardised inside of the clock; and means, where it gives them."""
+    """This harness as it is called: waveforms in, standardised inside of the clock; and means."""
 
     def to_device(waveform: Tensor) -> Tensor:
         return waveform.to(encoder.device)
 
-    peers = [Peer(OURS, FROZEN, encoder.model, lambda waveforms: encoder(waveforms).layers, to_device)]
-    means = getattr(encoder, "means", None)
-    if callable(means):
-        peers.append(
-            Peer(OUR_MEANS, FROZEN, encoder.model, lambda waveforms: means(waveforms).movedim(1, 0), to_device)
-        )
-    return peers
+    return [
+        Peer(OURS, FROZEN, encoder.model, lambda waveforms: encoder(waveforms).layers, to_device),
+        Peer(OUR_MEANS, FROZEN, encoder.model, lambda waveforms: encoder.means(waveforms).movedim(1, 0), to_device),
+    ]
 
 
 def build(

@@ -25,11 +25,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from upstream.encode import is_out_of_memory
 from upstream.errors import MendableError
 
 from . import common, encoder_peers, roofline
 from .encoder_breakdown import COMPONENTS, OUR_NAMES, TRANSFORMERS_NAMES, breakdown
-from .encoder_memory import LARGEST_SHARE, Peak, in_a_process_of_its_own, memory_ran_out, refuse_unless_measurable
+from .encoder_memory import LARGEST_SHARE, Peak, in_a_process_of_its_own, refuse_unless_measurable
 from .encoder_peers import AS_LOADED, DTYPES, DURATIONS, OTHERS, OURS, SIZES, Audio, Peer
 from .roofline import Floor, Machine
 from .s3prl_loop import synchronize
@@ -197,7 +198,7 @@ def complete(way: Way, device: torch.device) -> float | None:
     try:
         return common.timed(compute)[0]
     except (RuntimeError, MemoryError) as error:
-        if not memory_ran_out(error):
+        if not is_out_of_memory(error):
             raise
     encoder_peers.let_go()
     return None

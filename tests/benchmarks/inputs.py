@@ -51,7 +51,7 @@ RATES = [48_000, 44_100, 22_050, 8_000]
 THREADED = [("flac", 16_000, 1), ("flac", 48_000, 1)]
 BATCH = 12  # recordings: as many of 5 s as extraction puts together
 
-# What the encoder takes in on one H200 in a machine of 16 cores, and what each core has to give for it.
+# An assumption: a GPU on which an encoder takes in so much, and cores that are there to feed it.
 GPU_AUDIO_SECONDS, GPU_CORES = 25_000, 16
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.products import packable
 
 from . import common
 from .s3prl_loop import synchronize
@@ -149,7 +150,7 @@ def products(device: torch.device, dtype: torch.dtype, rows: int) -> dict[str, C
     x = torch.randn(rows, WIDTH, generator=generator).to(device, dtype)
     weight = torch.randn(INNER, WIDTH, generator=generator).to(device, dtype)
     ways: dict[str, Callable[[], object]] = {"F.linear": lambda: F.linear(x, weight)}
-    if device.type == "cpu" and (dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if device.type == "cpu" and packable(dtype):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
         ways["oneDNN with packed weights"] = lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
     return ways

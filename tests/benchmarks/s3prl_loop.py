@@ -30,7 +30,7 @@ class S3prlEmotion:
     """
 
     def __init__(self, ours: WavLMUpstream, task: Classification, recipe: Recipe, folder: Path) -> None:
-        """ours: whose weights to take, untrained ones of SEED in float32; task: for the head's sizes; folder: for the
+        """ours: whose weights to take: untrained ones, drawn from SEED; task: for the head's sizes; folder: for the
             checkpoint s3prl reads.
 
         Raises MendableError where s3prl is not installed.

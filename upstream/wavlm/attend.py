@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST_BLOCK = 2**20  # scores that exist at a time: 4 MB in float32; those of all of Base's heads up to 5.9 seconds
+LARGEST_BLOCK_ON_GPU = 2**27  # 512 MB; where FlexAttention cannot be had, or the model learns
 FEWEST_QUERIES = 128  # of a block, however long the utterance: fewer are no work for a matrix product
 TILE = 128  # queries and keys that FlexAttention takes together
 
@@ -45,11 +46,18 @@ def attend(
         flex = compiled_flex_attention(projected.device, projected.dtype, *projected.shape[2:])
         if flex is not None:
             return attend_to_all_at_once(projected, gate, by_distance, lengths, flex)
-    utterances = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
-    return torch.cat([attend_alone(own, own_gate, by_distance, dropout) for own, own_gate in utterances])
+    return utterance_by_utterance(projected, gate, by_distance, lengths, dropout)
 
 
 # ---------------------------------------------------------------- one utterance at a time
+
+
+def utterance_by_utterance(
+    projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int], dropout: float = 0.0
+) -> Tensor:
+    """As `attend`, on any device, with gradients."""
+    parts = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
+    return torch.cat([attend_alone(own, own_gate, by_distance, dropout) for own, own_gate in parts])
 
 
 def attend_alone(projected: Tensor, gate: Tensor, by_distance: Tensor, dropout: float) -> Tensor:
@@ -63,12 +71,13 @@ def attend_alone(projected: Tensor, gate: Tensor, by_distance: Tensor, dropout: 
     queries = (queries * head_dim**-0.5).transpose(0, 1).contiguous()
     keys, values = keys.flip(0).transpose(0, 1).contiguous(), values.flip(0).permute(1, 2, 0).contiguous()
     gate, bias = gate.T[:, :, None].contiguous(), bias_of_reversed_keys(by_distance, frames)
-    if heads * frames * frames <= LARGEST_BLOCK:
+    largest = LARGEST_BLOCK if projected.device.type == "cpu" else LARGEST_BLOCK_ON_GPU
+    if heads * frames * frames <= largest:
         scores = gated(gate, bias).baddbmm_(queries, keys.mT)
         gathered = torch.bmm(F.dropout(scores.softmax(dim=-1), dropout), values.mT)
         return gathered.transpose(0, 1).reshape(frames, heads * head_dim)
     gathered = projected.new_empty(frames, heads, head_dim)
-    size = max(FEWEST_QUERIES, LARGEST_BLOCK // frames)
+    size = max(FEWEST_QUERIES, largest // frames)
     for head, first in product(range(heads), range(0, frames, size)):
         own = slice(first, first + size)
         scores = multiply(queries[head, own], keys[head], plus=gated(gate[head, own], bias[head, own]))
@@ -162,27 +171,40 @@ def compiled_flex_attention(
     """FlexAttention as a kernel for this GPU and these sizes; shapes may change without another compilation.
 
     What PyTorch's compiler makes of it depends on versions of it, of Triton and of the driver. So it is tried on two
-    short utterances first. Where it fails, or gives other numbers than `attend_alone`, this returns None and says so.
+    short batches first. Where it fails, or gives other numbers than `attend_alone`, this returns None and says so.
     """
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiler: Callable[..., Callable[..., Tensor]] = torch.compile
+    flex = compiler(flex_attention, dynamic=True)
+    for lengths in ([200, 60], [40]):  # of several tiles, and of one
+        try:
+            difference = difference_between_ways(lengths, device, dtype, heads, head_dim, flex)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers raise anything
+            logger.warning("attention goes utterance by utterance: FlexAttention cannot be compiled here (%s)", error)
+            return None
+        if not difference < 16 * torch.finfo(dtype).eps:  # NaN is no equality either
+            logger.warning("attention goes utterance by utterance: FlexAttention is %.1e off here", difference)
+            return None
+    return flex
+
+
+def difference_between_ways(
+    lengths: Sequence[int],
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: int,
+    head_dim: int,
+    flex: Callable[..., Tensor],
+) -> float:
+    """Relative difference between a batch of noise all at once and its utterances alone."""
     generator = torch.Generator().manual_seed(0)
-    lengths = [200, 60]
     projected, gate, by_distance = (
         torch.randn(*shape, generator=generator).to(device, dtype)
         for shape in ((sum(lengths), 3, heads, head_dim), (sum(lengths), heads), (heads, 301))
     )
-    try:
-        from torch.nn.attention.flex_attention import flex_attention
-
-        compiler: Callable[..., Callable[..., Tensor]] = torch.compile
-        flex = compiler(flex_attention, dynamic=True)
-        found = attend_to_all_at_once(projected, gate, by_distance, lengths, flex)
-    except Exception as error:  # compilers raise anything
-        logger.warning("attention goes one utterance at a time, since FlexAttention cannot be compiled here: %s", error)
-        return None
-    parts = zip(torch.split(projected, lengths), torch.split(gate, lengths), strict=True)
-    expected = torch.cat([attend_alone(own, own_gate, by_distance, 0.0) for own, own_gate in parts])
-    difference = float((found.float() - expected.float()).norm() / expected.float().norm())
-    if not difference < 16 * torch.finfo(dtype).eps:  # NaN is no equality either
-        logger.warning("attention goes one utterance at a time, since FlexAttention is %.1e off here", difference)
-        return None
-    return flex
+    found = attend_to_all_at_once(projected, gate, by_distance, lengths, flex).float()
+    expected = utterance_by_utterance(projected, gate, by_distance, lengths).float()
+    return float((found - expected).norm() / expected.norm())

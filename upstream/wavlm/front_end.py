@@ -25,7 +25,7 @@ NORM_EPSILON = 1e-5  # of the convolutional layers; in no implementation does it
 # utterances at once; there they are all equally long, filled up with zeros, and short so that little is filled up.
 FRAMES_ON_CPU = 128
 FRAMES_ON_GPU = 32
-PIECES_ON_GPU = 1024  # in one go: 11 minutes of audio, 2.1 GB from the first layer in bfloat16
+PIECES_ON_GPU = 256  # in one go: 2.7 minutes of audio, 1.1 GB from the first layer
 
 MOMENTS_AT_ONCE = 2**19  # windows, in float64; 42 MB
 
@@ -57,7 +57,8 @@ class ConvLayer(Convolution):
 
 
 class FirstLayer(ConvLayer):
-    """The layer that hears the samples. Always in float32: a waveform in bfloat16 has lost its quiet half.
+    """The layer that hears the samples. It computes in float32 whatever the precision of its weights: a waveform in
+    bfloat16 has lost its quiet half.
 
     With one channel in and ten taps it is no work for a convolution: it is a product with the matrix of windows.
     It is never packed, since group norm changes its weights with every utterance.

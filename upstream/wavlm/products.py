@@ -36,8 +36,7 @@ def packable(dtype: torch.dtype) -> bool:
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device has products of its own for it, else float32.
 
-    bfloat16 takes half the time or less, and moves scores by a fraction of what another seed does; the README has the
-    figures.
+    bfloat16 takes half the time or less, and moves scores by less than their intervals; the README has the figures.
     """
     if device.type == "cuda":
         has_own = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
@@ -53,7 +52,7 @@ def on_cpu_by_onednn(x: Tensor) -> bool:
 
 
 class Packable(nn.Module):
-    """Something with a weight that may be packed, after which it can neither learn nor move to another device.
+    """Something with a weight that may be packed, after which it can neither learn nor be saved nor move.
 
     weight: as checkpoints hold it, or what `pack` has made of it: the opaque tensor of the library.
     """
@@ -77,6 +76,16 @@ class Packable(nn.Module):
     def _packed(self) -> Tensor:
         raise NotImplementedError
 
+    def _refuse_gradients(self, x: Tensor) -> None:
+        """Else they would be lost without a word."""
+        if x.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError("Weights packed for extraction know no gradients; build the model anew to learn.")
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        if self.is_packed:
+            raise RuntimeError(f"{prefix}weight is packed for extraction; save a model that is built anew instead.")
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
 
 class Linear(Packable):
     """x Wᵀ + b, optionally followed by GELU, or added to something."""
@@ -88,7 +97,8 @@ class Linear(Packable):
 
     def forward(self, x: Tensor, gelu: bool = False, plus: Tensor | None = None) -> Tensor:
         """(N, dim_in) -> (N, dim_out); plus: (N, dim_out)."""
-        if self.is_packed and len(x):
+        if self.is_packed:
+            self._refuse_gradients(x)
             return packed_product(x.contiguous(), self.weight, self.bias, gelu, plus)
         y = F.linear(x, self.weight, self.bias)
         if gelu:
@@ -113,6 +123,7 @@ class Convolution(Packable):
         """(B, n, dim_in) -> (B, (n - kernel) // stride + 1, dim_out)."""
         image = rows[:, None].permute(0, 3, 1, 2)  # (B, dim_in, 1, n), the channels last in memory as they were
         if self.is_packed:
+            self._refuse_gradients(rows)
             activation = "gelu" if gelu else "none"
             y = torch.ops.mkldnn._convolution_pointwise(
                 image, self.weight, self.bias, [0, 0], [1, self.stride], [1, 1], self.groups, activation, [], "none"

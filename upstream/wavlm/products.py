@@ -36,7 +36,7 @@ def packable(dtype: torch.dtype) -> bool:
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device has products of its own for it, else float32.
 
-    bfloat16 takes half the time or less, and moves scores by less than their intervals; the README has the figures.
+    bfloat16 takes about half the time, and moves scores by less than their intervals; the README has the figures.
     """
     if device.type == "cuda":
         has_own = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere

@@ -90,6 +90,7 @@ def test_weights_that_learn_are_not_packed() -> None:
     assert set(model.state_dict()) == names
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_way_of_a_gpu_gives_the_same_states(
     name: str, utterances: list[Tensor], monkeypatch: pytest.MonkeyPatch
@@ -147,6 +148,7 @@ def test_auto_is_for_wavlm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         upstream.load("wavlm_tiny", random_init=True, dtype="float8")
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_a_compiler_that_fails_is_answered_with_the_other_way(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

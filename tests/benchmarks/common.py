@@ -149,10 +149,14 @@ class Noise:
     samples: int
 
     def load(self) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        waveform = torch.randn(self.samples, generator=generator)
-        phase = torch.arange(self.samples) * (3.0 * 2.0 * math.pi / SAMPLE_RATE)
-        return waveform * (0.05 * (1.0 + phase.sin()))
+        return noise(self.samples, self.seed)
+
+
+def noise(samples: int, seed: int, rate: int = SAMPLE_RATE) -> Tensor:
+    """Noise at `rate` Hz that comes and goes three times a second, (samples,) float32."""
+    waveform = torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+    phase = torch.arange(samples) * (3.0 * 2.0 * math.pi / rate)
+    return waveform * (0.05 * (1.0 + phase.sin()))
 
 
 def noise_items(seconds: Sequence[float]) -> list[Item]:

@@ -10,7 +10,7 @@ import ctypes
 import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module  # s3prl, transformers and torchaudio carry no types
 from typing import Any
@@ -29,10 +29,10 @@ from upstream.wavlm.model import untrained
 from upstream.wavlm.upstream import WavLMUpstream, standardise
 
 from . import common
+from .s3prl_loop import SEED, microsoft_wavlm
 
 SIZES = {"base": "wavlm_base", "large": "wavlm_large", "tiny": "wavlm_tiny"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SEED = 0  # of everybody's weights
 LARGEST_ERROR = 1e-3  # relative, in float32; beyond it a peer computes something else and is not timed
 CHECKED_SECONDS = 1.0  # of each of the two utterances on which the peers are compared
 ATTENTIONS = ("sdpa", "flex_attention", "eager")  # of transformers, the fastest first
@@ -251,8 +251,8 @@ def checked_waveforms() -> list[Tensor]:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Norm of the difference over the norm of what is expected."""
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+    """As the tests measure it."""
+    return float(import_module("tests.peers").relative_error(found, expected))
 
 
 # ---------------------------------------------------------------- how the others are made
@@ -307,14 +307,7 @@ def torchaudio_states(model: Any, waveforms: list[Tensor]) -> list[Tensor]:
 
 def microsoft_model(config: WavLMConfig, tensors: names.Tensors) -> Others:
     """Microsoft's WavLM, in the copy that s3prl ships."""
-    module = import_module("s3prl.upstream.wavlm.WavLM")
-    cfg = import_module("tests.peers").microsoft_cfg(asdict(config), config.normalize_waveform)
-    model = module.WavLM(module.WavLMConfig(cfg))
-    state = {}
-    for name, tensor in model.state_dict().items():
-        (common_name,) = names.from_microsoft({name: tensor})  # which is Hugging Face's
-        state[name] = tensors[common_name]
-    model.load_state_dict(state)
+    _, model = microsoft_wavlm(config, tensors)
     model.feature_grad_mult = 0.0  # as s3prl sets it
     return Others(model, microsoft_states)
 

@@ -175,10 +175,8 @@ def cpu_seconds(call: Callable[[], object]) -> float:
 
 
 def noise(rate: int, seconds: float) -> Tensor:
-    """Noise at `rate` Hz that comes and goes three times a second, (S,) float32."""
-    samples = round(rate * seconds)
-    envelope = 0.05 * (1 + torch.sin(torch.arange(samples) * (3 * 2 * torch.pi / rate)))
-    return torch.randn(samples, generator=torch.Generator().manual_seed(rate)) * envelope
+    """Noise at `rate` Hz, (S,) float32."""
+    return common.noise(round(rate * seconds), seed=rate, rate=rate)
 
 
 def record(folder: Path, kind: tuple[str, int, int], seconds: float) -> Path:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
-from upstream.wavlm.products import packable
+from upstream.wavlm.products import Linear
 
 from . import common
 from .s3prl_loop import synchronize
@@ -148,11 +147,15 @@ def products(device: torch.device, dtype: torch.dtype, rows: int) -> dict[str, C
     """Ways to compute the same matrix product; oneDNN's, with weights that it has packed, only on a CPU."""
     generator = torch.Generator().manual_seed(6)
     x = torch.randn(rows, WIDTH, generator=generator).to(device, dtype)
-    weight = torch.randn(INNER, WIDTH, generator=generator).to(device, dtype)
-    ways: dict[str, Callable[[], object]] = {"F.linear": lambda: F.linear(x, weight)}
-    if device.type == "cpu" and packable(dtype):
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-        ways["oneDNN with packed weights"] = lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+    plain, packed = Linear(WIDTH, INNER), Linear(WIDTH, INNER)
+    for layer in (plain, packed):
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, generator=generator)
+        layer.requires_grad_(False).to(device, dtype)
+    packed.pack()
+    ways: dict[str, Callable[[], object]] = {"F.linear": lambda: plain(x)}
+    if packed.is_packed:
+        ways["oneDNN with packed weights"] = lambda: packed(x)
     return ways
 
 

@@ -16,6 +16,7 @@ from downstream.recipe import Recipe
 from downstream.tasks.classification import Classification
 from upstream.errors import MendableError
 from upstream.wavlm import names
+from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import untrained
 from upstream.wavlm.upstream import WavLMUpstream
 
@@ -91,17 +92,27 @@ def microsoft_checkpoint(ours: WavLMUpstream, folder: Path) -> Path:
 
     They are drawn again: those of an upstream may be packed for this machine's processor.
     """
-    cfg = import_module("tests.peers").microsoft_cfg(asdict(ours.config), ours.config.normalize_waveform)
-    module = import_module("s3prl.upstream.wavlm.WavLM")
-    theirs: Any = module.WavLM(module.WavLMConfig(cfg))
     tensors = names.from_native(untrained(ours.config, SEED).state_dict(), ours.config)
-    model = {}
-    for name, tensor in theirs.state_dict().items():
-        (common,) = names.from_microsoft({name: tensor})  # the name they have in common is Hugging Face's
-        model[name] = tensors[common].cpu()
+    cfg, model = microsoft_wavlm(ours.config, tensors)
     path = folder / "wavlm.pt"
-    torch.save({"cfg": cfg, "model": model}, path)
+    torch.save({"cfg": cfg, "model": model.state_dict()}, path)
     return path
+
+
+def microsoft_wavlm(config: WavLMConfig, tensors: names.Tensors) -> tuple[dict[str, Any], Any]:
+    """Microsoft's WavLM, in the copy that s3prl ships, with these weights, and its `cfg`.
+
+    tensors: by Hugging Face's names. Raises ImportError where s3prl is not installed.
+    """
+    module = import_module("s3prl.upstream.wavlm.WavLM")
+    cfg = import_module("tests.peers").microsoft_cfg(asdict(config), config.normalize_waveform)
+    model = module.WavLM(module.WavLMConfig(cfg))
+    state = {}
+    for name, tensor in model.state_dict().items():
+        (common,) = names.from_microsoft({name: tensor})  # the name they have in common is Hugging Face's
+        state[name] = tensors[common]
+    model.load_state_dict(state)
+    return cfg, model
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,1 +1,114 @@
-"""Everything that is learned from hidden states and scored."""
+"""Everything that is learned and scored on an upstream's hidden states: the harness from Python.
+
+import downstream
+result = downstream.run("demo/emotion", "wavlm_base", random_init=True)     # the record, as on disk
+result.primary.value, result.metrics, result.folder
+table = downstream.load_results("results")                                  # a DataFrame, one row a score
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from downstream.recipes import Recipe as Recipe
+    from downstream.results import Result as Result
+    from downstream.results import load_results as load_results
+    from downstream.results import read_result as read_result
+    from downstream.tasks import load_recipe as load_recipe
+    from upstream.base import Upstream
+
+# What else is public, and where it stands; loaded when it is asked for, so that `import downstream` is instant.
+_LAZY = {
+    "Recipe": "downstream.recipes.recipe",
+    "Result": "downstream.results.record",
+    "load_recipe": "downstream.tasks.registry",
+    "load_results": "downstream.results.reading",
+    "read_result": "downstream.results.record",
+}
+
+__all__ = ["Recipe", "Result", "load_recipe", "load_results", "read_result", "run"]
+
+
+def run(
+    recipe: str | Path | Recipe,
+    upstream: str | Path | Upstream,
+    *,
+    data: str | Path | None = None,
+    corpus: str | None = None,
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    layer: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    random_init: bool = False,
+    results: str | Path = "results",
+    store: str | Path | None = None,
+    store_limit: int | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Score an upstream on a recipe: `wavprobe run` from Python, with the same folders, and the same record.
+
+    recipe: a name ("emotion", "superb/er"), the path of a YAML file, or a recipe that `load_recipe` gave.
+    upstream: a name or path as `upstream.load` takes it, or an upstream that it gave.
+    data: folder of the corpus; None for its environment variable or the hub. corpus: another corpus for the task.
+    overrides: {"optimizer.lr": 1e-3, "sweep.layer": "all"}, or "key=value" strings.
+    layer: one layer instead of the weighted sum. seed: of the heads' first weights, and of an untrained upstream.
+    device, dtype, random_init: of an upstream that is given by its name.
+    results, store: folders of records and of hidden states; store_limit: bytes that may be added to the store.
+    fresh: begin again, whatever an earlier run left.
+    progress: show progress bars, and how large the states are that will be stored.
+
+    Returns the record (`result.json`); `result.folder` is where it lies, with predictions and heads beside it. A run
+    that was finished before is read back, one that was interrupted goes on.
+
+    Raises UserError for whatever the caller can fix: a wrong name, missing data, a setting that does not exist.
+    """
+    from downstream.experiment import run_named
+    from downstream.recipes import Options
+    from upstream.files import DEFAULT_STORE
+
+    strings = [f"corpus.name={corpus}"] if corpus else []
+    if isinstance(overrides, Mapping):
+        strings += [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
+    else:
+        strings += [overrides] if isinstance(overrides, str) else overrides
+    options = Options(
+        data=None if data is None else Path(data),
+        results=Path(results),
+        store=DEFAULT_STORE if store is None else Path(store),
+        store_limit=store_limit,
+        seed=seed,
+        layer=layer,
+        fresh=fresh,
+        command="downstream.run",
+        progress=progress,
+    )
+    loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
+    named = str(upstream) if isinstance(upstream, Path) else upstream
+    outcome = run_named(recipe, named, options, overrides=strings, loading=loading)
+    assert outcome is not None  # only ranks of a shared extraction have none
+    return outcome.result
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy's or a path as JSON has them."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("wavprobe")  # of setup.cfg, by way of the installed package
+        except PackageNotFoundError:
+            return "0+not-installed"
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'downstream' has no attribute {name!r}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 
 def sound(path: Path, rate: int = 16_000, channels: int = 1, seconds: float = 0.01) -> Path:
@@ -28,6 +28,6 @@ def write(path: Path, text: str) -> Path:
 def message(call: object, *arguments: object) -> str:
     """The sentence with which a call refuses its arguments."""
     assert callable(call)
-    with pytest.raises(MendableError) as caught:
+    with pytest.raises(UserError) as caught:
         call(*arguments)
     return str(caught.value)

@@ -4,9 +4,19 @@ import upstream
 wavlm = upstream.load("wavlm_base")   # or any checkpoint; frozen, in evaluation mode
 states = wavlm(waveforms)             # list of 1-D float tensors, 16 kHz, in [-1, 1]
 states.layers, states.lengths         # (L, B, T, D), (B,)
+
+Importing this package does not import torch; loading an upstream does.
 """
 
-from upstream.catalog import load
-from upstream.errors import MendableError
+from typing import TYPE_CHECKING
 
-__all__ = ["MendableError", "load"]
+from upstream.catalog import load
+from upstream.errors import UserError
+from upstream.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from upstream.base import SAMPLE_RATE, HiddenStates, Upstream
+else:
+    __getattr__ = lazy_exports(__name__, dict.fromkeys(("SAMPLE_RATE", "HiddenStates", "Upstream"), "upstream.base"))
+
+__all__ = ["SAMPLE_RATE", "HiddenStates", "Upstream", "UserError", "load"]

@@ -1,4 +1,4 @@
-"""Kinds of numbers on a command line, for argparse's `type`; each raises ValueError for what it does not take."""
+"""Number types for argparse's `type`; each raises ValueError for text it does not accept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def not_negative(text: str) -> float:
-    """A finite number, zero or more."""
+    """Parse a finite number, zero or more."""
     number = float(text)
     if not 0 <= number < math.inf:
         raise ValueError(text)
@@ -14,7 +14,7 @@ def not_negative(text: str) -> float:
 
 
 def positive(text: str) -> float:
-    """A finite number above zero."""
+    """Parse a finite number above zero."""
     number = not_negative(text)
     if number == 0:
         raise ValueError(text)
@@ -22,7 +22,7 @@ def positive(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number above zero."""
+    """Parse a whole number above zero."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
@@ -30,7 +30,7 @@ def count(text: str) -> int:
 
 
 def whole_number(text: str) -> int:
-    """A seed: what every generator takes, 0 to 2^63 - 1."""
+    """Parse a seed, 0 to 2^63 - 1: the range that every random generator here accepts."""
     number = int(text)
     if not 0 <= number < 2**63:
         raise ValueError(text)

@@ -1,4 +1,4 @@
-"""The contract every upstream keeps: waveforms in, the hidden states of all layers out."""
+"""The contract of every upstream: waveforms in, hidden states of all layers out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
-SAMPLE_RATE = 16_000  # Hz; every upstream of this harness listens at this rate
+SAMPLE_RATE = 16_000  # Hz, of the input of every upstream
 
-# Float audio lies in [-1, 1]; resampling and loud mastering overshoot a little. A peak beyond this is no
-# overshoot but integer PCM that was cast to float without being scaled.
+# Float audio is in [-1, 1]; resampling and loud mastering overshoot a little. A peak beyond this is integer PCM
+# that was cast to float without scaling.
 LARGEST_PEAK = 8.0
 
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """The hidden states of a batch of utterances.
+    """The hidden states of a batch of B utterances.
 
-    layers: (L, B, T, D) states of all L layers, padded in time to the longest utterance.
-    lengths: (B,) int64, valid frames of each utterance; frames beyond them hold nothing of meaning.
+    layers: (L, B, T, D) float states of all L layers, padded in time to the longest utterance. For a transformer,
+        layers[0] is the input of the first block and layers[-1] the encoder's output; on the upstream's device.
+    lengths: (B,) int64 on the CPU, valid frames of each utterance; frames beyond them are meaningless.
+
+    states = wavlm(waveforms)
+    states.utterance(0)         # (L, T_0, D), the first utterance without padding
+    states.means()              # (B, L, D), mean over valid frames
     """
 
     layers: Tensor
@@ -31,7 +36,7 @@ class HiddenStates:
 
     @classmethod
     def from_utterances(cls, states: Sequence[Tensor]) -> HiddenStates:
-        """Pad the states of single utterances, (L, T_i, D) each, to one batch."""
+        """Pad the states of single utterances, (L, T_i, D) each, into one batch."""
         lengths = torch.tensor([state.shape[1] for state in states])
         num_layers, _, dim = states[0].shape
         layers = states[0].new_zeros(num_layers, len(states), int(lengths.max()), dim)
@@ -40,26 +45,31 @@ class HiddenStates:
         return cls(layers, lengths)
 
     def utterance(self, index: int) -> Tensor:
-        """The valid frames of one utterance, (L, T_index, D)."""
+        """Return the valid frames of one utterance, (L, T_index, D)."""
         return self.layers[:, index, : int(self.lengths[index])]
 
     def means(self) -> Tensor:
-        """The mean over each utterance's own frames, (B, L, D) float32.
+        """Return the mean over each utterance's valid frames, (B, L, D) float32.
 
-        Each utterance is averaged by itself, so that its mean does not depend on how far it was padded.
+        Each utterance is averaged separately, so its mean does not depend on the padding.
         """
         return torch.stack([self.utterance(i).float().mean(dim=1) for i in range(len(self.lengths))])
+
+
+# A batch of states as heads read it: per-layer means (L, B, D), or all frames.
+States = Tensor | HiddenStates
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where an upstream's weights came from, for the record of a run.
 
-    source: what was loaded: a hub repository, a path, a function.
-    format: what kind of checkpoint it was recognised as.
-    revision: commit of the hub repository; None where there is none or it could not be looked up.
+    source: hub repository, path or function that was loaded.
+    format: kind of checkpoint, in words.
+    revision: commit of the hub repository; None without one.
     file_sha256: digest of the weight file (several files: of their digests in order); None without a file.
-    notes: sentences a reader of the score should know.
+    random_init: True for untrained weights.
+    notes: sentences that a reader of the score should know.
     """
 
     source: str
@@ -71,11 +81,14 @@ class Provenance:
 
 
 class Upstream(ABC):
-    """A frozen speech encoder.
+    """A frozen speech encoder. Call it with waveforms to get their `HiddenStates`.
 
     name: as the user typed it.
-    num_layers, dim, stride: L, D, and the samples between two frames.
-    fingerprint: hexadecimal digest of everything the states depend on, weights first; keys the store.
+    num_layers, dim, stride: L, D, and samples between two frames.
+    fingerprint: hexadecimal digest of everything the states depend on (weights, settings); keys the store.
+    provenance: where the weights came from.
+
+    A subclass sets these attributes and implements `encode`.
     """
 
     name: str
@@ -85,91 +98,94 @@ class Upstream(ABC):
     fingerprint: str
     provenance: Provenance
     sample_rate: int = SAMPLE_RATE
-    shortest: int = 400  # samples; shorter utterances are filled up with zeros to this
+    shortest: int = 400  # samples; shorter utterances are padded with zeros to this
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
     @property
     def dtype_name(self) -> str:
-        """The precision as it is typed and recorded: "float32"."""
+        """The precision as typed and recorded: "float32"."""
         return str(self.dtype).removeprefix("torch.")
 
     @abstractmethod
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
-        """Hidden states of checked waveforms: 1-D float32 on `self.device`, `shortest` samples or more."""
+        """Return the hidden states of checked waveforms: 1-D float32 on `self.device`, `shortest` samples or more."""
 
     def __call__(self, waveforms: Sequence[Tensor]) -> HiddenStates:
-        """Hidden states of a batch of utterances.
+        """Return the hidden states of a batch of utterances: layers (L, B, T, D), lengths (B,).
 
-        waveforms: 1-D float tensors, 16 kHz, in [-1, 1], each of its own length. An utterance shorter than
-        one frame's receptive field (`shortest`) is filled up with zeros on the right to exactly that.
-        An utterance's states do not depend on its batch-mates.
+        waveforms: list of B 1-D float tensors (S_i,), 16 kHz, in [-1, 1], on any device, not padded. An utterance
+            shorter than one frame's receptive field (`shortest` samples) is padded with zeros on the right.
 
-        Raises MendableError for anything that is not such a waveform, with the mend.
+        No gradients are computed. An utterance's states do not depend on the rest of its batch.
+
+        Raises UserError for anything else than such waveforms, with the fix.
+
+        waveforms = [torch.randn(16_000) * 0.1, torch.randn(8_000) * 0.1]   # 1 s and 0.5 s
+        states = upstream.load("wavlm_base")(waveforms)
+        states.layers.shape, states.lengths       # (13, 2, 49, 768), [49, 24]
         """
         with torch.no_grad():
             return self.encode(self._prepared(waveforms))
 
     def means(self, waveforms: Sequence[Tensor]) -> Tensor:
-        """The mean over frames of every layer of each utterance, (B, L, D) float32; waveforms and errors as above."""
+        """Return the mean over frames of every layer, (B, L, D) float32; waveforms and errors as for a call."""
         with torch.no_grad():
             return self.encode_means(self._prepared(waveforms))
 
     def encode_means(self, waveforms: list[Tensor]) -> Tensor:
-        """As `encode`, for an upstream that need not keep the frames of all layers to average them."""
+        """Return the means of checked waveforms; override it to average without keeping the frames of all layers."""
         return self.encode(waveforms).means()
 
     def _prepared(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(waveforms, list | tuple) or not waveforms:
-            raise MendableError(
+            raise UserError(
                 "An upstream takes a non-empty list of 1-D waveforms, one per utterance; "
                 "split a padded (B, S) tensor into its utterances first: [x[:n] for x, n in zip(batch, lengths)]."
             )
         for index, waveform in enumerate(waveforms):
             check_waveform(waveform, f"Waveform {index} of the batch")
         prepared = [self.prepare(waveform.to(self.device, torch.float32)) for waveform in waveforms]
-        return [lengthen(waveform, self.shortest) for waveform in prepared]
+        return [pad_to(waveform, self.shortest) for waveform in prepared]
 
     def prepare(self, waveform: Tensor) -> Tensor:
-        """What is done to an utterance's own samples, (S,) -> (S,), before it is filled up; nothing by default."""
+        """Preprocess the samples of one utterance, (S,) -> (S,), before padding; the identity by default."""
         return waveform
 
 
 def check_waveform(waveform: object, where: str) -> None:
-    """Raise MendableError unless `waveform` is a 1-D float tensor, non-empty, finite and scaled to [-1, 1].
+    """Raise UserError unless `waveform` is a 1-D float tensor, non-empty, finite and scaled to [-1, 1].
 
-    where: what to call it in the message.
+    where: name of the waveform in the message.
     """
     if not isinstance(waveform, Tensor):
-        raise MendableError(f"{where} is a {type(waveform).__name__}; make it a tensor: torch.as_tensor(waveform).")
+        raise UserError(f"{where} is a {type(waveform).__name__}; make it a tensor: torch.as_tensor(waveform).")
     if waveform.ndim != 1:
-        raise MendableError(
+        raise UserError(
             f"{where} has shape {tuple(waveform.shape)}; expected one dimension (samples). "
             "Average the channels of a stereo recording first: waveform.mean(dim=0)."
         )
     if not waveform.is_floating_point():
-        raise MendableError(
-            f"{where} holds {waveform.dtype} numbers; expected floats in [-1, 1]. Divide 16-bit PCM by 32768 first."
+        raise UserError(
+            f"{where} has {waveform.dtype} samples; expected floats in [-1, 1]. Divide 16-bit PCM by 32768 first."
         )
     if waveform.numel() == 0:
-        raise MendableError(f"{where} is empty; remove it or check how it was cut.")
+        raise UserError(f"{where} is empty; remove it or check how it was segmented.")
     peak = float(waveform.abs().max())
     if not peak < float("inf"):  # NaN compares false as well
-        raise MendableError(f"{where} holds NaN or infinite samples; decode it again or leave it out.")
+        raise UserError(f"{where} has NaN or infinite samples; decode it again or leave it out.")
     if peak > LARGEST_PEAK:
-        raise MendableError(
-            f"{where} peaks at {peak:.6g}; expected floats in [-1, 1]. Divide 16-bit PCM by 32768 first."
-        )
+        raise UserError(f"{where} peaks at {peak:.6g}; expected floats in [-1, 1]. Divide 16-bit PCM by 32768 first.")
 
 
-def lengthen(waveform: Tensor, shortest: int) -> Tensor:
-    """Fill `waveform` (S,) up with zeros on the right to at least `shortest` samples."""
+def pad_to(waveform: Tensor, shortest: int) -> Tensor:
+    """Pad `waveform` (S,) with zeros on the right to at least `shortest` samples."""
     missing = shortest - waveform.numel()
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Samples that one frame of a stack of convolutions sees, first layer first: 400 for wav2vec 2.0 and its kin."""
+    """Return the receptive field in samples of a stack of convolutions, first layer first (wav2vec 2.0: 400)."""
     samples = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
@@ -177,5 +193,5 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 
 
 def frozen(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """`module` in evaluation mode, without gradients, on `device` in `dtype`."""
+    """Return `module` in evaluation mode, without gradients, on `device` in `dtype`."""
     return module.eval().requires_grad_(False).to(device=device, dtype=dtype)

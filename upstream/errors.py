@@ -1,17 +1,17 @@
-"""The one exception that stands for "you can mend this"."""
+"""The one exception for errors that the user can fix."""
 
 
-class MendableError(Exception):
-    """A fault the user can mend: wrong name, missing data, damaged file, impossible setting.
+class UserError(Exception):
+    """An error the user can fix: wrong name, missing data, damaged file, impossible setting.
 
     The message is one or two plain sentences: what was looked for, what was found, what to type.
-    Commands print it without a traceback and exit with status 2; everything else is a fault of ours.
+    Commands print it without a traceback and exit with status 2; any other exception is a bug.
     """
 
 
-def sentence(error: MendableError | OSError) -> str:
-    """What to say of an error; permissions, full disks and files that went away are the user's to mend too."""
-    if isinstance(error, MendableError):
+def sentence(error: UserError | OSError) -> str:
+    """Return the message to print for an error; the user can fix permissions, full disks and missing files too."""
+    if isinstance(error, UserError):
         return str(error)
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}. Check the path, its permissions and the space on its disk."

@@ -1,9 +1,9 @@
-"""The pass of a corpus through a frozen upstream, which fills the store.
+"""Encode a corpus with a frozen upstream and write the states to the store.
 
-Three things go on at once: worker threads decode the audio of the next batches, the upstream computes a batch,
-and a thread writes the states of earlier ones. Several processes may share the work (torchrun), and a pass that
-was interrupted goes on where it stopped. All of them cut the same batches from the same list, so an utterance
-always has the same batch-mates and its states the same bits.
+Worker threads decode the next batches, the upstream encodes the current one, and a thread writes the states of earlier
+ones. Several processes can share the work (torchrun), and an interrupted extraction resumes where it stopped. All
+processes cut the same batches from the same list, so an utterance is always encoded in the same batch and its states
+have the same bits.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from tqdm import tqdm
 
 from upstream.base import Upstream
 from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.ranks import ALONE, Ranks
 from upstream.store import StateStore, estimate_bytes
 
 BATCH_SECONDS = 60.0  # of padded audio in one call of the upstream; its states are 120 MB for Base in float32
 
-# A shard is what an interruption can cost and what a reader maps: small enough to lose and to check quickly, large
-# enough that a corpus is hundreds of files and not a hundred thousand. Of means the utterances are the bound (13 MB
-# for Large), of frames the bytes (26 s of Large in float16).
+# A shard is what an interruption loses and what a reader maps: small enough to recompute and check quickly, large
+# enough that a corpus is hundreds of files and not a hundred thousand. Means reach the limit on utterances (13 MB for
+# Large), frames the limit on bytes (26 s of Large in float16).
 SHARD_BYTES = 64 * 2**20
 SHARD_UTTERANCES = 128
 
-# ---------------------------------------------------------------- the pass
+# ---------------------------------------------------------------- extraction
 
 
 def fill(
     store: StateStore, upstream: Upstream, items: Sequence[Item], progress: bool = True, ranks: Ranks = ALONE
 ) -> float:
-    """See that the store holds the states of all items; return the seconds of audio that were not in it, of all ranks.
+    """Encode the items that are missing from the store; return their total duration in seconds, over all ranks.
 
-    Shards that hold any of the items are checked first; those that were damaged stand in `store.damaged`, and what
-    they held is made again. Of several ranks each takes every `world`-th batch and waits for the others.
+    Shards that hold any of the items are checked first; damaged ones are listed in `store.damaged` and recomputed.
+    With several ranks, each encodes every `world`-th batch and waits for the others.
 
-    Raises MendableError for audio that cannot be read or encoded, with the utterance's name, for a disk that cannot
-    be written, and where other ranks wrote to a store that is not this one. What was computed until then is kept.
+    Raises UserError for audio that cannot be read or encoded, with the utterance's name, for a disk that cannot
+    be written, and if other ranks wrote to another store. States computed until then are kept.
     """
     store.check([item.digest for item in items], progress and ranks.main)
-    ranks.barrier(upstream.device)  # a rank that found damage late would remove what another has just made again
-    store.refresh()  # what another process found damaged is gone
+    ranks.barrier(upstream.device)  # else a slow rank could remove a damaged shard that another has just replaced
+    store.refresh()  # forget damaged shards that another process has removed
     sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
     batches = [missing(store, batch) for batch in plan(items, sizes)]
-    own = [batch for batch in batches[ranks.rank :: ranks.world] if batch]
-    extract(store, upstream, own, sizes, progress and ranks.main)
+    share = [batch for batch in batches[ranks.rank :: ranks.world] if batch]
+    extract(store, upstream, share, sizes, progress and ranks.main)
     ranks.barrier(upstream.device)
     store.refresh()
     if lost := missing(store, items):
-        raise MendableError(
+        raise UserError(
             f"{len(lost)} utterances were extracted, but the store {store.folder} does not have them, {lost[0].name} "
             "first. If several machines share the work, choose a --store on a disk that all of them see; "
-            "otherwise something removed them meanwhile: run the same command again."
+            "otherwise the files were removed in the meantime: run the same command again."
         )
     return sum(seconds_of(batch) for batch in batches)
 
@@ -67,7 +67,7 @@ def fill(
 def extract(
     store: StateStore, upstream: Upstream, batches: Sequence[list[Item]], sizes: Mapping[str, int], progress: bool
 ) -> None:
-    """Compute the batches one by one and write their states to the store; sizes: as for `fits_shard`."""
+    """Encode the batches one by one and write their states to the store; sizes: as for `fits_shard`."""
     bar: tqdm[Any] = tqdm(
         total=sum(seconds_of(batch) for batch in batches),
         desc=f"extracting {upstream.name}",
@@ -78,7 +78,7 @@ def extract(
     )
 
     def is_wanted(batch: list[Item]) -> bool:
-        """Whether no other process has written the batch meanwhile; if one has, it is not to be counted here."""
+        """Return False, and lower the total, if another process has written the batch in the meantime."""
         if missing(store, batch):
             return True
         bar.total = (bar.total or 0.0) - seconds_of(batch)
@@ -99,18 +99,20 @@ def extract(
 
 
 def missing(store: StateStore, items: Iterable[Item]) -> list[Item]:
-    """Those of the items that are not in the store."""
+    """Return the items that are not in the store."""
     return [item for item in items if item.digest not in store]
 
 
-# ---------------------------------------------------------------- what is computed and written together
+# ---------------------------------------------------------------- batches and shards
 
 
 def plan(items: Sequence[Item], sizes: Mapping[str, int] | None = None) -> list[list[Item]]:
-    """Batches of at most BATCH_SECONDS once they are padded, longest utterances first; equal audio once.
+    """Return batches of at most BATCH_SECONDS after padding, longest utterances first; equal audio once.
 
-    sizes: as for `fits_shard`, if no batch may be larger than a shard: then shards consist of whole batches, and a
-    batch is in the store or is not. An utterance that is too long for a batch is one by itself.
+    sizes: as for `fits_shard`; limits each batch to the size of a shard. Shards then consist of whole batches, and a
+        batch is in the store completely or not at all.
+
+    An utterance longer than BATCH_SECONDS is a batch alone.
     """
     distinct = {item.digest: item for item in items}
     batches: list[list[Item]] = []
@@ -124,20 +126,20 @@ def plan(items: Sequence[Item], sizes: Mapping[str, int] | None = None) -> list[
 
 
 def fits_shard(items: Sequence[Item], sizes: Mapping[str, int]) -> bool:
-    """Whether the states of these utterances may share a shard; sizes: bytes that each takes on disk, by digest."""
+    """Return True if the states of these utterances fit one shard; sizes: bytes on disk of each, by digest."""
     return len(items) <= SHARD_UTTERANCES and sum(sizes[item.digest] for item in items) <= SHARD_BYTES
 
 
 class ShardWriter:
-    """Gathers the states of whole batches to shards and writes them in the background, one at a time.
+    """Collect the states of whole batches into shards and write them in the background, one at a time.
 
-    While a shard is written the next one gathers; when that is full as well, `add` waits. To be used in a `with`,
-    whose end writes what is left, whatever ended it.
+    While a shard is written, the next one is collected; when that is full too, `add` waits. Use it in a `with`
+    statement, which writes the rest at its end, also after an exception.
     """
 
     def __init__(self, store: StateStore, sizes: Mapping[str, int]) -> None:
         self.store, self.sizes = store, sizes
-        self._gathered: list[tuple[Item, Tensor]] = []
+        self._collected: list[tuple[Item, Tensor]] = []
         self._writing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "shard-writer")
 
@@ -148,30 +150,30 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._hand_over()
+            self._start_writing()
             self._wait()
         finally:
             self._thread.shutdown()
 
     def add(self, batch: Sequence[Item], states: Sequence[Tensor]) -> None:
-        """Take the states of a batch, on the CPU. Raises what went wrong with writing an earlier shard."""
+        """Add the states of a batch, on the CPU. Raises the error of an earlier shard that could not be written."""
         try:
-            if not fits_shard([*(item for item, _ in self._gathered), *batch], self.sizes):
-                self._hand_over()
-        finally:  # if the shard before failed, or somebody tired of waiting for it, this batch is still written
-            self._gathered.extend(zip(batch, states, strict=True))
+            if not fits_shard([*(item for item, _ in self._collected), *batch], self.sizes):
+                self._start_writing()
+        finally:  # this batch is still written if an earlier shard failed or the user interrupted the wait
+            self._collected.extend(zip(batch, states, strict=True))
 
-    def _hand_over(self) -> None:
+    def _start_writing(self) -> None:
         self._wait()
-        if self._gathered:
-            shard, self._gathered = self._gathered, []
+        if self._collected:
+            shard, self._collected = self._collected, []
             self._writing = self._thread.submit(self._write, shard)
 
     def _wait(self) -> None:
-        writing, self._writing = self._writing, None  # a shard that failed is reported once
+        writing, self._writing = self._writing, None  # a failed shard is reported once
         if writing:
             writing.result()
 
     def _write(self, shard: Sequence[tuple[Item, Tensor]]) -> None:
         self.store.add([item.digest for item, _ in shard], [states for _, states in shard])
-        self.store.refresh()  # another process may fill the same store
+        self.store.refresh()  # another process may be filling the same store

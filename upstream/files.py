@@ -1,4 +1,4 @@
-"""Files this project leaves on the user's disk: where by default, and how they are written."""
+"""Files that this project leaves on the user's disk: their default folder, and atomic writing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 import uuid
 from pathlib import Path
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavprobe"
-STATES = "states"  # the folder of hidden states in it, beside what else is kept between runs
-UNFINISHED = ".writing-"  # how the name of a file begins that is being written
+STATES = "states"  # subfolder of the store that holds hidden states
+UNFINISHED = ".writing-"  # prefix of the names of files that are still being written
 
 
 def write_atomically(path: Path, *contents: bytes) -> None:
-    """Write `contents`, one after another, so that `path` holds all or what it held before, even if the machine stops.
+    """Write `contents` one after another; if the machine stops, `path` is either complete or unchanged.
 
-    Raises MendableError where it cannot be written.
+    Raises UserError where the file cannot be written.
     """
     temporary = path.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
@@ -31,12 +31,12 @@ def write_atomically(path: Path, *contents: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        mend = "Free some space or choose another folder (--store, --results)."
+        fix = "Free some space or choose another folder (--store, --results)."
         if isinstance(error, FileNotFoundError):
-            mend = "Something removed its folder meanwhile; run the same command again."
-        raise MendableError(f"Cannot write {path}: {error.strerror}. {mend}") from error
+            fix = "Its folder was removed in the meantime; run the same command again."
+        raise UserError(f"Cannot write {path}: {error.strerror}. {fix}") from error
 
 
-def is_for_reading_only(error: BaseException | None) -> bool:
-    """Whether the system refused to write because one may only read there, by permission or by mount."""
+def is_read_only(error: BaseException | None) -> bool:
+    """Return True if writing failed because of permissions or a read-only mount."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -1,14 +1,13 @@
-"""Filterbank baselines: FBANK and MFCC as SUPERB defines them, one state, nothing learned.
+"""Filterbank baselines: FBANK and MFCC as SUPERB defines them. One layer, no learned weights.
 
-A feature is computed in the manner of Kaldi (25 ms frames every 10 ms), its first and second differences over time
-are put beside it, and every dimension is standardised over its utterance (cepstral mean and variance normalisation,
-CMVN). The settings are those of s3prl 0.4.18, `upstream/baseline/{fbank,mfcc,fbank_no_cmvn}.yaml`; everything those
-files leave open is torchaudio's default for Kaldi compliance (Povey window, pre-emphasis 0.97, 20 Hz to 8 kHz, 23 mel
-bins under the 13 cepstra, frames only where they fit whole).
+Features are computed as in Kaldi (25 ms frames every 10 ms), their first and second deltas are appended, and every
+dimension is standardised over its utterance (cepstral mean and variance normalisation, CMVN). The settings are those
+of s3prl 0.4.18, `upstream/baseline/{fbank,mfcc,fbank_no_cmvn}.yaml`. Where those files set nothing, torchaudio's
+defaults for Kaldi compliance hold (Povey window, pre-emphasis 0.97, 20 Hz to 8 kHz, 23 mel bins for the 13 cepstra,
+only whole frames).
 
-The numbers are those of torchaudio.compliance.kaldi to rounding, which the tests compare. Here the constants are
-computed once for all utterances, and no step makes a copy that the next could do without: FBANK takes a third of the
-time.
+The numbers equal those of torchaudio.compliance.kaldi up to rounding; the tests compare them. Constants are computed
+once for all utterances and copies are avoided, so FBANK takes a third of the time.
 """
 
 from __future__ import annotations
@@ -16,41 +15,46 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
+from upstream.lazy import import_object
 
-DEFINITION_VERSION = 1  # raise it whenever the same settings come to mean other numbers
+if TYPE_CHECKING:
+    from upstream.request import NamedUpstream, Request
 
-# What torchaudio.compliance.kaldi does unless told otherwise.
+DEFINITION_VERSION = 1  # increase it whenever the same settings give other numbers
+
+# Defaults of torchaudio.compliance.kaldi.
 PRE_EMPHASIS = 0.97
-POVEY_EXPONENT = 0.85  # the window is Hann's to this power
-LOWEST, HIGHEST = 20.0, SAMPLE_RATE / 2  # Hz, where the mel bins begin and end
+POVEY_EXPONENT = 0.85  # the window is a Hann window to this power
+LOWEST, HIGHEST = 20.0, SAMPLE_RATE / 2  # Hz, range of the mel bins
 MFCC_MEL_BINS = 23
 LIFTER = 22.0
-LEAST_ENERGY = torch.finfo(torch.float32).eps  # of a mel bin: silence has a logarithm, too
+LEAST_ENERGY = torch.finfo(torch.float32).eps  # floor of a mel bin, so that the logarithm of silence is finite
 
 CMVN_NOTE = (
     "Every feature is standardised over its utterance, so its mean over time is zero, and classifiers, which average "
-    "over frames, learn nothing from it: that is why the FBANK row of SUPERB stands near chance for emotion (35.39 % "
-    "of 4 classes) and keyword spotting (8.63 % of 12). Recognition and verification read all frames."
+    "over frames, learn nothing from it: this is why FBANK is near chance in SUPERB for emotion (35.39 % of 4 classes) "
+    "and keyword spotting (8.63 % of 12). Recognition and verification read all frames."
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One baseline.
+    """The settings of one baseline.
 
     feature: "fbank" (log mel energies) or "mfcc" (cepstra).
-    coefficients: mel bins or cepstra in a frame.
-    cmvn: whether every dimension is standardised over the utterance.
+    coefficients: mel bins or cepstra per frame.
+    cmvn: True to standardise every dimension over the utterance.
     frame_length, frame_shift: milliseconds.
-    delta_order: how often differences over time are taken; each adds `coefficients` dimensions.
-    delta_window: frames a difference is taken over.
+    delta_order: number of delta orders; each adds `coefficients` dimensions.
+    delta_window: frames of the delta window.
     cmvn_epsilon: added to the standard deviation.
     """
 
@@ -64,25 +68,30 @@ class Settings:
     cmvn_epsilon: float = 1e-10
 
 
-BASELINES: Mapping[str, Settings] = {
-    "fbank": Settings("fbank", 80, cmvn=True),
-    "fbank_no_cmvn": Settings("fbank", 80, cmvn=False),
-    "mfcc": Settings("mfcc", 13, cmvn=True),
-}
+FBANK = Settings("fbank", 80, cmvn=True)
+FBANK_NO_CMVN = Settings("fbank", 80, cmvn=False)
+MFCC = Settings("mfcc", 13, cmvn=True)
+BASELINES: Mapping[str, Settings] = {"fbank": FBANK, "fbank_no_cmvn": FBANK_NO_CMVN, "mfcc": MFCC}
+
+
+def load_named(row: NamedUpstream, request: Request) -> Filterbank:
+    """Build a filterbank of the catalogue, in float32; `row.configuration` is a constant of this module."""
+    settings: Settings = import_object(f"{__name__}:{row.configuration}")
+    return Filterbank(row.name, settings, request.device)
 
 
 def load(name: str, device: str | torch.device = "cpu") -> Filterbank:
-    """The baseline `name`: "fbank" (240 dimensions), "fbank_no_cmvn" (240) or "mfcc" (39), in float32.
+    """Return the baseline `name`: "fbank" (240 dimensions), "fbank_no_cmvn" (240) or "mfcc" (39), in float32.
 
-    Raises MendableError for any other name.
+    Raises UserError for any other name.
     """
     if name not in BASELINES:
-        raise MendableError(f"There is no filterbank baseline {name!r}; type one of: {', '.join(sorted(BASELINES))}.")
+        raise UserError(f"There is no filterbank baseline {name!r}; type one of: {', '.join(sorted(BASELINES))}.")
     return Filterbank(name, BASELINES[name], torch.device(device))
 
 
 class Filterbank(Upstream):
-    """Kaldi-style features with their differences, as an upstream of a single state."""
+    """Kaldi-style features with deltas, as an upstream of one layer."""
 
     def __init__(self, name: str, settings: Settings, device: torch.device) -> None:
         self.name = name
@@ -97,13 +106,13 @@ class Filterbank(Upstream):
         self.provenance = Provenance(name, "filterbank", notes=(CMVN_NOTE,) if settings.cmvn else ())
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
-        """One state per utterance, (1, B, T, D); each utterance is computed by itself, then padded."""
+        """Return one layer, (1, B, T, D); each utterance is computed separately, then padded."""
         return HiddenStates.from_utterances([self.features(waveform).unsqueeze(0) for waveform in waveforms])
 
     def features(self, waveform: Tensor) -> Tensor:
-        """The features of one utterance, (S,) -> (T, D), T = (S - 400) // 160 + 1."""
+        """Return the features of one utterance, (S,) -> (T, D), T = (S - 400) // 160 + 1."""
         static = static_features(waveform, self.settings, self.weights)
-        features = with_differences(static, self.settings.delta_order, self.settings.delta_window)
+        features = with_deltas(static, self.settings.delta_order, self.settings.delta_window)
         if not self.settings.cmvn:
             return features
         constant = is_constant(static).repeat(self.settings.delta_order + 1)
@@ -112,11 +121,11 @@ class Filterbank(Upstream):
 
 @dataclass(frozen=True)
 class Weights:
-    """What is multiplied with in computing the features of a baseline.
+    """The constant tensors of a baseline.
 
     window: (frame length,).
-    mel: (FFT size / 2 + 1, mel bins), triangles over the power spectrum.
-    cepstra: (mel bins, coefficients), cosines scaled by the lifter; None for mel energies.
+    mel: (FFT size / 2 + 1, mel bins), triangular filters on the power spectrum.
+    cepstra: (mel bins, coefficients), liftered cosine transform; None for FBANK.
     """
 
     window: Tensor
@@ -125,6 +134,7 @@ class Weights:
 
     @classmethod
     def of(cls, settings: Settings, device: torch.device) -> Weights:
+        """Compute the constants for these settings."""
         length = samples_of(settings.frame_length)
         window = torch.hann_window(length, periodic=False).pow(POVEY_EXPONENT)
         if settings.feature == "fbank":
@@ -134,20 +144,21 @@ class Weights:
 
 
 def samples_of(milliseconds: float) -> int:
+    """Convert milliseconds to samples at 16 kHz."""
     return round(milliseconds * SAMPLE_RATE / 1000)
 
 
 def mel_weights(bins: int, frame_length: int) -> Tensor:
-    """Triangles of equal width on the mel scale, (FFT size / 2 + 1, bins); the FFT's size is a power of two."""
+    """Return triangular filters of equal width in mel, (FFT size / 2 + 1, bins); the FFT size is a power of two."""
     from torchaudio.compliance.kaldi import get_mel_banks
 
     size = 2 ** math.ceil(math.log2(frame_length))
     triangles, _ = get_mel_banks(bins, size, SAMPLE_RATE, LOWEST, HIGHEST, 0.0, 0.0, vtln_warp_factor=1.0)
-    return torch.nn.functional.pad(triangles, (0, 1)).T.contiguous()  # nothing is heard at the Nyquist frequency
+    return torch.nn.functional.pad(triangles, (0, 1)).T.contiguous()  # zero at the Nyquist frequency
 
 
 def cepstral_weights(coefficients: int) -> Tensor:
-    """The cosine transform of log mel energies, liftered: coefficient i times 1 + LIFTER / 2 sin(pi i / LIFTER)."""
+    """Return the liftered cosine transform: coefficient i is scaled by 1 + LIFTER / 2 sin(pi i / LIFTER)."""
     from torchaudio.functional import create_dct
 
     lifter = 1 + LIFTER / 2 * torch.sin(math.pi * torch.arange(coefficients) / LIFTER)
@@ -156,9 +167,9 @@ def cepstral_weights(coefficients: int) -> Tensor:
 
 
 def static_features(waveform: Tensor, settings: Settings, weights: Weights) -> Tensor:
-    """Log mel energies or cepstra of one utterance, (S,) -> (T, coefficients).
+    """Return log mel energies or cepstra of one utterance, (S,) -> (T, coefficients).
 
-    No noise is added ("dither"): the same utterance has the same features every time.
+    There is no dither, so the features of an utterance are always the same.
     """
     frames = windowed_frames(waveform, samples_of(settings.frame_shift), weights)
     spectrum = torch.view_as_real(torch.fft.rfft(frames))
@@ -168,11 +179,10 @@ def static_features(waveform: Tensor, settings: Settings, weights: Weights) -> T
 
 
 def windowed_frames(waveform: Tensor, shift: int, weights: Weights) -> Tensor:
-    """The frames without their mean, pre-emphasised, windowed, and filled up with zeros, (S,) -> (T, FFT size).
+    """Return frames without their mean, pre-emphasised, windowed and zero-padded, (S,) -> (T, FFT size).
 
-    The first sample of a frame has none before it to be emphasised against, and the window is zero there. The bits are
-    torchaudio's: `torch.sub(..., alpha=0.97)` would round once less, which moves a weak bin beside a strong one by a
-    thousandth.
+    The first sample of a frame needs no pre-emphasis: the window is zero there. The bits are torchaudio's:
+    `torch.sub(..., alpha=0.97)` would round once less, which changes a weak bin beside a strong one by a thousandth.
     """
     length, size = len(weights.window), 2 * (len(weights.mel) - 1)
     frames = waveform.unfold(0, length, shift)
@@ -183,19 +193,16 @@ def windowed_frames(waveform: Tensor, shift: int, weights: Weights) -> Tensor:
     return windowed
 
 
-def with_differences(static: Tensor, order: int, window: int) -> Tensor:
-    """Put differences over time beside the features, (T, C) -> (T, C * (order + 1))."""
+def with_deltas(static: Tensor, order: int, window: int) -> Tensor:
+    """Append deltas of each order to the features, (T, C) -> (T, C * (order + 1))."""
     parts = [static]
     for _ in range(order):
-        parts.append(difference(parts[-1], window))
+        parts.append(delta(parts[-1], window))
     return torch.cat(parts, dim=-1)
 
 
-def difference(features: Tensor, window: int) -> Tensor:
-    """The slope of a straight line fitted over `window` frames, (T, C) -> (T, C).
-
-    The first and last frame are repeated beyond the edges.
-    """
+def delta(features: Tensor, window: int) -> Tensor:
+    """Return the slope of a line fitted over `window` frames, (T, C) -> (T, C); edge frames are repeated."""
     reach, count = (window - 1) // 2, len(features)
     edges = features[:1].expand(reach, -1), features[-1:].expand(reach, -1)
     padded = torch.cat([edges[0], features, edges[1]])
@@ -206,10 +213,10 @@ def difference(features: Tensor, window: int) -> Tensor:
 
 
 def is_constant(static: Tensor) -> Tensor:
-    """Which features stay the same over the whole utterance, (T, C) -> (C,) bool.
+    """Return True for features that are constant over the utterance, (T, C) -> (C,) bool.
 
-    Digital silence or a steady tone gives such features. A few units of rounding, relative to the largest feature of
-    the utterance, count as staying the same.
+    Digital silence or a steady tone gives such features. Changes of a few units of rounding, relative to the largest
+    feature of the utterance, are ignored.
     """
     spread = static.amax(dim=0) - static.amin(dim=0)
     return spread <= 4 * torch.finfo(static.dtype).eps * static.abs().max()
@@ -218,12 +225,11 @@ def is_constant(static: Tensor) -> Tensor:
 def standardise(features: Tensor, constant: Tensor, epsilon: float) -> Tensor:
     """Subtract each dimension's mean over time and divide by its unbiased deviation plus `epsilon`, (T, D) -> (T, D).
 
-    constant: (D,) bool, dimensions that do not move. They become zeros: their deviation is nothing but rounding, and
-        dividing by it would turn rounding into a feature of unit size. A single frame becomes zeros as well, since an
-        unbiased deviation needs two.
+    constant: (D,) bool, constant dimensions. They become zeros: their deviation is only rounding, and dividing by it
+        would scale rounding to unit variance. A single frame becomes zeros too: an unbiased deviation needs two.
     """
     if features.shape[0] == 1:
         return torch.zeros_like(features)
     centred = features - features.mean(dim=0)
     deviation = (centred.square().sum(dim=0) / (len(features) - 1)).sqrt()
-    return centred.div_((deviation + epsilon).masked_fill_(constant, torch.inf))  # a number by infinity is zero
+    return centred.div_((deviation + epsilon).masked_fill_(constant, torch.inf))  # x / infinity = 0

@@ -1,4 +1,4 @@
-"""Digests of what an upstream's states depend on: its tensors, its settings, its files."""
+"""Digests of what hidden states depend on: tensors, settings, files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 def fingerprint_tensors(tensors: Mapping[str, Tensor], extra: Mapping[str, object]) -> str:
-    """SHA-256, in hexadecimal, of named tensors and of settings.
+    """Return the hexadecimal SHA-256 of named tensors and settings.
 
-    tensors: any shapes and dtypes, on any device; each enters as name, dtype, shape and raw bytes, in the order of
-        the names, so that neither the order of the mapping nor the device matters.
-    extra: settings that JSON can hold; they enter as JSON with sorted keys.
+    tensors: any shapes and dtypes, on any device. Hashed as name, dtype, shape and raw bytes, sorted by name; neither
+        the order of the mapping nor the device matters.
+    extra: settings, hashed as JSON with sorted keys.
 
-    Raises TypeError where `extra` holds something that JSON cannot.
+    Raises TypeError if `extra` cannot be written as JSON.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -30,7 +30,7 @@ def fingerprint_tensors(tensors: Mapping[str, Tensor], extra: Mapping[str, objec
 
 
 def fingerprint_files(paths: Sequence[Path]) -> str:
-    """SHA-256 of one file, or of the hexadecimal digests of several files in the order given."""
+    """Return the SHA-256 of one file, or of the concatenated hexadecimal digests of several files in order."""
     digests = []
     for path in paths:
         with path.open("rb") as file:

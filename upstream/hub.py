@@ -1,4 +1,4 @@
-"""Model repositories of the Hugging Face hub: fetched when online, found in the local cache when not; their files."""
+"""Model repositories of the Hugging Face hub: downloaded when online, else read from the local cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
@@ -16,9 +16,9 @@ PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository on this machine's disk.
+    """A downloaded repository.
 
-    revision: the commit it was resolved to.
+    folder: its files on this machine. revision: the commit.
     """
 
     folder: Path
@@ -26,11 +26,12 @@ class Repository:
 
 
 def fetch(name: str, revision: str | None = None) -> Repository:
-    """The repository `name` ("microsoft/wavlm-base") at a branch, tag or commit; the default branch if None.
+    """Download the repository `name` ("microsoft/wavlm-base"), or find it in huggingface_hub's cache when offline.
 
-    Online, the files are brought into huggingface_hub's cache, safetensors where there are any; offline, they
-    are looked for there. Raises MendableError where the hub does not know the repository or revision, or where
-    neither hub nor cache has it.
+    revision: branch, tag or commit; None is the default branch.
+    Weights are downloaded as safetensors where there are any, else as .bin files.
+
+    Raises UserError for an unknown repository or revision, or if neither hub nor cache has it.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
@@ -47,37 +48,35 @@ def fetch(name: str, revision: str | None = None) -> Repository:
         if not any(folder.glob("model*.safetensors")):
             folder = Path(snapshot_download(name, revision=folder.name, allow_patterns=SMALL_FILES + PICKLES))
     except GatedRepoError as error:
-        raise MendableError(
-            f"The hub keeps {name} behind a licence. Accept it on the repository's page, then type `hf auth login`."
+        raise UserError(
+            f"The hub requires a licence for {name}. Accept it on the repository's page, then type `hf auth login`."
         ) from error
     except RevisionNotFoundError as error:
-        raise MendableError(
+        raise UserError(
             f"The hub's repository {name} has no revision {revision!r}; check what follows the @."
         ) from error
     except RepositoryNotFoundError as error:
-        raise MendableError(
-            f"The hub has no repository {name!r}; check the name, or log in if it is private."
-        ) from error
+        raise UserError(f"The hub has no repository {name!r}; check the name, or log in if it is private.") from error
     except LocalEntryNotFoundError as error:
         at = f" at revision {revision}" if revision else ""
-        raise MendableError(
+        raise UserError(
             f"Cannot reach the Hugging Face hub, and {name}{at} is not in the local cache ({constants.HF_HUB_CACHE}). "
             f"On a machine with a network type `hf download {name}` and copy the cache, give the path of a checkpoint "
             "to -u, or add --random-init for untrained weights."
         ) from error
     except HFValidationError as error:
-        raise MendableError(f"{name!r} cannot be the name of a repository; type ORG/NAME, or a directory.") from error
+        raise UserError(f"{name!r} is not a valid repository name; type ORG/NAME, or a directory.") from error
     except HfHubHTTPError as error:
-        raise MendableError(
+        raise UserError(
             f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
         ) from error
     return Repository(folder, folder.name)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a directory as the hub has them: safetensors before .bin, shards in order.
+    """Return the weight files of a Hugging Face directory: safetensors before .bin, shards in order.
 
-    Raises MendableError where there are none, or a shard is missing.
+    Raises UserError if there are none, or a shard is missing.
     """
     for name in ("model.safetensors", "pytorch_model.bin"):
         whole, index = folder / name, folder / f"{name}.index.json"
@@ -87,29 +86,29 @@ def weight_files(folder: Path) -> list[Path]:
             shards = shards_of(index)
             absent = [shard for shard in shards if not (folder / shard).is_file()]
             if absent:
-                raise MendableError(f"{index} lists {absent[0]}, which is not there; download the checkpoint again.")
+                raise UserError(f"{index} lists {absent[0]}, which is missing; download the checkpoint again.")
             return [folder / shard for shard in shards]
     found = sorted(entry.name for entry in folder.iterdir())
-    raise MendableError(
-        f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin, found "
+    raise UserError(
+        f"{folder} has no weights: expected model.safetensors or pytorch_model.bin, found "
         f"{', '.join(found[:5]) or 'nothing'}. Download them, or add --random-init for untrained weights."
     )
 
 
 def shards_of(index: Path) -> list[str]:
-    """The file names of the shards that an index lists, in order; they must lie beside it."""
+    """Return the file names of the shards that an index lists, sorted; they must be beside it."""
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
-        raise MendableError(f"{index} does not list the files of a checkpoint beside it; download it again.")
+        raise UserError(f"{index} does not list the files of a checkpoint beside it; download it again.")
     return sorted(set(shards.values()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises MendableError where there is none."""
+    """Return the object in a JSON file; raises UserError for anything else."""
     try:
         content = json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MendableError(f"{path} is not valid JSON ({error}). Download it again.") from error
+        raise UserError(f"{path} is not valid JSON ({error}). Download it again.") from error
     if not isinstance(content, dict):
-        raise MendableError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
+        raise UserError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
     return content

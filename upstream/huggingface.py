@@ -1,13 +1,12 @@
 """Any speech encoder of the transformers library, from the hub, its local cache or a directory.
 
-The states are those of SUPERB's weighted sum: the input of every block, in order, and in the last place the encoder's
-output. From version 5 on, transformers puts the raw output of the last block there for some models; where the model
-ends in a layer norm (pre-norm models) that is another tensor, so `last_hidden_state` takes its place.
+The layers are those of SUPERB's weighted sum: the input of every block in order, then the encoder's output. For some
+models, `hidden_states` of transformers 5 and later ends with the raw output of the last block; in pre-norm models,
+which end in a layer norm, this is another tensor, so `last_hidden_state` replaces it.
 
-What decides that weights were really loaded: a tensor of the encoder that the checkpoint lacks is refused by name
-(it would be random), except `masked_spec_embed`, which is read only in training. Tensors of the checkpoint that the
-encoder has no place for belong to heads and are noted, except tensors of a block, which mean that the
-configuration describes a smaller model and are refused.
+All weights of the encoder must come from the checkpoint: a missing tensor is an error (it would be random), except
+`masked_spec_embed`, which is used in training only. Tensors that the encoder does not have belong to heads and are
+noted, except tensors of a block: then the configuration describes a smaller model, which is an error.
 """
 
 from __future__ import annotations
@@ -27,35 +26,35 @@ import torch
 from torch import Tensor
 
 from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, receptive_field
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.hub import fetch, weight_files
 
-EXTRACTOR_VERSION = 1  # raise it whenever the same weights come to mean other states
+EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
 
-# Used in training only; checkpoints may lack it, and then it is random: it takes no part in states or fingerprint.
+# Used in training only. Checkpoints may lack it, and then it is random, so it is not in the fingerprint.
 TRAINING_ONLY = "masked_spec_embed"
 BLOCK = re.compile(r"(^|\.encoder\.|^encoder\.)layers\.\d+\.")
 
-# 0.1 s: enough for every front end that does not state its kernels (mel frames of 25 ms in pairs, Moonshine's stem).
+# 0.1 s: enough for every front end whose configuration has no kernels (pairs of 25 ms mel frames, Moonshine's stem).
 SHORTEST = 1_600
-# Samples of two probes that lie 0.96 s apart: a whole number of frames at 10, 12, 15, 16, 20, 24, 30, 32, 40 and 80 ms,
-# so that their difference gives the stride without remainder.
+# Samples of two waveforms that differ by 0.96 s: a whole number of frames at 10, 12, 15, 16, 20, 24, 30, 32, 40 and
+# 80 ms, so that the difference in frames gives the stride exactly.
 PROBES = (7_680, 23_040)
 
-# These say where and when the checkpoint was saved, not what it computes.
-PASSING_SETTINGS = {"_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype"}
+# Settings that describe where and when a checkpoint was saved, not what it computes.
+IGNORED_SETTINGS = {"_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype"}
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint on disk.
+class ModelFiles:
+    """A model directory on disk.
 
-    source, revision: the hub repository and its commit, or the directory and None.
+    origin, revision: the hub repository and its commit, or the directory and None.
     """
 
     folder: Path
-    source: str
+    origin: str
     revision: str | None = None
 
 
@@ -68,33 +67,33 @@ def load(
     random_init: bool = False,
     seed: int = 0,
 ) -> HuggingFaceUpstream:
-    """A frozen transformers speech encoder.
+    """Load a transformers speech encoder, frozen.
 
-    identifier: [hf:]ORG/NAME[@REVISION] or a directory that `save_pretrained` wrote, which comes first where both
-        could be meant.
-    revision: branch, tag or commit, where the identifier does not say it.
-    random_init: the same architecture with untrained weights drawn from `seed`; torch's generator is left as it was.
+    identifier: [hf:]ORG/NAME[@REVISION], or a directory that `save_pretrained` wrote; an existing directory comes
+        first.
+    revision: branch, tag or commit, if not in the identifier.
+    random_init: the same architecture with untrained weights drawn from `seed`; torch's generator is not changed.
 
-    Raises MendableError where transformers is not installed, the checkpoint cannot be had or read, lacks tensors, is
-    no 16 kHz speech encoder, needs code of its own, or gives no hidden states.
+    Raises UserError if transformers is not installed, or if the checkpoint cannot be found or read, lacks tensors,
+    is not a 16 kHz speech encoder, needs code from the hub, or gives no hidden states.
     """
-    transformers_library()  # complain of its absence before anything is fetched
-    checkpoint = find_checkpoint(identifier, revision)
-    config, extractor = read_settings(checkpoint)
+    transformers_library()  # raise its UserError before anything is downloaded
+    model_files = find_files(identifier, revision)
+    config, extractor = read_settings(model_files)
     notes: list[str] = []
     if getattr(config, "add_adapter", False):
         config.add_adapter = False
-        notes.append("The adapter behind the encoder was left out; its frames are longer than those of the blocks.")
+        notes.append("The adapter after the encoder was left out; its frames are longer than those of the blocks.")
     if random_init:
         encoder, files = untrained_encoder(config, seed), []
     else:
-        files = weight_files(checkpoint.folder)
-        encoder, head = trained_encoder(checkpoint, config)
+        files = weight_files(model_files.folder)
+        encoder, head = trained_encoder(model_files, config)
         notes += [f"{len(head)} tensors of a head were left out, {head[0]} first."] if head else []
     provenance = Provenance(
-        source=checkpoint.source,
+        source=model_files.origin,
         format=f"transformers {type(encoder).__name__}",
-        revision=checkpoint.revision,
+        revision=model_files.revision,
         file_sha256=fingerprint_files(files) if files else None,
         random_init=random_init,
         notes=(*notes, normalisation_note(extractor)),
@@ -103,7 +102,7 @@ def load(
 
 
 class HuggingFaceUpstream(Upstream):
-    """A transformers encoder that hears one utterance at a time, so that batch-mates never matter."""
+    """A transformers encoder that encodes one utterance at a time, so that states do not depend on the batch."""
 
     def __init__(
         self,
@@ -125,28 +124,29 @@ class HuggingFaceUpstream(Upstream):
         self.num_layers, self.dim, self.stride = self._measure()
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
+        """Encode each waveform separately, then pad."""
         return HiddenStates.from_utterances([self.encode_one(waveform) for waveform in waveforms])
 
     def encode_one(self, waveform: Tensor) -> Tensor:
-        """The states of one utterance, (S,) -> (L, T, D).
+        """Return the states of one utterance, (S,) -> (L, T, D).
 
-        Raises MendableError for an utterance that does not fit the window of an encoder that has one (Whisper: 30 s).
+        Raises UserError for an utterance longer than the encoder's fixed window (Whisper: 30 s), if it has one.
         """
         samples = len(waveform)
         if self.window is not None and samples > self.window:
-            raise MendableError(
-                f"An utterance of {samples / SAMPLE_RATE:.1f} s does not fit {self.name}, which hears at most "
+            raise UserError(
+                f"An utterance of {samples / SAMPLE_RATE:.1f} s does not fit {self.name}, which encodes at most "
                 f"{self.window / SAMPLE_RATE:.0f} s at once; cut it, leave it out, or use an upstream without a limit."
             )
         layers, mask = self._run(waveform)
         return layers[:, : valid_frames(layers.shape[1], samples, self.window, mask)]
 
     def _run(self, waveform: Tensor) -> tuple[Tensor, Tensor | None]:
-        """All states of one utterance, (S,) -> (L, T, D), and the mask of its features, where it has one."""
+        """Return all states of one utterance, (S,) -> (L, T, D), and the mask of its features, if any."""
         features = self.extractor(waveform.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         name = "input_values" if "input_values" in features else "input_features"
         inputs = {name: features[name].to(self.device, self.dtype)}
-        # A waveform on its own is not padded and needs no mask; features may be filled up to a round number.
+        # A single waveform is not padded and needs no mask; features may be padded to a multiple.
         mask = features.get("attention_mask") if name == "input_features" else None
         if mask is not None:
             inputs["attention_mask"] = mask.to(self.device)
@@ -154,9 +154,9 @@ class HuggingFaceUpstream(Upstream):
         return stack_states(output, self.name), mask
 
     def _measure(self) -> tuple[int, int, int]:
-        """The number of layers, their width, and the samples between two frames, from encoding probes.
+        """Return the number of layers, their width, and the stride in samples, by encoding noise.
 
-        Raises MendableError for a model that cannot be run on speech or is not frame-synchronous.
+        Raises UserError for a model that cannot run on speech or whose frames do not follow the audio.
         """
         generator = torch.Generator().manual_seed(0)
         waveforms = [0.1 * torch.randn(n, generator=generator) for n in ((self.shortest,) if self.window else PROBES)]
@@ -164,113 +164,113 @@ class HuggingFaceUpstream(Upstream):
             with torch.no_grad():
                 states = [self._run(waveform.to(self.device))[0] for waveform in waveforms]
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise MendableError(
+            raise UserError(
                 f"{self.name} cannot be run on a waveform alone ({type(error).__name__}: {first_line(error)}). "
-                "It may be no speech encoder; a model that needs special treatment fits behind module.py:function."
+                "It may not be a speech encoder; wrap a model that needs other inputs as module.py:function."
             ) from error
         num_layers, frames, dim = states[0].shape
         if self.window is not None:
             return num_layers, dim, round(self.window / frames)
-        further = states[1].shape[1] - frames
-        if further <= 0:
-            raise MendableError(
+        more_frames = states[1].shape[1] - frames
+        if more_frames <= 0:
+            raise UserError(
                 f"{self.name} gives {frames} frames for {PROBES[0]} samples and {states[1].shape[1]} for {PROBES[1]}; "
                 "expected an encoder whose frames follow the audio. Wrap it as module.py:function to cut its states."
             )
-        return num_layers, dim, round((PROBES[1] - PROBES[0]) / further)
+        return num_layers, dim, round((PROBES[1] - PROBES[0]) / more_frames)
 
 
 def transformers_library() -> Any:
-    """The transformers package, an optional extra; MendableError where it is not installed."""
+    """Import transformers, an optional extra; raises UserError if it is not installed."""
     try:
         return import_module("transformers")
     except ImportError as error:
-        raise MendableError(
+        raise UserError(
             "Encoders of the Hugging Face hub need the transformers library, which is not installed here; "
             "type: pip install 'wavprobe[hf]'"
         ) from error
 
 
-def find_checkpoint(identifier: str, revision: str | None) -> Checkpoint:
-    """The directory that `identifier` stands for, with or without "hf:", fetched from the hub where it is none."""
+def find_files(identifier: str, revision: str | None) -> ModelFiles:
+    """Return the directory of `identifier`, with or without "hf:"; a repository is downloaded from the hub."""
     folder = Path(identifier.removeprefix("hf:"))
     if folder.is_dir():
-        return Checkpoint(folder, str(folder))
-    repository, _, said = identifier.removeprefix("hf:").partition("@")
-    if said and revision and said != revision:
-        raise MendableError(f"{identifier} names revision {said!r}, but {revision!r} was asked for too; keep one.")
+        return ModelFiles(folder, str(folder))
+    repository, _, typed = identifier.removeprefix("hf:").partition("@")
+    if typed and revision and typed != revision:
+        raise UserError(f"{identifier} names revision {typed!r}, but {revision!r} was asked for too; keep one.")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
-        raise MendableError(
+        raise UserError(
             f"{identifier!r} is neither a directory nor a repository of the hub; type hf:ORG/NAME[@REVISION]."
         )
-    found = fetch(repository, said or revision)
-    return Checkpoint(found.folder, repository, found.revision)
+    found = fetch(repository, typed or revision)
+    return ModelFiles(found.folder, repository, found.revision)
 
 
-def read_settings(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """The model's configuration and its feature extractor.
+def read_settings(model_files: ModelFiles) -> tuple[Any, Any]:
+    """Return the model's configuration and its feature extractor.
 
-    The extractor says whether waveforms are standardised. It is never guessed: transformers' default would silently
-    standardise for models trained without.
+    The extractor decides on standardisation of waveforms. It must be in the checkpoint: transformers' default would
+    silently standardise for models that were trained without.
     """
     from huggingface_hub.errors import StrictDataclassError
 
     library = transformers_library()
     try:
-        config = library.AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
+        config = library.AutoConfig.from_pretrained(model_files.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise MendableError(
-            f"{checkpoint.source} has no config.json that transformers understands ({first_line(error)}). "
-            "Code from the hub is not run here; a model that brings its own fits behind module.py:function."
+        raise UserError(
+            f"{model_files.origin} has no config.json that transformers understands ({first_line(error)}). "
+            "Code from the hub is not run here; wrap a model that has its own code as module.py:function."
         ) from error
     try:
-        extractor = library.AutoFeatureExtractor.from_pretrained(checkpoint.folder, trust_remote_code=False)
+        extractor = library.AutoFeatureExtractor.from_pretrained(model_files.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MendableError(
-            f"{checkpoint.source} ({config.model_type}) has no preprocessor_config.json of a feature extractor "
-            f"({first_line(error)}). Either it is no speech encoder, or save the extractor beside the model: "
+        raise UserError(
+            f"{model_files.origin} ({config.model_type}) has no preprocessor_config.json of a feature extractor "
+            f"({first_line(error)}). If it is a speech encoder, save the extractor beside the model: "
             "extractor.save_pretrained(directory)."
         ) from error
     rate = getattr(extractor, "sampling_rate", None)
     if rate != SAMPLE_RATE:
-        raise MendableError(
-            f"{checkpoint.source} ({config.model_type}) takes audio at {rate} Hz; "
+        raise UserError(
+            f"{model_files.origin} ({config.model_type}) takes audio at {rate} Hz; "
             f"expected a speech encoder for {SAMPLE_RATE} Hz. Choose another model."
         )
     return config, extractor
 
 
-def trained_encoder(checkpoint: Checkpoint, config: Any) -> tuple[Any, list[str]]:
-    """The encoder with the checkpoint's weights, and the names of the checkpoint's tensors it has no place for.
+def trained_encoder(model_files: ModelFiles, config: Any) -> tuple[Any, list[str]]:
+    """Return the encoder with the checkpoint's weights, and the names of the checkpoint's other tensors.
 
-    safetensors files hold tensors alone; .bin files are unpickled by torch with nothing but tensors allowed.
+    .bin files are unpickled with only tensors allowed; safetensors files contain nothing else.
     """
     from safetensors import SafetensorError
 
     library = transformers_library()
     try:
-        # Tensors that the checkpoint lacks are drawn at random before we can refuse them.
+        # Missing tensors are drawn at random before they can be refused below.
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             model, report = library.AutoModel.from_pretrained(
-                checkpoint.folder, config=config, trust_remote_code=False, weights_only=True, output_loading_info=True
+                model_files.folder, config=config, trust_remote_code=False, weights_only=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise MendableError(
-            f"The weights of {checkpoint.source} cannot be loaded as {config.model_type} "
+        raise UserError(
+            f"The weights of {model_files.origin} cannot be loaded as {config.model_type} "
             f"({type(error).__name__}: {first_line(error)}). Download or save the checkpoint again."
         ) from error
     encoder = encoder_of(model)
-    own_name = next(name for name, module in model.named_modules() if module is encoder)
-    prefix = f"{own_name}." if own_name else ""
-    refuse_missing(checkpoint, [name for name in report["missing_keys"] if name.startswith(prefix)])
-    refuse_broken(checkpoint, encoder)
+    path = next(name for name, module in model.named_modules() if module is encoder)
+    prefix = f"{path}." if path else ""
+    refuse_missing(model_files, [name for name in report["missing_keys"] if name.startswith(prefix)])
+    refuse_broken(model_files, encoder)
     unexpected = sorted(report["unexpected_keys"])
-    refuse_left_over(checkpoint, unexpected)
+    refuse_left_over(model_files, unexpected)
     return encoder, [name for name in unexpected if not name.endswith(TRAINING_ONLY)]
 
 
 def untrained_encoder(config: Any, seed: int) -> Any:
-    """The encoder with weights drawn from `seed`; the global generator is restored afterwards."""
+    """Return the encoder with weights drawn from `seed`; the global generator is restored."""
     library = transformers_library()
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -278,43 +278,43 @@ def untrained_encoder(config: Any, seed: int) -> Any:
 
 
 def encoder_of(model: Any) -> Any:
-    """The encoder of an encoder-decoder model, any other model itself."""
+    """Return the encoder of an encoder-decoder model, and any other model itself."""
     return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
 
 
-def refuse_missing(checkpoint: Checkpoint, names: list[str]) -> None:
-    """Raise MendableError if the checkpoint lacks tensors that the states depend on."""
+def refuse_missing(model_files: ModelFiles, names: list[str]) -> None:
+    """Raise UserError if the checkpoint lacks tensors that the states depend on."""
     missing = sorted(name for name in names if not name.endswith(TRAINING_ONLY))
     if missing:
-        raise MendableError(
-            f"{checkpoint.source} lacks {len(missing)} tensors of the encoder: {', '.join(missing[:3])}"
+        raise UserError(
+            f"{model_files.origin} lacks {len(missing)} tensors of the encoder: {', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}. They would be random; get a complete checkpoint, "
-            "or add --random-init if untrained weights are meant."
+            "or add --random-init for untrained weights."
         )
 
 
-def refuse_broken(checkpoint: Checkpoint, encoder: Any) -> None:
-    """Raise MendableError if a weight is NaN or infinite."""
+def refuse_broken(model_files: ModelFiles, encoder: Any) -> None:
+    """Raise UserError if a weight is NaN or infinite."""
     broken = [name for name, tensor in encoder.state_dict().items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise MendableError(
-            f"{checkpoint.source} holds NaN or infinite numbers in {len(broken)} tensors, {broken[0]} first; "
+        raise UserError(
+            f"{model_files.origin} has NaN or infinite numbers in {len(broken)} tensors, {broken[0]} first; "
             "get an intact checkpoint."
         )
 
 
-def refuse_left_over(checkpoint: Checkpoint, names: list[str]) -> None:
-    """Raise MendableError if tensors of an encoder block found no place: the configuration describes another model."""
+def refuse_left_over(model_files: ModelFiles, names: list[str]) -> None:
+    """Raise UserError if tensors of an encoder block were not used: the configuration describes another model."""
     blocks = [name for name in names if BLOCK.search(name)]
     if blocks:
-        raise MendableError(
-            f"{checkpoint.source} holds {len(blocks)} tensors of blocks that its config.json does not describe, "
+        raise UserError(
+            f"{model_files.origin} has {len(blocks)} tensors of blocks that its config.json does not describe, "
             f"{blocks[0]} first; put the config.json that belongs to the weights beside them."
         )
 
 
 def shortest_utterance(config: Any) -> int:
-    """Samples under the first frame: from the convolution kernels and strides where the configuration states them."""
+    """Return the samples under the first frame, from the kernels and strides in the configuration, if it has them."""
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if not kernels or not strides:
         return SHORTEST
@@ -322,17 +322,17 @@ def shortest_utterance(config: Any) -> int:
 
 
 def fixed_window(extractor: Any) -> int | None:
-    """Samples in the window of an encoder that always hears the same length (Whisper: 30 s), else None."""
+    """Return the samples of the window of an encoder with a fixed input length (Whisper: 30 s), else None."""
     whisper = isinstance(extractor, transformers_library().WhisperFeatureExtractor)
     return int(extractor.n_samples) if whisper else None
 
 
 def valid_frames(frames: int, samples: int, window: int | None, mask: Tensor | None) -> int:
-    """How many of an utterance's `frames` are its own.
+    """Return how many of the encoder's `frames` belong to the utterance.
 
     samples: of the utterance.
-    window: samples that all frames together cover, where that is fixed; a frame counts if it begins in the utterance.
-    mask: (1, M) ones and zeros over the features; a frame counts if any feature in its share of them does.
+    window: fixed number of samples that all frames cover; a frame counts if it begins in the utterance.
+    mask: (1, M) ones and zeros over the features; a frame counts if any of its features does.
     """
     if window is not None:
         return min(frames, math.ceil(samples * frames / window))
@@ -342,38 +342,38 @@ def valid_frames(frames: int, samples: int, window: int | None, mask: Tensor | N
 
 
 def stack_states(output: Any, name: str) -> Tensor:
-    """The states of one utterance, (L, T, D): the input of each block, then the encoder's output.
+    """Return the states of one utterance, (L, T, D): the input of each block, then the encoder's output.
 
-    Raises MendableError for a model that gives no hidden states, or states of differing shapes.
+    Raises UserError for a model that gives no hidden states, or states of different shapes.
     """
     hidden = getattr(output, "hidden_states", None)
     if not hidden or getattr(output, "last_hidden_state", None) is None:
-        raise MendableError(
+        raise UserError(
             f"{name} gives no hidden states ({type(output).__name__}); "
             "choose a transformer encoder, or wrap the model as module.py:function."
         )
     states = [*hidden[:-1], output.last_hidden_state]
     shapes = sorted({tuple(state.shape) for state in states})
     if len(shapes) > 1 or len(shapes[0]) != 3:
-        raise MendableError(
-            f"The layers of {name} differ in frame rate or width, or are no (batch, frames, width): {shapes}. "
+        raise UserError(
+            f"The layers of {name} differ in frame rate or width, or are not (batch, frames, width): {shapes}. "
             "Wrap it as module.py:function to bring them to one shape."
         )
     return torch.cat(states)
 
 
 def settings_of(config: Any, extractor: Any) -> Mapping[str, object]:
-    """What the states depend on besides the weights: architecture and treatment of the waveform."""
+    """Return the settings that the states depend on: architecture and preprocessing of the waveform."""
     architecture = json.loads(config.to_json_string(use_diff=False))
     return {
         "extractor": EXTRACTOR_VERSION,
-        "config": {key: value for key, value in architecture.items() if key not in PASSING_SETTINGS},
+        "config": {key: value for key, value in architecture.items() if key not in IGNORED_SETTINGS},
         "preprocessor": json.loads(extractor.to_json_string()),
     }
 
 
 def normalisation_note(extractor: Any) -> str:
-    """A sentence on what the checkpoint's feature extractor does to a waveform."""
+    """Return a sentence on how the checkpoint's feature extractor preprocesses a waveform."""
     kind = type(extractor).__name__
     if not hasattr(extractor, "do_normalize"):
         return f"Input prepared by {kind}."
@@ -383,7 +383,7 @@ def normalisation_note(extractor: Any) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' report of missing and unexpected tensors: it is judged here, in our own words."""
+    """Silence transformers' report of missing and unexpected tensors, which this module checks itself."""
     logging = transformers_library().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -397,4 +397,5 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, without the final period."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -1,4 +1,4 @@
-"""Numbers of bytes: as people write and read them, and how many are free."""
+"""Byte counts: formatting, parsing, and free disk space."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import re
 import shutil
 from pathlib import Path
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def readable(size: float) -> str:
-    """57.5 MB: three significant digits, in powers of a thousand."""
+    """Format bytes as "57.5 MB": three significant digits, powers of a thousand."""
     for unit, factor in UNITS.items():
         if size < 999.5 * factor or unit == "TB":
             value = size / factor
             return f"{value:,.0f} {unit}" if value >= 999.5 else f"{value:.3g} {unit}"
-    raise AssertionError("the last unit takes whatever is left")
+    raise AssertionError("the last unit always matches")
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "50GB", "1.5 TB" or "800000000".
+    """Return the bytes of "50GB", "1.5 TB" or "800000000".
 
-    Raises MendableError for what is no size.
+    Raises UserError for text that is not a size.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
     if found is None:
-        raise MendableError(f"{text!r} is no size; type a number and a unit, for example 50GB or 800MB.")
+        raise UserError(f"{text!r} is not a size; type a number and a unit, for example 50GB or 800MB.")
     number, unit = found.groups()
     return round(float(number) * UNITS[unit if unit.endswith("B") else f"{unit}B"])
 
 
 def free_space(path: Path) -> int:
-    """Bytes that are free on the disk where `path` is, or will be."""
-    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    """Return the free bytes on the disk that holds `path`, or will hold it."""
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free

@@ -1,1 +1,54 @@
-"""Families of tasks: what their heads compute and how their predictions are scored."""
+"""Kinds of tasks. `base.py` is the contract that a family keeps, `registry.py` lists families; a folder holds each.
+
+A family from outside imports what it needs from here.
+"""
+
+from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
+from downstream.recipes import Closed, LearnedRecipe, Recipe, later
+from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows, initialised
+from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
+from downstream.tasks.registry import (
+    differences,
+    effective_overrides,
+    family_of,
+    find_family,
+    load_recipe,
+    source_digest,
+)
+from downstream.tasks.weighted_sum import WeightedSum, layer_index
+from upstream.base import States
+
+__all__ = [
+    "AffineTargets",
+    "Choice",
+    "Closed",
+    "Corpus",
+    "CountedEvaluation",
+    "Dataset",
+    "Evaluation",
+    "Family",
+    "Head",
+    "IntArray",
+    "Interval",
+    "LearnedRecipe",
+    "Metric",
+    "Needs",
+    "Part",
+    "Predictions",
+    "Recipe",
+    "States",
+    "Targets",
+    "Task",
+    "WeightedSum",
+    "as_rows",
+    "differences",
+    "effective_overrides",
+    "family_of",
+    "find_family",
+    "initialised",
+    "later",
+    "layer_index",
+    "left_out",
+    "load_recipe",
+    "source_digest",
+]

@@ -1,25 +1,45 @@
-"""What a family of tasks says to whatever learns its heads."""
+"""The contract of a family of tasks: everything that the rest of the harness knows about one.
+
+A family is a class with the settings, metrics and data of one kind of task (`Family`); bound to a dataset and an
+upstream it makes a `Task`, which builds heads, computes their losses and predictions, and evaluates these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from upstream.base import HiddenStates
-from upstream.weighted_sum import WeightedSum
+from downstream.data import Choice, Corpus, Dataset, Fold, Part
+from downstream.recipes import Recipe
+from downstream.tasks.evaluation import (
+    CountedEvaluation,
+    Evaluation,
+    Interval,
+    Metric,
+    count_intervals,
+    summed_by_speaker,
+)
+from downstream.tasks.weighted_sum import WeightedSum
+from upstream.base import States, Upstream
 
-# A batch of states: per-layer means (L, B, D), or all frames.
-States = Tensor | HiddenStates
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
-# What a head says of each of some utterances: (…) each, as one tensor where all are of one shape.
+# Predictions of one head for U utterances: a tensor (…) each, or one (U, …) where all have the same shape.
 Predictions = Sequence[Tensor] | Tensor
+
+Needs = Literal["means", "frames"]
 
 
 class Head(nn.Module):
-    """What is learned on an upstream's states; every head begins with the mix of layers."""
+    """Model trained on an upstream's states; every head begins with the weighted sum of layers."""
 
     weighted_sum: WeightedSum
 
@@ -28,26 +48,156 @@ AnyHead = TypeVar("AnyHead", bound=Head)
 
 
 def initialised(seed: int, make: Callable[[], AnyHead]) -> AnyHead:
-    """What `make` builds, its first weights drawn from `seed`; PyTorch's global generator stays as it was."""
+    """Return what `make` builds, with initial weights drawn from `seed`; PyTorch's global generator is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return make()
 
 
-class Task(Protocol):
-    """A family of tasks on one corpus: it knows the targets of every utterance by the utterance's index."""
+def as_rows(predictions: Predictions) -> Tensor:
+    """Return predictions of the same shape as one tensor, (U, …)."""
+    return predictions if isinstance(predictions, Tensor) else torch.stack(list(predictions))
+
+
+@dataclass(frozen=True)
+class AffineTargets:
+    """Targets of heads that are affine in per-layer means and trained with cross entropy.
+
+    Many such heads can be trained as one batched program (`training.stacked`). Their submodules are weighted_sum,
+    projection and output, and the logits are output(projection(weighted_sum(means))).
+
+    targets: (U,) int64, the class of every utterance. Predictions are the softmax of the logits.
+    """
+
+    targets: Tensor
+    num_classes: int
+
+
+class Task(ABC):
+    """A family on one dataset and one upstream: heads, losses, predictions, evaluations.
+
+    Utterances are indices into the dataset everywhere.
+    metrics: the family's.
+    """
+
+    metrics: Mapping[str, Metric]
+    affine: AffineTargets | None = None
+
+    @abstractmethod
+    def build(self, seed: int, layer: int | None) -> Head:
+        """Return a head with initial weights drawn from `seed`, on one layer or on the weighted sum of all (None)."""
+
+    @abstractmethod
+    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
+        """Return the loss of each utterance of a batch, (B,); utterances: (B,) indices.
+
+        Never called for a family that learns nothing.
+        """
+
+    @abstractmethod
+    def predict(self, head: Head, states: States) -> Predictions:
+        """Return a prediction for each utterance of a batch."""
+
+    @abstractmethod
+    def evaluate(self, predictions: Predictions, part: Part) -> Evaluation:
+        """Return the evaluation of predictions for `predicted(part)`, on development sets and test parts alike."""
+
+    @abstractmethod
+    def chance(self, part: Part) -> Mapping[str, float]:
+        """Return the chance level of the metrics, or of some; the primary metric must be among them."""
 
     def of_fold(self, train: Sequence[int]) -> Task:
-        """The task where these utterances are trained on; itself, unless what heads tell apart depends on them."""
+        """Return the task of a fold with these training utterances; differs where a head's outputs depend on them."""
+        return self
 
-    def build(self, seed: int, layer: int | None) -> Head:
-        """A head with first weights drawn from `seed`, on one layer or on the mix of all."""
+    def predicted(self, part: Part) -> Sequence[int]:
+        """Return the utterances whose predictions `evaluate` needs: those of the part, then any others.
 
-    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
-        """The loss of each utterance of a batch, (B,); utterances: (B,) indices."""
+        Those behind the part must be among `Targets.further_test_utterances`, so that their states are kept.
+        """
+        return part.utterances
 
-    def predict(self, head: Head, states: States) -> Predictions:
-        """What `score` takes of a batch, one an utterance."""
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        """Return the names of a head's outputs: classes, characters, speakers; empty where it has none."""
+        return ()
 
-    def score(self, predictions: Predictions, utterances: Tensor) -> float:
-        """The development score of utterances (U,); the higher the better, so error rates are negative."""
+    def intervals(
+        self, evaluations: Sequence[Evaluation], values: Mapping[str, float], seed: int
+    ) -> Mapping[str, Interval]:
+        """Return the 95 % interval of every value, by metric.
+
+        evaluations: of the heads of all folds and seeds on one test part; values: the means of their metrics; seed: of
+        the bootstrap. By default the bootstrap is over speakers, from the counts of each; a family whose metrics are
+        not functions of counts overrides this.
+        """
+        counted = [one.by_speaker for one in evaluations if isinstance(one, CountedEvaluation)]
+        if len(counted) < len(evaluations):
+            raise NotImplementedError(f"{type(self).__name__} has evaluations without counts; override intervals")
+        counts = summed_by_speaker(counted)
+        found = count_intervals(counts, self.metrics, values, seed)
+        undefined = Interval(None, None, "none: the metric is undefined for some draws of speakers")
+        return {
+            name: undefined if ends is None and len(counts) > 1 else Interval.over_speakers(ends)
+            for name, ends in found.items()
+        }
+
+
+class Family(ABC):
+    """One kind of task, for one recipe.
+
+    recipe_type: its recipes' type, with the family's own sections and checks.
+    metrics: by name, the first one most usual.
+    chance_means: what the chance level is the score of, in words.
+    within_protocol: beginnings of overrides that keep a recipe within its protocol, beside those of every family.
+    was_in_schema_3: True for the families that records of schema 3 knew, whose runs keep their folders.
+    """
+
+    recipe_type: ClassVar[type[Recipe]]
+    metrics: ClassVar[Mapping[str, Metric]]
+    chance_means: ClassVar[str]
+    within_protocol: ClassVar[Sequence[str]] = ()
+    was_in_schema_3: ClassVar[bool] = False
+
+    def __init__(self, recipe: Any) -> None:
+        """recipe: of `recipe_type`."""
+        self.recipe = recipe
+
+    @abstractmethod
+    def choose(self, corpus: Corpus) -> Choice:
+        """Return the utterances that the task can be learned from.
+
+        Raises UserError where there are none; the message lists what the corpus has.
+        """
+
+    @abstractmethod
+    def task(self, dataset: Dataset, upstream: Upstream) -> Task:
+        """Return the task on a dataset and an upstream (only its shape is used; nothing is encoded)."""
+
+    def finish(self, dataset: Dataset) -> Dataset:
+        """Return the dataset with its targets; a family may also narrow the split."""
+        return dataset
+
+    def needs(self) -> Needs:
+        """Return what the recipe's heads need at least: means over time, or all frames."""
+        return "frames"
+
+    def test_settings(self) -> Sequence[str]:
+        """Return the keys of settings that affect the test of heads and not their training."""
+        return ()
+
+    def test_files(self) -> Sequence[Path]:
+        """Return the files beside the corpus that the test depends on, such as a language model."""
+        return ()
+
+    def details(self, dataset: Dataset) -> Mapping[str, Any]:
+        """Return the family's fields of a record, as JSON values; those of a head are in its evaluation."""
+        return {}
+
+    @classmethod
+    def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:
+        """Return tables, or lines, for the terminal beside the scores.
+
+        details: of the record as a whole. heads: the fold ("fold") of every chosen head, and the details of its
+        evaluation on the first test part.
+        """
+        return ()

@@ -1,1 +1,24 @@
-"""Learning heads: the order of utterances, learners of one or many heads, the loop, snapshots to resume from."""
+"""Training of heads: the sweep, batches and their order, the loop, learners of one or many heads, scoring."""
+
+from downstream.training.batching import Shuffled
+from downstream.training.learning import learn, refuse_divergence
+from downstream.training.loop import Fit, Snapshots
+from downstream.training.scoring import ScoredHead, score_heads
+from downstream.training.separate import under
+from downstream.training.sweep import Config, LayerSetting, choose, configs, layer_settings
+
+__all__ = [
+    "Config",
+    "Fit",
+    "LayerSetting",
+    "ScoredHead",
+    "Shuffled",
+    "Snapshots",
+    "choose",
+    "configs",
+    "layer_settings",
+    "learn",
+    "refuse_divergence",
+    "score_heads",
+    "under",
+]

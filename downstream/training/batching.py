@@ -1,6 +1,6 @@
-"""How an epoch is cut into micro-batches: shuffled, balanced over classes, or by length.
+"""Division of an epoch into micro-batches: shuffled, balanced over classes, or by length.
 
-Every epoch has a generator of its own, seeded by the order's seed and the epoch's number.
+Every epoch has its own generator, seeded by the order's seed and the epoch's number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from downstream.sampling import class_weights, draw_balanced
+from downstream.data import class_weights, draw_balanced
 from downstream.training.seeds import derived
 
 # s3prl's ASR recipe: batches of 32 utterances; one with an utterance of more than 2,000 "frames" is halved. The
@@ -21,9 +21,9 @@ SUPERB_HALVED_ABOVE = 2000  # samples
 
 
 class Batching(Protocol):
-    """Epochs of micro-batches, as many in each.
+    """Epochs of equally many micro-batches.
 
-    per_epoch: micro-batches of an epoch. largest: utterances of the largest one. seed: of whatever is drawn.
+    per_epoch: micro-batches of an epoch. largest: utterances of the largest one. seed: of all draws.
     """
 
     per_epoch: int
@@ -31,7 +31,7 @@ class Batching(Protocol):
     seed: int
 
     def epoch(self, number: int) -> tuple[Tensor, ...]:
-        """The micro-batches of an epoch, (B_i,) utterance indices each."""
+        """Return the micro-batches of an epoch, (B_i,) utterance indices each."""
 
 
 class Shuffled:
@@ -48,9 +48,9 @@ class Shuffled:
 
 
 class Balanced:
-    """Every class equally often: each goes round its own utterances, shuffled afresh for every round.
+    """Every class equally often: each cycles through its utterances, reshuffled for every round.
 
-    An epoch has as many utterances as the list, to the last full batch.
+    An epoch has as many utterances as the list, rounded down to full batches.
     """
 
     def __init__(self, utterances: Sequence[int], classes: Sequence[int], batch: int, seed: int) -> None:
@@ -76,7 +76,7 @@ class Balanced:
         return torch.split(shuffled, self.largest)
 
     def _in_turn(self, own: int, members: Tensor, turns: Tensor) -> Tensor:
-        """The members of one class at some turns of its rounds."""
+        """Return the utterances of one class at some turns of its rounds."""
         rounds, positions = turns // len(members), turns % len(members)
         drawn = torch.empty_like(turns)
         for number in sorted(set(rounds.tolist())):
@@ -117,7 +117,7 @@ class OfSimilarLength:
 
 
 def superb_buckets(utterances: Sequence[int], samples: Sequence[int]) -> list[list[int]]:
-    """SUPERB's speech recognition batches: sorted, longest first, in groups of 32, in halves where they are long.
+    """Return SUPERB's speech recognition batches: sorted, longest first, in groups of 32, halved where they are long.
 
     samples: length of each of `utterances`. A group of one utterance is dropped, as s3prl drops it.
     """
@@ -133,7 +133,7 @@ def superb_buckets(utterances: Sequence[int], samples: Sequence[int]) -> list[li
 
 
 def by_seconds(utterances: Sequence[int], seconds: Sequence[float], most: float) -> list[list[int]]:
-    """Batches of similar length that last `most` seconds at most once padded; one longer utterance is a batch alone.
+    """Return batches of similar length, at most `most` seconds each with padding; a longer utterance is a batch alone.
 
     seconds: duration of each of `utterances`.
     """
@@ -148,5 +148,5 @@ def by_seconds(utterances: Sequence[int], seconds: Sequence[float], most: float)
 
 
 def generator_of(seed: int, epoch: int) -> torch.Generator:
-    """The generator of one epoch."""
+    """Return the generator of one epoch."""
     return torch.Generator().manual_seed(derived(seed, f"order of epoch {epoch}"))

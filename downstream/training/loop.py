@@ -1,4 +1,4 @@
-"""The loop that learns all heads of a run side by side: updates, development scores, the best step of each."""
+"""The loop that trains all heads of a run together: updates, development scores, the best step of each."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from downstream.settings import TrainingSettings
-from downstream.sweep import Point
-from downstream.tasks.base import Task
+from downstream.data import Part
+from downstream.recipes import TrainingSettings
+from downstream.tasks import Predictions, Task
 from downstream.training.learner import Learner
 from downstream.training.order import Order
 from downstream.training.snapshot import read_snapshot, write_snapshot
+from downstream.training.sweep import Config
 
 logger = logging.getLogger("wavprobe")
 
-STRETCH_SECONDS = 0.5  # how long the learners go on between two looks at the clock and the progress bar
+STRETCH_SECONDS = 0.5  # between two checks of the clock and updates of the progress bar
 
-SNAPSHOT_SHARE = 0.05  # of the time at most that goes into snapshots
+SNAPSHOT_SHARE = 0.05  # largest share of the time spent on snapshots
 
 
 @dataclass
-class Attempt:
-    """One point on one fold, as far as it has been learned.
+class Fit:
+    """One config on one fold, as trained so far.
 
-    step: the update after which the development score was best; 0 before there was one.
+    step: the update with the best development score; 0 before the first.
     development: that score.
     weights: the head's at that step, by the names of its state_dict.
     history: (update, mean training loss since the evaluation before, development score) at every evaluation.
-    diverged: the update at which it was given up, None for one that was not.
+    diverged: the update at which its training stopped; None where it did not diverge.
     """
 
     fold: int
-    point: Point
+    config: Config
     step: int = 0
     development: float = -math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -53,25 +54,25 @@ class Attempt:
 
 @dataclass(frozen=True)
 class FoldData:
-    """What a fold's learners share: the order of its training utterances, and its development utterances (U,)."""
+    """Order of a fold's training utterances, and its development set; shared by its learners."""
 
     order: Order
-    development: Tensor
+    development: Part
 
 
 class Progress(Protocol):
     """A progress bar."""
 
     def resume(self, done: int) -> object:
-        """So many updates were carried out by an earlier run."""
+        """Begin at the updates that an earlier run carried out."""
 
     def update(self, amount: int) -> object:
-        """So many updates more were carried out."""
+        """Add updates that were carried out."""
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Where a run leaves what it takes to go on, and how many seconds lie between two snapshots at least."""
+    """Path of a run's snapshot, and the least seconds between two."""
 
     path: Path
     seconds: float = 30.0
@@ -82,16 +83,17 @@ def train(
     folds: Sequence[FoldData],
     task: Task,
     settings: TrainingSettings,
+    select: str,
     snapshots: Snapshots | None = None,
     progress: Progress | None = None,
-) -> list[Attempt]:
-    """Learn every point of every learner; return them with the weights of their best step.
+) -> list[Fit]:
+    """Train every config of every learner; return the fits with the weights of their best step.
 
-    All learners advance together. A later step must be strictly better to be preferred, and the training loss
-    before it finite. A point that diverges is given up; what it reached before stands. Where `snapshots` says so,
-    an interrupted training goes on from its last snapshot and ends in the same bits as one that never was.
+    All learners advance together. A later step must be strictly better to be chosen, and the training loss before it
+    finite. The training of a config that diverges stops; its best step before that counts. With `snapshots`, an
+    interrupted training resumes from its last snapshot and ends in the same bits as an uninterrupted one.
     """
-    training = Training(learners, folds, task, settings)
+    training = Training(learners, folds, task, settings, select)
     if snapshots is not None:
         training.restore(snapshots.path)
     if progress is not None:
@@ -105,27 +107,34 @@ def train(
             if snapshots is not None and clock.due():
                 training.save(snapshots.path)
                 clock.restart()
-    return list(training.attempts())
+    return list(training.fits())
 
 
 class Training:
-    """A training on its way.
+    """State of a training.
 
-    step: updates that were carried out.
+    step: updates carried out.
     """
 
     def __init__(
-        self, learners: Sequence[Learner], folds: Sequence[FoldData], task: Task, settings: TrainingSettings
+        self,
+        learners: Sequence[Learner],
+        folds: Sequence[FoldData],
+        task: Task,
+        settings: TrainingSettings,
+        select: str,
     ) -> None:
+        """select: the metric of the development score."""
         self.step = 0
-        self._learners, self._folds, self._task, self._settings = learners, folds, task, settings
-        self._attempts = [[Attempt(learner.fold, point) for point in learner.points] for learner in learners]
+        self._learners, self._folds, self._settings, self._select = learners, folds, settings, select
+        self._tasks = [task.of_fold(fold.development.fold.train) for fold in folds]
+        self._fits = [[Fit(learner.fold, config) for config in learner.configs] for learner in learners]
 
-    def attempts(self) -> Iterable[Attempt]:
-        return chain.from_iterable(self._attempts)
+    def fits(self) -> Iterable[Fit]:
+        return chain.from_iterable(self._fits)
 
     def stretches(self) -> Iterator[int]:
-        """Where to stop next: after about STRETCH_SECONDS, and at every evaluation."""
+        """Yield the update to stop at next: after about STRETCH_SECONDS, and at every evaluation."""
         length = 1.0
         while self.step < self._settings.steps:
             began, before = time.perf_counter(), self.step
@@ -135,7 +144,7 @@ class Training:
             length = max(1.0, min(2 * length, STRETCH_SECONDS / pace))
 
     def advance(self, end: int, run: Callable[..., Iterable[None]]) -> int:
-        """Carry out the updates up to `end`, and the evaluation there if one is due; return how many they were.
+        """Carry out the updates up to `end`, and the evaluation there if one is due; return their number.
 
         run: like `map`, over learners.
         """
@@ -143,80 +152,85 @@ class Training:
         updates = [[fold.order.update(step) for step in steps] for fold in self._folds]
         evaluate = end % self._settings.evaluate_every == 0 or end == self._settings.steps
 
-        def advance_one(learner: Learner, attempts: Sequence[Attempt]) -> None:
+        def advance_one(learner: Learner, fits: Sequence[Fit]) -> None:
             if not list(learner.survivors):
                 return
             losses = learner.learn(updates[learner.fold]).tolist()
-            for attempt, own, diverged in zip(attempts, losses, learner.survivors.diverged, strict=True):
-                attempt.loss = sum(own, attempt.loss)  # one by one, whatever the stretch
-                attempt.diverged = diverged or None
+            for fit, own, diverged in zip(fits, losses, learner.survivors.diverged, strict=True):
+                fit.loss = sum(own, fit.loss)  # one by one, so that stretches do not matter
+                fit.diverged = diverged or None
             if evaluate:
-                self._evaluate(learner, attempts, end)
+                self._evaluate(learner, fits, end)
 
-        for _ in run(advance_one, self._learners, self._attempts):
+        for _ in run(advance_one, self._learners, self._fits):
             pass
         self.step = end
         return len(steps)
 
-    def _evaluate(self, learner: Learner, attempts: Sequence[Attempt], step: int) -> None:
-        development = self._folds[learner.fold].development
-        for index, predictions in learner.predict(development).items():
-            attempt = attempts[index]
-            before = attempt.history[-1][0] if attempt.history else 0
-            loss, attempt.loss = attempt.loss / (step - before), 0.0
-            score = self._task.score(predictions, development)
-            attempt.history.append((step, loss, score))
-            if score > attempt.development and math.isfinite(loss):
-                attempt.step, attempt.development = step, score
-                attempt.weights = learner.weights(index)
+    def _evaluate(self, learner: Learner, fits: Sequence[Fit], step: int) -> None:
+        part, task = self._folds[learner.fold].development, self._tasks[learner.fold]
+        for index, predictions in learner.predict(torch.tensor(task.predicted(part))).items():
+            fit = fits[index]
+            before = fit.history[-1][0] if fit.history else 0
+            loss, fit.loss = fit.loss / (step - before), 0.0
+            score = development_score(task, predictions, part, self._select)
+            fit.history.append((step, loss, score))
+            if score > fit.development and math.isfinite(loss):
+                fit.step, fit.development = step, score
+                fit.weights = learner.weights(index)
 
     # ------------------------------------------------------------ to disk and back
 
     def save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
         facts = []
-        for number, (learner, index, attempt) in enumerate(self._points()):
+        for number, (learner, index, fit) in enumerate(self._configs()):
             tensors |= {f"{number}/learner/{name}": tensor for name, tensor in learner.state(index).items()}
-            tensors |= {f"{number}/best/{name}": tensor for name, tensor in attempt.weights.items()}
+            tensors |= {f"{number}/best/{name}": tensor for name, tensor in fit.weights.items()}
             kept = ("step", "development", "history", "diverged", "loss")
-            facts.append({name: getattr(attempt, name) for name in kept})
-        write_snapshot(path, tensors, {"step": self.step, "learned": self._described(), "attempts": facts})
+            facts.append({name: getattr(fit, name) for name in kept})
+        write_snapshot(path, tensors, {"step": self.step, "learned": self._described(), "fits": facts})
 
     def restore(self, path: Path) -> None:
-        """Go on from the snapshot at `path`, if there is one."""
+        """Resume from the snapshot at `path`, if there is one."""
         found = read_snapshot(path)
         if found is None:
             return
         tensors, facts = found
         if facts["learned"] != self._described():
-            logger.warning("%s is of heads that are learned in another way; the training begins again", path)
+            logger.warning("%s is a snapshot of other heads; the training starts from the beginning", path)
             return
         self.step = facts["step"]
         grouped: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             number, kind, part = name.split("/", 2)
             grouped.setdefault(f"{number}/{kind}", {})[part] = tensor
-        for position, (learner, index, attempt) in enumerate(self._points()):
+        for position, (learner, index, fit) in enumerate(self._configs()):
             learner.restore(index, grouped[f"{position}/learner"])
-            own = facts["attempts"][position]
+            own = (facts.get("fits") or facts["attempts"])[position]  # the name in older snapshots
             own["history"] = [tuple(evaluation) for evaluation in own["history"]]
-            vars(attempt).update(own, weights=grouped.get(f"{position}/best", {}))
+            vars(fit).update(own, weights=grouped.get(f"{position}/best", {}))
 
-    def _points(self) -> Iterator[tuple[Learner, int, Attempt]]:
-        """Every point with the learner that has it, in an order that does not depend on how learners share them."""
-        for learner, attempts in zip(self._learners, self._attempts, strict=True):
-            yield from ((learner, index, attempt) for index, attempt in enumerate(attempts))
+    def _configs(self) -> Iterator[tuple[Learner, int, Fit]]:
+        """Yield every config with its learner, in an order that does not depend on how learners share them."""
+        for learner, fits in zip(self._learners, self._fits, strict=True):
+            yield from ((learner, index, fit) for index, fit in enumerate(fits))
 
     def _described(self) -> list[list[Any]]:
-        """What is learned and how: a snapshot is of use to the same heads only, on however many cores."""
+        """Return a description of the heads: a snapshot fits the same heads only, on any number of cores."""
         return [
-            [type(learner).__name__, attempt.fold, attempt.point.lr, attempt.point.seed, attempt.point.layer]
-            for learner, _, attempt in self._points()
+            [learner.kind, fit.fold, fit.config.lr, fit.config.seed, fit.config.layer]
+            for learner, _, fit in self._configs()
         ]
 
 
+def development_score(task: Task, predictions: Predictions, part: Part, select: str) -> float:
+    """Return the development score of a head, the higher the better: an error rate is negative."""
+    return task.metrics[select].sign * task.evaluate(predictions, part).value(select)
+
+
 class SnapshotClock:
-    """Says when the next snapshot is due: rarely enough that writing them costs little of the time."""
+    """Timer of snapshots: rare enough that writing them takes SNAPSHOT_SHARE of the time at most."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -228,16 +242,16 @@ class SnapshotClock:
         return self._asked >= self._next
 
     def restart(self) -> None:
-        """To be called when the snapshot that was due is written."""
+        """Set the next time; call this when the snapshot that was due is written."""
         now = time.perf_counter()
         self._next = now + max(self._seconds, (now - self._asked) / SNAPSHOT_SHARE)
 
 
 @contextmanager
 def side_by_side(learners: Sequence[Learner]) -> Iterator[Callable[..., Iterable[Any]]]:
-    """A `map` over learners: on one core each where they are made for that, one after the other otherwise.
+    """Yield a `map` over learners: on one core each where all are single-threaded, else one after the other.
 
-    PyTorch uses one thread an operation meanwhile: two stacks on a core each are faster than either on both.
+    PyTorch uses one thread per operation meanwhile: two stacks on a core each are faster than either on both.
     """
     if not all(learner.single_threaded for learner in learners):
         yield map

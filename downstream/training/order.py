@@ -1,4 +1,4 @@
-"""Which utterances each update learns from: a pure function of a seed and the number of the update."""
+"""Training utterances of each update: a pure function of a seed and the number of the update."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Update:
     step: its number, counted from one.
     parts: the micro-batches, (B_i,) utterance indices each.
     size: utterances of an update whose micro-batches are all full.
-    places: for every utterance where a window of it begins, should it be longer than the window: a number from 0,
-        the earliest place, to 1, the latest; (B_i,) float64 each.
+    places: where the window begins in each utterance that is longer than the window, from 0, the earliest place, to
+        1, the latest; (B_i,) float64 each.
     """
 
     step: int
@@ -30,7 +30,7 @@ class Update:
 
     @cached_property
     def utterances(self) -> Tensor:
-        """All micro-batches in a row, (size,); a short update is filled up with utterances of weight zero."""
+        """All micro-batches concatenated, (size,); a short update is padded with utterances of weight zero."""
         own = torch.cat(self.parts)
         return torch.cat([own, own[:1].expand(self.size - len(own))])
 
@@ -45,15 +45,15 @@ class Update:
         return weights
 
     def weights_of(self, part: Tensor) -> Tensor:
-        """The weights of one micro-batch, (B_i,)."""
+        """Return the weights of one micro-batch, (B_i,)."""
         return torch.full((len(part),), 1.0 / (len(self.parts) * len(part)))
 
 
 class Order:
     """The order of a fold's utterances, epoch after epoch.
 
-    An update is `accumulate` micro-batches; it runs on across the ends of epochs. Every epoch is a function of its
-    number alone, so any update can be had without those before it: that is all the position a resumed run needs.
+    An update is `accumulate` micro-batches and may cross the end of an epoch. Every epoch is a function of its number
+    alone, so any update can be computed without those before it: a resumed run needs only its number.
     """
 
     def __init__(self, batching: Batching, accumulate: int = 1) -> None:
@@ -61,7 +61,7 @@ class Order:
         self._epochs: dict[int, tuple[Tensor, ...]] = {}
 
     def update(self, step: int) -> Update:
-        """The utterances of update `step`, counted from one."""
+        """Return the utterances of update `step`, counted from one."""
         first = (step - 1) * self._accumulate
         parts = tuple(self._micro_batch(number) for number in range(first, first + self._accumulate))
         places = self._places(step, parts)

@@ -1,4 +1,4 @@
-"""Heads of any kind, each a module with an optimiser of its own, learned on shared batches of states."""
+"""Heads of any kind, each a module with its own optimiser, trained on shared batches of states."""
 
 from __future__ import annotations
 
@@ -8,48 +8,53 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from downstream.settings import OptimizerSettings
+from downstream.recipes import OptimizerSettings, TrainingSettings
 from downstream.states import StateSource, move
-from downstream.sweep import Point
-from downstream.tasks.base import Head, Predictions, States, Task
-from downstream.training.learner import Survivors, make_optimizer
+from downstream.tasks import Head, Predictions, Task
+from downstream.training.learner import Schedule, Survivors, make_optimizer
 from downstream.training.order import Update
+from downstream.training.scoring import predict
 from downstream.training.seeds import derived
-
-PREDICTED_AT_ONCE = 8  # utterances whose states are held at a time
+from downstream.training.sweep import Config
+from upstream.base import States
+from upstream.errors import UserError
 
 
 class SeparateHeads:
-    """Points of one fold, one module each; a `Learner`.
+    """Configs of one fold, one module each; a `Learner`.
 
     The states of a batch are fetched or computed once and read by every head.
     """
 
+    kind = "SeparateHeads"
     single_threaded = False
 
     def __init__(
         self,
         fold: int,
-        points: Sequence[Point],
+        configs: Sequence[Config],
         task: Task,
         source: StateSource,
         optimizer: OptimizerSettings,
-        clip: float,
+        training: TrainingSettings,
         device: torch.device | None = None,
     ) -> None:
-        """clip: largest norm of a head's gradient; device: where the heads are learned, the CPU by default."""
-        self.fold, self.points, self.survivors = fold, points, Survivors(len(points))
-        self._task, self._source, self._clip = task, source, clip
+        """device: of the heads, the CPU by default."""
+        self.fold, self.configs, self.survivors = fold, configs, Survivors(len(configs))
+        self._task, self._source, self._clip = task, source, training.clip
+        self._schedule = Schedule(optimizer, training.steps)
         self._device = device or torch.device("cpu")
-        self._heads = [task.build(point.seed, point.layer).to(self._device) for point in points]
+        self._heads = [task.build(config.seed, config.layer).to(self._device) for config in configs]
+        if not all(learned(head) for head in self._heads):
+            raise UserError("A head has nothing to learn; make its recipe a Recipe, not a LearnedRecipe, or drop -l.")
         self._optimizers = [
-            make_optimizer([(tensor, point.lr) for tensor in learned(head)], optimizer)
-            for head, point in zip(self._heads, points, strict=True)
+            make_optimizer([(tensor, config.rate) for tensor in learned(head)], optimizer)
+            for head, config in zip(self._heads, configs, strict=True)
         ]
-        self._generators = [RandomState(derived(point.seed, "dropout"), self._device) for point in points]
+        self._generators = [RandomState(derived(config.seed, "dropout"), self._device) for config in configs]
 
     def learn(self, updates: Sequence[Update]) -> Tensor:
-        losses = torch.zeros(len(self.points), len(updates), dtype=torch.float64)
+        losses = torch.zeros(len(self.configs), len(updates), dtype=torch.float64)
         stream = self._source.batches(
             [part for update in updates for part in update.parts],
             [places for update in updates for places in update.places],
@@ -61,18 +66,13 @@ class SeparateHeads:
         return losses
 
     def predict(self, utterances: Tensor) -> dict[int, Predictions]:
-        groups = torch.split(utterances, PREDICTED_AT_ONCE)
-        predictions: dict[int, list[Tensor]] = {index: [] for index, _ in self._living()}
+        living = dict(self._living())
         for head in self._heads:
             head.eval()
-        with torch.no_grad():
-            for states in self._source.batches(groups):
-                here = move(states, self._device)
-                for index, head in self._living():
-                    predictions[index].extend(one.cpu() for one in self._task.predict(head, here))
+        predictions = predict(list(living.values()), self._task, utterances.tolist(), self._source, self._device)
         for head in self._heads:
             head.train()
-        return dict(predictions)
+        return dict(zip(living, predictions, strict=True))
 
     def weights(self, index: int) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._heads[index].state_dict().items()}
@@ -100,7 +100,7 @@ class SeparateHeads:
 
     def _accumulate(self, states: States, utterances: Tensor, weights: Tensor) -> Tensor:
         """Add one micro-batch to every head's gradient; return the losses, (N,)."""
-        losses = torch.zeros(len(self.points), dtype=torch.float64)
+        losses = torch.zeros(len(self.configs), dtype=torch.float64)
         for index, head in self._living():
             with self._generators[index].in_use():
                 each = self._task.losses(head, states, utterances)
@@ -114,14 +114,15 @@ class SeparateHeads:
         for index, head in self._living():
             norm = nn.utils.clip_grad_norm_(head.parameters(), self._clip)
             if self.survivors.note(index, bool(torch.isfinite(norm)), step):
+                self._schedule.apply(self._optimizers[index], step)
                 self._optimizers[index].step()
             self._optimizers[index].zero_grad()
 
 
 class RandomState:
-    """Random numbers of one head, for dropout and the like.
+    """Random state of one head, for dropout and the like.
 
-    Modules draw from PyTorch's global generators; each head finds its own state there while it is `in_use`.
+    Modules draw from PyTorch's global generators, which have this state while it is `in_use`.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -132,7 +133,7 @@ class RandomState:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The global generators in this head's state; afterwards as they were."""
+        """Set the global generators to this head's state; restore them afterwards."""
         before = self._current()
         self._set(self.own)
         try:
@@ -158,5 +159,5 @@ def learned(head: nn.Module) -> list[Tensor]:
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The part of a state whose names begin with `prefix`, without it."""
+    """Return the part of a state whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

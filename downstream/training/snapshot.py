@@ -1,4 +1,4 @@
-"""What an interrupted training leaves behind to go on from, bit for bit."""
+"""Snapshots from which an interrupted training resumes, bit for bit."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ DIGEST_BYTES = 32
 
 
 def write_snapshot(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and facts (whatever JSON holds) so that `path` has all of them, or what it had before."""
+    """Write tensors and facts (JSON values) atomically: `path` has all of them, or what it had before."""
     written = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()} | {FACTS: written})
     write_atomically(path, hashlib.sha256(content).digest(), content)
 
 
 def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `write_snapshot` wrote; None where there is nothing, and with a warning where it is damaged."""
+    """Return what `write_snapshot` wrote; None where there is no file, and with a warning where it is damaged."""
     if not path.is_file():
         return None
     with path.open("rb") as stream:
         digest, content = stream.read(DIGEST_BYTES), stream.read()
     if hashlib.sha256(content).digest() != digest:
-        logger.warning("%s is damaged; the training begins again", path)
+        logger.warning("%s is damaged; the training starts from the beginning", path)
         return None
     tensors = load(content)
     return tensors, json.loads(tensors.pop(FACTS).numpy().tobytes())

@@ -23,15 +23,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 import upstream
-from downstream.families import make_family
-from downstream.learnable import Learnable
-from downstream.learning import learn
-from downstream.material import Material, divide, read_material
-from downstream.recipe import Recipe, load_recipe
-from downstream.scoring.heads import score_heads
-from downstream.states import Means
-from downstream.sweep import Point, choose
+from downstream.data.dataset import Choice, Dataset, divide, read_dataset
+from downstream.states.sources import Means
+from downstream.tasks.classification import Classification, ClassificationRecipe
+from downstream.tasks.classification.data import with_class_targets
+from downstream.training.learning import learn
 from downstream.training.loop import Snapshots
+from downstream.training.scoring import score_heads
+from downstream.training.sweep import Config, choose
 from upstream.base import Upstream
 from upstream.encode import Item, encode, waveforms_ahead, workers_for
 from upstream.extract import plan
@@ -71,25 +70,25 @@ def main() -> None:
     made.add_argument("--updates", type=int, default=4000, help="of each fold's heads")
     options = common.parse(made, SMALL)
 
-    recipe = load_recipe("emotion", [f"corpus.name={options.corpus}", f"training.steps={options.updates}"])
-    material = read_material(recipe, options.data, DEFAULT_STORE)
+    recipe = common.classifier("emotion", [f"corpus.name={options.corpus}", f"training.steps={options.updates}"])
+    dataset = read_dataset(recipe, Classification(recipe), options.data, DEFAULT_STORE)
     if options.limit:
-        material = part_of(material, recipe, options.limit)
+        dataset = part_of(dataset, recipe, options.limit)
     encoder = upstream.load(options.upstream, device=options.device, random_init=options.random_init, seed=0)
-    coded = code(encoder, material.items)
-    scores = {codec: learn_on(codec, coded[codec], encoder, recipe, material, options.seeds) for codec in CODECS}
-    report(coded, scores, encoder, material, options)
+    coded = code(encoder, dataset.items)
+    scores = {codec: learn_on(codec, coded[codec], encoder, recipe, dataset, options.seeds) for codec in CODECS}
+    report(coded, scores, encoder, dataset, options)
 
 
-def part_of(material: Material, recipe: Recipe, count: int) -> Material:
+def part_of(dataset: Dataset, recipe: ClassificationRecipe, count: int) -> Dataset:
     """Utterances of the corpus drawn at random, divided anew."""
-    drawn = torch.randperm(len(material.items), generator=torch.Generator().manual_seed(6))[:count]
+    drawn = torch.randperm(len(dataset.items), generator=torch.Generator().manual_seed(6))[:count]
     kept = sorted(drawn.tolist())
-    utterances = tuple(material.utterances[i] for i in kept)
-    targets = tuple(material.targets[i] for i in kept)
-    _, split = divide(Learnable(material.column, utterances, material.classes, targets), recipe)
-    items = tuple(material.items[i] for i in kept)
-    return replace(material, utterances=utterances, targets=targets, items=items, split=split)
+    utterances = tuple(dataset.utterances[i] for i in kept)
+    labels = tuple(dataset.labels[i] for i in kept)
+    _, split = divide(Choice(dataset.column, utterances, dataset.classes, labels), recipe)
+    items = tuple(dataset.items[i] for i in kept)
+    return with_class_targets(replace(dataset, utterances=utterances, labels=labels, items=items, split=split))
 
 
 # ---------------------------------------------------------------- through the codecs
@@ -141,19 +140,20 @@ def root_mean_square(values: Tensor) -> Tensor:
 
 
 def learn_on(
-    codec: str, coded: Coded, encoder: Upstream, recipe: Recipe, material: Material, seeds: int
+    codec: str, coded: Coded, encoder: Upstream, recipe: ClassificationRecipe, dataset: Dataset, seeds: int
 ) -> list[float]:
     """Accuracy of each seed, mean over folds, on this codec's means."""
     common.say(f"learning on {codec}")
-    source = Means(torch.stack([coded.means[item.digest] for item in material.items], dim=1))
-    task, scorer = make_family(recipe, encoder, material)
-    points = [Point(recipe.optimizer.lr, seed) for seed in range(seeds)]
+    source = Means(torch.stack([coded.means[item.digest] for item in dataset.items], dim=1))
+    task = Classification(recipe).task(dataset, encoder)
+    configs = [Config(recipe.optimizer.lr, seed) for seed in range(seeds)]
     with tempfile.TemporaryDirectory() as folder:
         snapshots = Snapshots(Path(folder) / "snapshot")
-        attempts = learn(recipe, material, task, source, points, encoder.device, snapshots, show_progress=False)
+        fits = learn(recipe, dataset, task, source, configs, encoder.device, snapshots, show_progress=False)
     accuracies: dict[int, list[float]] = {}
-    for one in score_heads(choose(attempts), material, task, scorer, source):
-        accuracies.setdefault(one.attempt.point.seed, []).append(one.evaluation.metrics["accuracy"])
+    for one in score_heads(choose(fits, [None]), dataset, task, source):
+        (evaluation,) = one.evaluations.values()
+        accuracies.setdefault(one.fit.config.seed, []).append(evaluation.value("accuracy"))
     return [statistics.mean(accuracies[seed]) for seed in range(seeds)]
 
 
@@ -161,10 +161,10 @@ def report(
     coded: dict[str, Coded],
     scores: dict[str, list[float]],
     encoder: Upstream,
-    material: Material,
+    dataset: Dataset,
     options: argparse.Namespace,
 ) -> None:
-    seconds = [item.seconds for item in material.items]
+    seconds = [item.seconds for item in dataset.items]
     reference = statistics.mean(scores[REFERENCE])
     rows = []
     for codec, own in scores.items():
@@ -182,7 +182,7 @@ def report(
         )
     untrained = ", untrained" if encoder.provenance.random_init else ""
     common.show(
-        f"emotion on {material.corpus.title}, {len(seconds):,} utterances, {sum(seconds) / 60:.1f} min; "
+        f"emotion on {dataset.corpus.title}, {len(seconds):,} utterances, {sum(seconds) / 60:.1f} min; "
         f"{options.upstream}{untrained}",
         (
             "codec",
@@ -197,7 +197,7 @@ def report(
         [
             "Errors: root mean square of a frame's (a mean's) error, as a share of the root mean square of all frames "
             "of that layer in that utterance; the largest one is shown.",
-            f"Accuracy: mean over {len(material.split.folds)} folds and {options.seeds} seeds, {options.updates} "
+            f"Accuracy: mean over {len(dataset.split.folds)} folds and {options.seeds} seeds, {options.updates} "
             "updates each; the deviation is the standard deviation of the seeds' means over folds.",
             "Everything was measured but the bytes, which are the store's estimate.",
         ],

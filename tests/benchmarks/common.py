@@ -18,15 +18,18 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from downstream.audio import AudioFile, Segment
-from downstream.corpora.splits import Fold, Split, superb_draw
-from downstream.corpora.table import Corpus, Utterance
-from downstream.material import Material
-from downstream.options import Options
-from downstream.results import processor
+from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.corpus import Corpus, Utterance
+from downstream.data.dataset import Dataset
+from downstream.data.splits import Fold, Split, superb_draw
+from downstream.recipes.options import Options
+from downstream.results.environment import processor
+from downstream.tasks.classification import ClassificationRecipe
+from downstream.tasks.classification.data import ClassTargets
+from downstream.tasks.registry import load_recipe
 from upstream.base import SAMPLE_RATE, Upstream
 from upstream.encode import Item
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.extract import SHARD_UTTERANCES
 from upstream.store import StateStore, StoreKey
 from upstream.terminal import plain_table
@@ -68,10 +71,10 @@ def parse(made: argparse.ArgumentParser, small: Mapping[str, object]) -> argpars
 
 
 def carry_out(main: Callable[[], None]) -> None:
-    """Run a benchmark; what the user can mend is a sentence and exit status 2."""
+    """Run a benchmark; what the user can fix is a sentence and exit status 2."""
     try:
         main()
-    except MendableError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 
@@ -215,26 +218,27 @@ def dealt_split(count: int, folds: int = 5) -> Split:
     return Split(tuple(made), "dealt in turn")
 
 
-def noise_material(items: Sequence[Item], split: Split, classes: int = 4) -> Material:
+def noise_dataset(items: Sequence[Item], split: Split, classes: int = 4) -> Dataset:
     """Utterances of noise with classes drawn at random, as the experiment takes them.
 
-    Speakers take turns, so that those of `dealt_split` are disjoint. What is heard are the items; the utterances' own
+    Speakers take turns, so that those of `dealt_split` are disjoint. What is encoded are the items; the utterances' own
     recordings are names of files that there are not.
     """
     names = tuple(f"class {number}" for number in range(classes))
     targets = torch.randint(classes, (len(items),), generator=torch.Generator().manual_seed(1)).tolist()
     utterances = tuple(
-        Utterance(item.name, Segment(AudioFile(Path(item.name))), f"speaker {index % SPEAKERS}")
+        Utterance(item.name, AudioCut(AudioFile(Path(item.name))), f"speaker {index % SPEAKERS}")
         for index, item in enumerate(items)
     )
-    return Material(
+    return Dataset(
         corpus=Corpus("noise", "noise", "", utterances, "made here", synthetic=True),
         column="class",
         utterances=utterances,
-        classes=names,
-        targets=tuple(targets),
         items=tuple(items),
         split=split,
+        classes=names,
+        labels=tuple(names[number] for number in targets),
+        targets=ClassTargets(names, tuple(targets)),
     )
 
 
@@ -246,6 +250,13 @@ def store_random_means(root: Path, upstream: Upstream, items: Sequence[Item]) ->
         some = items[first : first + SHARD_UTTERANCES]
         means = torch.randn(len(some), upstream.num_layers, upstream.dim, generator=generator)
         store.add([item.digest for item in some], list(means))
+
+
+def classifier(name: str, overrides: Sequence[str] = ()) -> ClassificationRecipe:
+    """A recipe of classification by its name."""
+    recipe = load_recipe(name, overrides)
+    assert isinstance(recipe, ClassificationRecipe)
+    return recipe
 
 
 def quiet_options(folder: Path) -> Options:

@@ -9,8 +9,8 @@ updates on each of five folds, micro-batches of 4, 8 of them an update, evaluati
 - this harness with store.mode=off: its encoder run on every micro-batch (some updates measured).
 
 What is extrapolated is scaled by seconds of audio, for s3prl padded seconds, from those measured to those of an
-average update of the five folds, and to the evaluations that the loop makes: s3prl hears dev and test at each, in
-order, by fours, at the rate of its encoder alone; this harness hears dev at each, and test once.
+average update of the five folds, and to the evaluations that the loop makes: s3prl encodes dev and test at each, in
+order, by fours, at the rate of its encoder alone; this harness encodes dev at each, and test once.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pathlib import Path
 import torch
 
 import upstream
-from downstream.allowance import plan_states
-from downstream.families import NEEDS, classification, make_family
-from downstream.learning import learn, make_learners, order_of
-from downstream.material import Material
-from downstream.recipe import Recipe, load_recipe
-from downstream.scoring.heads import score_heads
-from downstream.sources import prepare
-from downstream.states import Computed
-from downstream.sweep import Point, choose
+from downstream.data.dataset import Dataset
+from downstream.states.cache_plan import plan_cache
+from downstream.states.preparation import prepare
+from downstream.states.sources import Computed
+from downstream.tasks.classification import Classification, ClassificationRecipe
+from downstream.tasks.classification.data import class_targets
+from downstream.training.learning import learn, make_learners, order_of
 from downstream.training.loop import Snapshots
 from downstream.training.order import Order
+from downstream.training.scoring import score_heads
+from downstream.training.sweep import Config, choose
 from upstream.base import Upstream
 from upstream.encode import Item, encode, seconds_of
 from upstream.extract import fill
@@ -71,14 +71,14 @@ def main() -> None:
     made.add_argument("--device", default="cpu", help="of the encoders and of s3prl's head")
     options = common.parse(made, SMALL)
 
-    recipe = load_recipe("superb/er")
+    recipe = common.classifier("superb/er")
     encoder = load(options.upstream, options.device, options.dtype)
-    material = common.noise_material(common.iemocap_items(), common.iemocap_split())
-    phases = fast_phases(encoder, recipe, material, options)
-    phases += in_the_loop(encoder, recipe, material, options.steps)
+    dataset = common.noise_dataset(common.iemocap_items(), common.iemocap_split())
+    phases = fast_phases(encoder, recipe, dataset, options)
+    phases += in_the_loop(encoder, recipe, dataset, options.steps)
     reference = load(options.upstream, options.device, "float32")
-    theirs, error = s3prl_in_the_loop(reference, recipe, material, options.steps)
-    report([*phases, *theirs], material, options, error, encoder.device)
+    theirs, error = s3prl_in_the_loop(reference, recipe, dataset, options.steps)
+    report([*phases, *theirs], dataset, options, error, encoder.device)
 
 
 def load(name: str, device: str, dtype: str) -> WavLMUpstream:
@@ -90,18 +90,20 @@ def load(name: str, device: str, dtype: str) -> WavLMUpstream:
 # ---------------------------------------------------------------- once through the encoder
 
 
-def fast_phases(encoder: Upstream, recipe: Recipe, material: Material, options: argparse.Namespace) -> list[Phase]:
+def fast_phases(
+    encoder: Upstream, recipe: ClassificationRecipe, dataset: Dataset, options: argparse.Namespace
+) -> list[Phase]:
     """This harness as it comes: extraction, reading, learning, testing."""
     way = f"this harness ({encoder.dtype_name})"
     with tempfile.TemporaryDirectory() as folder:
         common.say("extracting")
-        sample = random_part(material.items, options.minutes * 60)
+        sample = random_part(dataset.items, options.minutes * 60)
         extraction = extraction_seconds(encoder, sample, Path(folder) / "sample")
-        measured, whole = seconds_of(sample), seconds_of(material.items)
+        measured, whole = seconds_of(sample), seconds_of(dataset.items)
         scaled = f"scaled from {extraction:.1f} s for {measured:.0f} s of audio to {whole:.0f} s"
         phases = [Phase(way, "extraction", extraction * whole / measured, scaled)]
         common.say("learning on means")
-        return phases + learning_phases(way, encoder, recipe, material, options.updates, Path(folder))
+        return phases + learning_phases(way, encoder, recipe, dataset, options.updates, Path(folder))
 
 
 def random_part(items: Sequence[Item], seconds: float) -> list[Item]:
@@ -123,25 +125,26 @@ def extraction_seconds(encoder: Upstream, items: Sequence[Item], root: Path) -> 
 
 
 def learning_phases(
-    way: str, encoder: Upstream, recipe: Recipe, material: Material, updates: int, folder: Path
+    way: str, encoder: Upstream, recipe: ClassificationRecipe, dataset: Dataset, updates: int, folder: Path
 ) -> list[Phase]:
     """Reading all means from the store, `updates` updates of every fold's head, and the test."""
     own = common.quiet_options(folder)
-    common.store_random_means(own.store / "states", encoder, material.items)
+    common.store_random_means(own.store / "states", encoder, dataset.items)
     measured = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": updates})})
-    plan = plan_states(recipe.store, NEEDS[recipe.task], encoder, material.items, own.store / "states", None)
+    family = Classification(recipe)
+    plan = plan_cache(recipe.store, family.needs(), encoder, dataset.items, own.store / "states", None)
     reading, (source, extracted) = common.timed(
-        lambda: prepare(encoder, material, recipe.training, plan, own.progress, ALONE)
+        lambda: prepare(encoder, dataset, recipe.training.crop, plan, own.progress, ALONE)
     )
     assert extracted == 0.0, "the store of random means was not found"
-    task, scorer = make_family(recipe, encoder, material)
-    heads = [Point(recipe.optimizer.lr, own.seed)]
+    task = family.task(dataset, encoder)
+    heads = [Config(recipe.optimizer.lr, own.seed)]
     own.results.mkdir(parents=True)
     snapshots = Snapshots(own.results / "snapshot", own.snapshot_seconds)
-    learning, attempts = common.timed(
-        lambda: learn(measured, material, task, source, heads, encoder.device, snapshots, own.progress)
+    learning, fits = common.timed(
+        lambda: learn(measured, dataset, task, source, heads, encoder.device, snapshots, own.progress)
     )
-    testing, _ = common.timed(lambda: score_heads(choose(attempts), material, task, scorer, source))
+    testing, _ = common.timed(lambda: score_heads(choose(fits, [None]), dataset, task, source))
     steps = recipe.training.steps
     how = "measured" if updates == steps else f"scaled from {learning:.1f} s for {updates:,} updates"
     return [
@@ -154,89 +157,89 @@ def learning_phases(
 # ---------------------------------------------------------------- the encoder in the loop
 
 
-def orders(recipe: Recipe, material: Material) -> list[Order]:
-    return [order_of(fold, material, recipe.training) for fold in material.split.folds]
+def orders(recipe: ClassificationRecipe, dataset: Dataset) -> list[Order]:
+    return [order_of(fold, dataset, recipe.training) for fold in dataset.split.folds]
 
 
-def in_the_loop(encoder: Upstream, recipe: Recipe, material: Material, steps: int) -> list[Phase]:
+def in_the_loop(encoder: Upstream, recipe: ClassificationRecipe, dataset: Dataset, steps: int) -> list[Phase]:
     """This harness as it is with store.mode=off."""
     common.say("this harness with its encoder in the loop")
-    task = classification(recipe, encoder, material)
-    source = Computed(encoder, material.items, "means")
-    heads = [Point(recipe.optimizer.lr, 0)]
-    learner = make_learners(recipe, task, source, heads, material.split.folds, encoder.device)[0]
-    own_orders = orders(recipe, material)
+    task = Classification(recipe).task(dataset, encoder)
+    source = Computed(encoder, dataset.items, "means")
+    heads = [Config(recipe.optimizer.lr, 0)]
+    learner = make_learners(recipe, task, source, heads, dataset.split.folds, encoder.device)[0]
+    own_orders = orders(recipe, dataset)
     learner.learn([own_orders[0].update(1)])  # warm-up
     before = source.audio_seconds
     updates = [own_orders[0].update(step) for step in range(2, steps + 2)]
     seconds, _ = common.timed(lambda: learner.learn(updates))
     rate = seconds / (source.audio_seconds - before)
-    heard = average_update(own_orders, seconds_of, material.items)
+    encoded = average_update(own_orders, seconds_of, dataset.items)
     evaluations = recipe.training.steps // recipe.training.evaluate_every
-    dev = evaluations * sum(seconds_of(pick(material, fold.dev)) for fold in material.split.folds)
-    test = sum(seconds_of(pick(material, fold.test)) for fold in material.split.folds)
+    dev = evaluations * sum(seconds_of(pick(dataset, fold.dev)) for fold in dataset.split.folds)
+    test = sum(seconds_of(pick(dataset, fold.test)) for fold in dataset.split.folds)
     way = f"store.mode=off ({encoder.dtype_name})"
     how = (
         f"extrapolated from {steps} updates: {seconds / steps:.2f} s each, "
-        f"{(source.audio_seconds - before) / steps:.0f} s of audio each, {heard:.0f} s in an average one"
+        f"{(source.audio_seconds - before) / steps:.0f} s of audio each, {encoded:.0f} s in an average one"
     )
     whole = len(own_orders) * recipe.training.steps
     return [
-        Phase(way, f"5 x {recipe.training.steps:,} updates", whole * rate * heard, how),
+        Phase(way, f"5 x {recipe.training.steps:,} updates", whole * rate * encoded, how),
         Phase(way, "evaluations", rate * (dev + test), f"extrapolated to {dev + test:,.0f} s of audio at that rate"),
     ]
 
 
 def s3prl_in_the_loop(
-    encoder: WavLMUpstream, recipe: Recipe, material: Material, steps: int
+    encoder: WavLMUpstream, recipe: ClassificationRecipe, dataset: Dataset, steps: int
 ) -> tuple[list[Phase], float]:
     """s3prl's own loop; and how far its hidden states of one utterance are from ours, as a ratio of norms."""
     common.say("s3prl")
-    own_orders = orders(recipe, material)
-    targets = torch.tensor(material.targets)
+    own_orders = orders(recipe, dataset)
+    targets = torch.tensor(class_targets(dataset).numbers)
     with tempfile.TemporaryDirectory() as folder:
-        theirs = S3prlEmotion(encoder, classification(recipe, encoder, material), recipe, Path(folder))
-    waveform = material.items[0].audio.load()
+        theirs = S3prlEmotion(encoder, len(dataset.classes), recipe, Path(folder))
+    waveform = dataset.items[0].audio.load()
     ours, same = encoder([waveform]).utterance(0), theirs.hidden_states(waveform)
     error = float((ours - same).norm() / ours.norm())
 
-    seconds = in_upstream = heard = 0.0
+    seconds = in_upstream = encoded = 0.0
     for step in range(1, steps + 2):
         parts = own_orders[0].update(step).parts
-        batches = [pick(material, part.tolist()) for part in parts]
+        batches = [pick(dataset, part.tolist()) for part in parts]
         waveforms = [[item.audio.load() for item in batch] for batch in batches]  # s3prl keeps all audio in memory
         synchronize(encoder.device)
         truths = [targets[part] for part in parts]
         took, encoding = common.timed(partial(theirs.step, waveforms, truths))
         if step > 1:  # the first one warms up
             seconds, in_upstream = seconds + took, in_upstream + encoding
-            heard += sum(map(padded_seconds, batches))
-    average = average_update(own_orders, padded_seconds, material.items)
+            encoded += sum(map(padded_seconds, batches))
+    average = average_update(own_orders, padded_seconds, dataset.items)
     evaluated = sum(
-        padded_seconds(pick(material, part[first : first + TESTED_BY]))
-        for fold in material.split.folds
+        padded_seconds(pick(dataset, part[first : first + TESTED_BY]))
+        for fold in dataset.split.folds
         for part in (fold.dev, fold.test)
         for first in range(0, len(part), TESTED_BY)
     ) * (recipe.training.steps // recipe.training.evaluate_every)
     how = (
         f"extrapolated from {steps} updates: {seconds / steps:.2f} s each, {in_upstream / seconds:.1%} in the encoder, "
-        f"{heard / steps:.0f} s of padded audio each, {average:.0f} s in an average one"
+        f"{encoded / steps:.0f} s of padded audio each, {average:.0f} s in an average one"
     )
     whole = len(own_orders) * recipe.training.steps
     way = "s3prl (float32)"
     return [
-        Phase(way, f"5 x {recipe.training.steps:,} updates", whole * seconds / heard * average, how),
+        Phase(way, f"5 x {recipe.training.steps:,} updates", whole * seconds / encoded * average, how),
         Phase(
             way,
             "evaluations",
-            evaluated * in_upstream / heard,
+            evaluated * in_upstream / encoded,
             f"extrapolated to {evaluated:,.0f} s of padded audio, the encoder's time alone",
         ),
     ], error
 
 
-def pick(material: Material, indices: Iterable[int]) -> list[Item]:
-    return [material.items[index] for index in indices]
+def pick(dataset: Dataset, indices: Iterable[int]) -> list[Item]:
+    return [dataset.items[index] for index in indices]
 
 
 def padded_seconds(batch: Sequence[Item]) -> float:
@@ -256,7 +259,7 @@ def average_update(
 
 
 def report(
-    phases: Sequence[Phase], material: Material, options: argparse.Namespace, error: float, device: torch.device
+    phases: Sequence[Phase], dataset: Dataset, options: argparse.Namespace, error: float, device: torch.device
 ) -> None:
     totals: dict[str, float] = {}
     for phase in phases:
@@ -266,7 +269,7 @@ def report(
     for way, total in totals.items():
         rows += [[way, p.name, common.readable_time(p.seconds), "", p.how] for p in phases if p.way == way]
         rows.append(["", "total", common.readable_time(total), f"{total / fast:,.1f}", ""])
-    items = material.items
+    items = dataset.items
     longest = max(item.seconds for item in items)
     common.show(
         f"superb/er on {options.upstream}, {len(items):,} utterances of noise, {seconds_of(items) / 3600:.2f} h",

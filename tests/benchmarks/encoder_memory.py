@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from upstream.encode import is_out_of_memory
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 from . import common
 from .encoder_peers import DTYPES, OTHERS, OUR_MEANS, OURS, SIZES, Peer, audio, build, let_go
@@ -58,16 +58,16 @@ def main() -> None:
     )
     found = [peer for peer in peers if (peer.name, peer.state) == (options.peer, options.state)]
     if not found:
-        raise MendableError(f"There is no {options.peer} {options.state}. {' '.join(notes)}")
+        raise UserError(f"There is no {options.peer} {options.state}. {' '.join(notes)}")
     (peer,) = found
     del peers, found  # ours goes where it is not what is measured
     print(json.dumps(asdict(measure(peer, options))))
 
 
 def refuse_unless_measurable(device: str) -> None:
-    """Raise MendableError where the system does not say how much memory a process has."""
+    """Raise UserError where the system does not say how much memory a process has."""
     if device == "cpu" and not anonymous_memory():
-        raise MendableError(f"{STATUS} does not say RssAnon, so memory cannot be measured here; type --no-memory.")
+        raise UserError(f"{STATUS} does not say RssAnon, so memory cannot be measured here; type --no-memory.")
 
 
 def in_a_process_of_its_own(size: str, dtype: str, peer: str, state: str, name: str, device: str) -> Peak:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from upstream.encode import is_out_of_memory
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
 from . import common, encoder_peers, roofline
 from .encoder_breakdown import COMPONENTS, OUR_NAMES, TRANSFORMERS_NAMES, breakdown
@@ -106,7 +106,7 @@ def main() -> None:
     options = common.parse(command_line(), SMALL)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise MendableError("PyTorch finds no GPU here; type --device cpu.")
+        raise UserError("PyTorch finds no GPU here; type --device cpu.")
     if options.memory:
         refuse_unless_measurable(options.device)
     warnings.filterwarnings("ignore", module="torch.nn")  # the peers use what PyTorch has deprecated
@@ -124,7 +124,7 @@ def command_line() -> argparse.ArgumentParser:
     made = common.parser(__doc__)
     made.add_argument("--sizes", nargs="+", default=["base"], choices=SIZES, help="of the model")
     made.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES, help="precisions")
-    made.add_argument("--batches", nargs="+", default=encoder_peers.STANDARD, choices=DURATIONS, help="what is heard")
+    made.add_argument("--batches", nargs="+", default=encoder_peers.STANDARD, choices=DURATIONS, help="what is encoded")
     made.add_argument("--peers", nargs="*", default=list(OTHERS), choices=OTHERS, help="beside ours")
     made.add_argument("--repeats", type=int, default=5, help="turns, after one that warms up; medians are shown")
     made.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -150,26 +150,26 @@ def compare(size: str, dtype: str, machine: Machine, options: argparse.Namespace
         findings.distances.append((size, dtype, peer.name, peer.state, distance))
     for name in options.batches:
         case = Case(size, dtype, name)
-        heard = encoder_peers.audio(name)
-        floor = roofline.floor(reference.config, heard.parts, DTYPES[dtype], machine)
-        findings.rows += measure(case, peers, heard, floor, options)
+        encoded = encoder_peers.audio(name)
+        floor = roofline.floor(reference.config, encoded.parts, DTYPES[dtype], machine)
+        findings.rows += measure(case, peers, encoded, floor, options)
     for name in options.breakdown:
         findings.components[Case(size, dtype, name)] = taken_apart(peers, encoder_peers.audio(name), options)
 
 
-def measure(case: Case, peers: Sequence[Peer], heard: Audio, floor: Floor, options: argparse.Namespace) -> list[Row]:
+def measure(case: Case, peers: Sequence[Peer], encoded: Audio, floor: Floor, options: argparse.Namespace) -> list[Row]:
     """The peers in turns on the same audio, ours first."""
     common.say(f"{case.size}, {case.dtype}, {case.batch}")
-    ways = [Way(peer, peer.state, peer.prepared(heard.parts)) for peer in peers]
-    if heard.is_mix:
+    ways = [Way(peer, peer.state, peer.prepared(encoded.parts)) for peer in peers]
+    if encoded.is_mix:
         ours = peers[0]
-        ways.append(Way(ours, ALONE, ours.prepared(heard.each_alone().parts)))
-        ways.append(Way(ours, EQUAL, ours.prepared(heard.of_equal_lengths().parts)))
+        ways.append(Way(ours, ALONE, ours.prepared(encoded.each_alone().parts)))
+        ways.append(Way(ours, EQUAL, ours.prepared(encoded.of_equal_lengths().parts)))
     turns = in_turns(ways, options.repeats, torch.device(options.device))
     if not turns[0]:
-        raise MendableError(f"{case.batch} does not fit into memory here; choose other --batches.")
+        raise UserError(f"{case.batch} does not fit into memory here; choose other --batches.")
     return [
-        Row(case, way.peer.name, way.state, heard.seconds, floor, own, turns[0] if own else [])
+        Row(case, way.peer.name, way.state, encoded.seconds, floor, own, turns[0] if own else [])
         for way, own in zip(ways, turns, strict=True)
     ]
 
@@ -204,14 +204,14 @@ def complete(way: Way, device: torch.device) -> float | None:
     return None
 
 
-def taken_apart(peers: Sequence[Peer], heard: Audio, options: argparse.Namespace) -> list[Mapping[str, float]]:
+def taken_apart(peers: Sequence[Peer], encoded: Audio, options: argparse.Namespace) -> list[Mapping[str, float]]:
     """Seconds of each component of ours, and of transformers as it is loaded, its faster state."""
-    common.say(f"taking {heard.name} apart")
+    common.say(f"taking {encoded.name} apart")
     device = torch.device(options.device)
     names = [(peers[0], OUR_NAMES)]
     names += [(p, TRANSFORMERS_NAMES) for p in peers if (p.name, p.state) == ("transformers", AS_LOADED)]
     return [
-        breakdown(peer, peer.prepared(heard.parts), own_names, device, options.repeats) for peer, own_names in names
+        breakdown(peer, peer.prepared(encoded.parts), own_names, device, options.repeats) for peer, own_names in names
     ]
 
 
@@ -333,12 +333,12 @@ def mixes(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def cost_of_padding(rows: Sequence[Row]) -> str:
     """How much longer the mix takes us than the same audio where there is nothing to pad."""
     case = rows[0].case
-    heard = encoder_peers.audio(case.batch)
+    encoded = encoder_peers.audio(case.batch)
     against = {row.state: 1.0 / row.ratio - 1.0 for row in rows if row.turns and row.state in (ALONE, EQUAL)}
     costs = ", ".join(f"{cost:+.1%} against {state}" for state, cost in against.items())
     return (
         f"What a mix of lengths costs ours ({case.size}, {case.dtype}, {case.batch}): {costs}. "
-        f"Filled up, the batches are {heard.padded_seconds / heard.seconds - 1.0:.1%} longer."
+        f"Filled up, the batches are {encoded.padded_seconds / encoded.seconds - 1.0:.1%} longer."
     )
 
 

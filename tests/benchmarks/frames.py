@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import upstream
-from downstream.states import StoredFrames
+from downstream.states.sources import StoredFrames
 from upstream.base import Upstream
 from upstream.encode import Item
 from upstream.extract import ShardWriter, plan

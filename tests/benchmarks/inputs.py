@@ -29,7 +29,7 @@ import torchaudio
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from downstream.audio import AudioFile, Segment, resample
+from downstream.data.audio import AudioCut, AudioFile, resample
 from upstream import filterbank
 from upstream.base import SAMPLE_RATE
 from upstream.encode import Item, waveforms_ahead
@@ -113,7 +113,7 @@ def decoding(paths: dict[tuple[str, int, int], Path]) -> list[Step]:
     steps = []
     for (suffix, rate, channels), path in paths.items():
         name = f"{suffix.upper()}, {rate / 1000:g} kHz, {'stereo' if channels == 2 else 'mono'}"
-        whole = Segment(AudioFile(path))
+        whole = AudioCut(AudioFile(path))
         steps.append(
             Step(
                 f"load {name}", whole.load, partial(load_plainly, path), partial(soundfile.read, path, dtype="float32")
@@ -198,7 +198,7 @@ def show_threads(
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= max(cores, 2)]
     rows = []
     for (suffix, rate, _), path in recordings:
-        items = [Item(path.name, Segment(AudioFile(path)), "", options.seconds)] * options.files
+        items = [Item(path.name, AudioCut(AudioFile(path)), "", options.seconds)] * options.files
         batches = [items[first : first + BATCH] for first in range(0, len(items), BATCH)]
         rates = [options.files * options.seconds / decoding_ahead(batches, count) for count in counts]
         rows.append([f"{suffix.upper()}, {rate / 1000:g} kHz", *(f"{rate:,.0f}" for rate in rates)])

@@ -18,17 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import upstream
-from downstream.allowance import plan_states
-from downstream.families import NEEDS, make_family
-from downstream.learning import learn
-from downstream.recipe import load_recipe
-from downstream.scoring.heads import score_heads
-from downstream.sources import prepare
-from downstream.sweep import Point, choose
+from downstream.states.cache_plan import plan_cache
+from downstream.states.preparation import prepare
+from downstream.tasks.classification import Classification
+from downstream.training.learning import learn
 from downstream.training.loop import Snapshots
+from downstream.training.scoring import score_heads
+from downstream.training.sweep import Config, choose
 from upstream.base import Upstream
 from upstream.encode import Item
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.extract import fill
 from upstream.ranks import ALONE
 from upstream.store import StateStore, StoreKey
@@ -61,7 +60,7 @@ def main() -> None:
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = common.parse(made, SMALL)
     if not anonymous_memory():
-        raise MendableError(f"{STATUS} does not say RssAnon; this benchmark needs Linux.")
+        raise UserError(f"{STATUS} does not say RssAnon; this benchmark needs Linux.")
     if options.measure:
         items = common.noise_items([options.seconds] * options.sizes[0])
         print(json.dumps(asdict(MEASURES[options.measure](load(options), items, options))))
@@ -119,19 +118,20 @@ def extraction(encoder: Upstream, items: Sequence[Item], options: argparse.Names
 
 def learning(encoder: Upstream, items: Sequence[Item], options: argparse.Namespace) -> Peak:
     """Means read from the store, five folds learned and tested on them."""
-    recipe = load_recipe("emotion", [f"training.steps={options.updates}"])
-    material = common.noise_material(items, common.dealt_split(len(items)))
+    recipe = common.classifier("emotion", [f"training.steps={options.updates}"])
+    family = Classification(recipe)
+    dataset = common.noise_dataset(items, common.dealt_split(len(items)))
     own = common.quiet_options(options.folder)
     own.results.mkdir(parents=True)
     with Watch() as watch:
-        plan = plan_states(recipe.store, NEEDS[recipe.task], encoder, items, own.store / "states", None)
-        source, extracted = prepare(encoder, material, recipe.training, plan, own.progress, ALONE)
+        plan = plan_cache(recipe.store, family.needs(), encoder, items, own.store / "states", None)
+        source, extracted = prepare(encoder, dataset, recipe.training.crop, plan, own.progress, ALONE)
         assert extracted == 0.0, "the store of random means was not found"
-        task, scorer = make_family(recipe, encoder, material)
-        heads = [Point(recipe.optimizer.lr, own.seed)]
+        task = family.task(dataset, encoder)
+        heads = [Config(recipe.optimizer.lr, own.seed)]
         snapshots = Snapshots(own.results / "snapshot", own.snapshot_seconds)
-        attempts = learn(recipe, material, task, source, heads, encoder.device, snapshots, own.progress)
-        score_heads(choose(attempts), material, task, scorer, source)
+        fits = learn(recipe, dataset, task, source, heads, encoder.device, snapshots, own.progress)
+        score_heads(choose(fits, [None]), dataset, task, source)
     return Peak(watch.before, watch.peak, 4 * len(items) * encoder.num_layers * encoder.dim)
 
 

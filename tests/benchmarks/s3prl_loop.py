@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from downstream.recipe import Recipe
-from downstream.tasks.classification import Classification
-from upstream.errors import MendableError
+from downstream.tasks.classification import ClassificationRecipe
+from downstream.tasks.classification.family import PROJECTION
+from upstream.errors import UserError
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import untrained
@@ -30,11 +30,10 @@ class S3prlEmotion:
     utterance; all hidden states are stacked and mixed; the head sees every frame.
     """
 
-    def __init__(self, ours: WavLMUpstream, task: Classification, recipe: Recipe, folder: Path) -> None:
-        """ours: whose weights to take: untrained ones, drawn from SEED; task: for the head's sizes; folder: for the
-            checkpoint s3prl reads.
+    def __init__(self, ours: WavLMUpstream, num_classes: int, recipe: ClassificationRecipe, folder: Path) -> None:
+        """ours: whose weights to take: untrained ones, drawn from SEED; folder: for the checkpoint that s3prl reads.
 
-        Raises MendableError where s3prl is not installed.
+        Raises UserError where s3prl is not installed.
         """
         try:
             self._upstream = import_module("s3prl.upstream.wavlm.expert").UpstreamExpert(
@@ -43,14 +42,13 @@ class S3prlEmotion:
             featurizer = import_module("s3prl.upstream.interfaces").Featurizer
             head = import_module("s3prl.downstream.model").UtteranceLevel
         except ImportError as error:
-            raise MendableError(f"s3prl cannot be imported ({error}); type: pip install -e '.[test]'") from error
+            raise UserError(f"s3prl cannot be imported ({error}); type: pip install -e '.[test]'") from error
         self._device, self._clip = ours.device, recipe.training.clip
         self._upstream.to(self._device).eval()
         self._featurizer: nn.Module = featurizer(self._upstream, upstream_device=str(self._device)).to(self._device)
-        self._projector = nn.Linear(ours.dim, task.projection).to(self._device)
-        self._head: nn.Module = head(input_dim=task.projection, output_dim=task.num_classes, pooling="MeanPooling").to(
-            self._device
-        )
+        width = recipe.head.projection or PROJECTION
+        self._projector = nn.Linear(ours.dim, width).to(self._device)
+        self._head: nn.Module = head(input_dim=width, output_dim=num_classes, pooling="MeanPooling").to(self._device)
         self._learned = [
             weight for module in (self._featurizer, self._projector, self._head) for weight in module.parameters()
         ]

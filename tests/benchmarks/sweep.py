@@ -1,8 +1,8 @@
-"""What a sweep of 125 points costs beside one point a fold.
+"""What a sweep of 125 configs costs beside one config a fold.
 
 Means of IEMOCAP's size (13 x 768 an utterance, random numbers), four classes, SUPERB's folds, 32 utterances an update:
 
-- a: five single points, one fold after the other, each head a module with autograd and an Adam of its own, its updates
+- a: five single configs, one fold after the other, each head a module with autograd and an Adam of its own, its updates
   gathered from eight micro-batches of four utterances as SUPERB's recipe has them;
 - b: the same, every update one batch of 32;
 - c: the same five as this harness runs them, in stacks side by side;
@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from downstream.learning import make_learners, order_of
-from downstream.material import Material
-from downstream.recipe import Recipe, load_recipe
-from downstream.states import Means
-from downstream.sweep import Point
-from downstream.tasks.classification import Classification
+from downstream.data.dataset import Dataset, development_part
+from downstream.states.sources import Means
+from downstream.tasks.classification import ClassificationRecipe, ClassificationTask
+from downstream.training.learning import make_learners, order_of
 from downstream.training.loop import FoldData, train
 from downstream.training.separate import SeparateHeads
+from downstream.training.sweep import Config
 
 from . import common
 
@@ -41,29 +41,30 @@ CPU = torch.device("cpu")
 class Sweep:
     """The ways over the same means; each learns from the first update on whenever it is called."""
 
-    def __init__(self, recipe: Recipe, material: Material, means: torch.Tensor) -> None:
-        self._recipe, self._material, self._source = recipe, material, Means(means)
-        projection = recipe.head.projection
-        assert projection is not None, f"the recipe {recipe.name} does not say how wide the projection is"
-        self._task = Classification(len(means), means.shape[2], projection, CLASSES, torch.tensor(material.targets))
-        self.single = [Point(recipe.optimizer.lr, 0)]
-        self.grid = [Point(rate, seed) for seed in range(SEEDS) for rate in RATES]
+    def __init__(self, recipe: ClassificationRecipe, dataset: Dataset, means: torch.Tensor) -> None:
+        self._recipe, self._dataset, self._source = recipe, dataset, Means(means)
+        self._task = ClassificationTask(dataset, len(means), means.shape[2], recipe.head)
+        self.single = [Config(recipe.optimizer.lr, 0)]
+        self.grid = [Config(rate, seed) for seed in range(SEEDS) for rate in RATES]
 
-    def one_after_the_other(self, recipe: Recipe) -> None:
+    def one_after_the_other(self, recipe: ClassificationRecipe) -> None:
         settings = recipe.training
         for fold in self._folds(recipe):
-            alone = SeparateHeads(0, self.single, self._task, self._source, recipe.optimizer, settings.clip, CPU)
-            train([alone], [fold], self._task, settings)
+            alone = SeparateHeads(0, self.single, self._task, self._source, recipe.optimizer, settings, CPU)
+            train([alone], [fold], self._task, settings, recipe.select)
 
-    def as_the_harness(self, points: Sequence[Point]) -> None:
+    def as_the_harness(self, configs: Sequence[Config]) -> None:
         folds = self._folds(self._recipe)
-        learners = make_learners(self._recipe, self._task, self._source, points, self._material.split.folds, CPU)
-        train(learners, folds, self._task, self._recipe.training)
+        learners = make_learners(self._recipe, self._task, self._source, configs, self._dataset.split.folds, CPU)
+        train(learners, folds, self._task, self._recipe.training, self._recipe.select)
 
-    def _folds(self, recipe: Recipe) -> list[FoldData]:
+    def _folds(self, recipe: ClassificationRecipe) -> list[FoldData]:
         return [
-            FoldData(order_of(fold, self._material, recipe.training), torch.tensor(fold.dev[:EVALUATED]))
-            for fold in self._material.split.folds
+            FoldData(
+                order_of(fold, self._dataset, recipe.training),
+                development_part(replace(fold, dev=fold.dev[:EVALUATED])),
+            )
+            for fold in self._dataset.split.folds
         ]
 
 
@@ -76,11 +77,11 @@ def main() -> None:
     options = common.parse(made, SMALL)
 
     lengths = [f"training.{name}={options.updates}" for name in ("steps", "evaluate_every")]
-    superb, recipe = load_recipe("superb/er", lengths), load_recipe("emotion", lengths)
-    material = common.noise_material(common.iemocap_items(), common.iemocap_split(), CLASSES)
+    superb, recipe = common.classifier("superb/er", lengths), common.classifier("emotion", lengths)
+    dataset = common.noise_dataset(common.iemocap_items(), common.iemocap_split(), CLASSES)
     generator = torch.Generator().manual_seed(2)
-    sweep = Sweep(recipe, material, torch.randn(options.layers, len(material.items), options.dim, generator=generator))
-    folds = len(material.split.folds)
+    sweep = Sweep(recipe, dataset, torch.randn(options.layers, len(dataset.items), options.dim, generator=generator))
+    folds = len(dataset.split.folds)
     ways: list[tuple[str, int, Callable[[], None]]] = [
         ("a: modules, one fold after the other, 8 x 4", folds, lambda: sweep.one_after_the_other(superb)),
         ("b: modules, one fold after the other, 1 x 32", folds, lambda: sweep.one_after_the_other(recipe)),
@@ -107,8 +108,8 @@ def main() -> None:
         for (name, count, _), median, own in zip(ways, medians, seconds, strict=True)
     ]
     common.show(
-        f"{options.updates} updates on means of {len(material.items):,} x {options.layers} x {options.dim}",
-        ("way", "points", "median s", "s", "µs a point and update", "to a", "to b", "to c"),
+        f"{options.updates} updates on means of {len(dataset.items):,} x {options.layers} x {options.dim}",
+        ("way", "configs", "median s", "s", "µs a config and update", "to a", "to b", "to c"),
         rows,
         [f"Turns: {options.repeats}, after one that warms up. Everything was measured; the means are random numbers."],
     )

@@ -1,13 +1,32 @@
-"""Hidden states on disk: each utterance goes through a frozen upstream once.
+"""Hidden states on disk: each utterance is encoded by a frozen upstream once.
 
-A store is a folder of shards for one upstream at one precision, one reduction and one codec (`StoreKey`); an entry
-is found by the digest of its audio. It holds either the mean over time of every layer, which is all that a head needs
-that is affine up to its mean pooling, or all frames, in one of the `CODECS`.
+A store is a folder of shards for one upstream in one precision, reduction and codec (`StoreKey`). An entry is found by
+the digest of its audio. A store holds either the mean over time of every layer, which is enough for a head that is
+affine up to its mean pooling, or all frames, in one of the `CODECS`.
+
+Importing this package does not import torch; using one of its names does.
 """
 
-from upstream.store.codecs import CODECS
-from upstream.store.key import StoreKey
-from upstream.store.shards import estimate_bytes
-from upstream.store.store import StateStore
+from typing import TYPE_CHECKING
 
-__all__ = ["CODECS", "StateStore", "StoreKey", "estimate_bytes"]
+from upstream.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from upstream.store.codecs import CODECS, Codec
+    from upstream.store.key import REDUCTIONS, StoreKey
+    from upstream.store.shards import estimate_bytes
+    from upstream.store.store import StateStore
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "CODECS": "upstream.store.codecs",
+            "Codec": "upstream.store.codecs",
+            "REDUCTIONS": "upstream.store.key",
+            "StoreKey": "upstream.store.key",
+            "estimate_bytes": "upstream.store.shards",
+            "StateStore": "upstream.store.store",
+        },
+    )
+
+__all__ = ["CODECS", "REDUCTIONS", "Codec", "StateStore", "StoreKey", "estimate_bytes"]

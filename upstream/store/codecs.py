@@ -1,9 +1,8 @@
-"""How hidden states lie on disk: as floats of some width, or as 8-bit steps between each channel's extremes.
+"""Codecs: how hidden states are stored, as floats or as 8-bit steps between the extremes of each channel.
 
 float32 keeps every bit of an upstream that computes in it. float16 keeps 11 significant bits up to 65504, bfloat16
-8 bits of any size. int8 keeps 254 steps between the least and the greatest value that a channel of a layer takes in
-an utterance, which also holds channels that lie far from zero and hardly move, as the last layers of large encoders
-have them.
+8 bits of any magnitude. int8 has 254 steps between the minimum and maximum of a channel of a layer in an utterance.
+It also keeps channels that are far from zero and nearly constant, as in the last layers of large encoders.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
-STEPS = 254  # between the extremes of a channel: int8 without -128, so that the codes lie evenly around the centre
+STEPS = 254  # between the extremes of a channel: int8 without -128, so that codes are symmetric around the centre
 
 
 class Codec(ABC):
-    """Between states of an utterance, (L, T, D) of any float dtype, and what is stored of them.
+    """Conversion between the states of an utterance, (L, T, D) of any float dtype, and stored numbers.
 
     dtype: of a stored number.
-    scales: float32 numbers stored for each layer and channel of an utterance.
+    scales: number of float32 scales stored for each layer and channel of an utterance.
     """
 
     dtype: torch.dtype
@@ -35,17 +34,17 @@ class Codec(ABC):
     def encode(self, states: Tensor, codes: Tensor, scales: Tensor) -> None:
         """Write states (L, T, D) to codes (L, T, D) of `dtype` and scales (L, `scales`, D) float32.
 
-        Raises MendableError for states that the codec cannot hold.
+        Raises UserError for states out of the codec's range.
         """
 
     @abstractmethod
     def decode(self, codes: Tensor, scales: Tensor) -> Tensor:
-        """The states that were written, (L, T, D) float32, in memory of their own."""
+        """Return the stored states, (L, T, D) float32, in new memory."""
 
 
 @dataclass(frozen=True)
-class Float(Codec):
-    """States rounded to a narrower float."""
+class FloatCodec(Codec):
+    """States rounded to `dtype`."""
 
     dtype: torch.dtype
     scales: int = 0
@@ -60,11 +59,10 @@ class Float(Codec):
 
 
 @dataclass(frozen=True)
-class Steps(Codec):
+class Int8Codec(Codec):
     """States as steps of (max - min) / 254 from (max + min) / 2 of their channel; a constant channel is exact.
 
-    The scales are that centre and that step. A state is wrong by half a step at most, and float32's own
-    rounding.
+    The scales are this centre and this step. The largest error is half a step plus float32 rounding.
     """
 
     dtype: torch.dtype = torch.int8
@@ -87,30 +85,30 @@ class Steps(Codec):
 
 
 BY_NAME: dict[str, Codec] = {
-    "float32": Float(torch.float32),
-    "float16": Float(torch.float16),
-    "bfloat16": Float(torch.bfloat16),
-    "int8": Steps(),
+    "float32": FloatCodec(torch.float32),
+    "float16": FloatCodec(torch.float16),
+    "bfloat16": FloatCodec(torch.bfloat16),
+    "int8": Int8Codec(),
 }
 CODECS = tuple(BY_NAME)
 
 
 def empty(shape: Sequence[int]) -> Tensor:
-    """Memory for states, float32, to be filled.
+    """Return uninitialised float32 memory for states.
 
-    NumPy's, since PyTorch asks for aligned memory, and the C library (glibc 2.36) gives a piece that was freed seldom
-    out again when alignment is asked for: reading 600 MB of frames one after another was seen to keep 400 MB.
+    NumPy allocates it: PyTorch requests aligned memory, which the C library (glibc 2.36) seldom serves from freed
+    pieces. Reading 600 MB of frames one after another kept 400 MB that way.
     """
     return torch.from_numpy(np.empty(shape, dtype=np.float32))
 
 
 def refuse_overflow(states: Tensor) -> None:
-    """Raise MendableError where float16 would turn a state into infinity."""
+    """Raise UserError if a state would become infinite in float16."""
     largest = torch.finfo(torch.float16).max
     extremes = states.aminmax()
     peak = max(-float(extremes.min), float(extremes.max))
     if peak > largest:
-        raise MendableError(
-            f"A hidden state of size {peak:.6g} does not fit float16, which ends at {largest:.0f}; "
+        raise UserError(
+            f"A hidden state of magnitude {peak:.6g} does not fit float16, which ends at {largest:.0f}; "
             "store these frames with the codec bfloat16 or int8 instead."
         )

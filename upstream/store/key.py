@@ -1,4 +1,4 @@
-"""What tells one store from another."""
+"""The key of a store: everything that stored states depend on."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import json
 from dataclasses import asdict, dataclass
 
 from upstream.base import Upstream
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.store.codecs import CODECS
 
-STORE_VERSION = 2  # of the layout that shards.py describes
+STORE_VERSION = 2  # of the file format in shards.py
 REDUCTIONS = ("means", "frames")
 
 
 @dataclass(frozen=True)
 class StoreKey:
-    """What stored states were made with; a store of one key never serves another.
+    """What stored states depend on; stores of different keys are never mixed.
 
     fingerprint: of the upstream: weights, configuration, waveform standardisation, extractor version.
-    dtype: precision of the upstream's weights and states.
+    dtype: precision of the upstream's weights and states, such as "float32".
     num_layers, dim: L and D.
     reduction: "means" over each utterance's frames, or all "frames".
-    codec: how the numbers lie on disk, one of CODECS; means are always float32.
+    codec: format of the stored numbers, one of CODECS; always "float32" for means.
     """
 
     fingerprint: str
@@ -35,18 +35,19 @@ class StoreKey:
 
     @classmethod
     def of(cls, upstream: Upstream, reduction: str = "means", codec: str | None = None) -> StoreKey:
-        """The key of this upstream's states.
+        """Return the key of this upstream's states.
 
-        codec: of frames, float16 where nothing is said; means are float32 whatever is said.
+        codec: of frames, by default float16; ignored for means.
 
-        Raises MendableError for a reduction or a codec that does not exist.
+        Raises UserError for an unknown reduction or codec.
         """
         if reduction not in REDUCTIONS:
-            raise MendableError(f"There is no reduction {reduction!r}; type one of {', '.join(REDUCTIONS)}.")
+            raise UserError(f"There is no reduction {reduction!r}; type one of {', '.join(REDUCTIONS)}.")
         if codec is not None and codec not in CODECS:
-            raise MendableError(f"There is no codec {codec!r} for stored frames; type one of {', '.join(CODECS)}.")
+            raise UserError(f"There is no codec {codec!r} for stored frames; type one of {', '.join(CODECS)}.")
         chosen = "float32" if reduction == "means" else codec or "float16"
         return cls(upstream.fingerprint, upstream.dtype_name, upstream.num_layers, upstream.dim, reduction, chosen)
 
     def folder_name(self) -> str:
+        """Return the name of the store's folder: 24 hexadecimal digits of the key's SHA-256."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]

@@ -1,10 +1,10 @@
-"""The file that holds the states of some utterances.
+"""The file format of a shard, which holds the states of some utterances.
 
-A shard is a safetensors file, named by the digest of its own bytes. It has the tensor "states", 1-D: the utterances
-one after another, each (L, T, D) flattened, so that an utterance is one contiguous read and a layer of it too; means
-are utterances of one frame. The int8 codec adds "scales", 1-D: (L, 2, D) of each utterance. The metadata have one
-entry, "header", since safetensors writes several in an order that differs from process to process, and the same
-states shall be the same bytes: JSON with the store's key, the utterances' digests and their numbers of frames.
+A shard is a safetensors file, named by the digest of its bytes. Its tensor "states" is 1-D: the utterances one after
+another, each (L, T, D) flattened, so that an utterance, or a layer of it, is one contiguous read; means are utterances
+of one frame. The int8 codec adds "scales", 1-D: (L, 2, D) of each utterance. The metadata have one entry, "header":
+JSON with the store's key, the utterances' digests and their numbers of frames. It is a single entry because
+safetensors writes several in an order that varies between processes, and equal states must give equal bytes.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from upstream.store.codecs import BY_NAME, Codec
 from upstream.store.key import StoreKey
 
 SUFFIX = ".safetensors"
-HASHING_THREADS = 2  # hashlib lets go of the interpreter's lock; one disk is not read faster by more
-SHOWN_AFTER = 1.0  # seconds; a progress bar of less is only in the way
+HASHING_THREADS = 2  # hashlib releases the interpreter lock; more threads do not read one disk faster
+PROGRESS_DELAY = 1.0  # seconds before a progress bar appears
 
-# In the header an utterance takes its digest, quotes (behind backslashes, as JSON within JSON), commas, its frames.
+# Header bytes of an utterance: its digest, escaped quotes (JSON within JSON), commas, its frames.
 HEADER_BYTES = 64 + 6 + 5
 
 
 class DamagedShardError(Exception):
-    """A shard that is torn, altered, foreign or no shard at all."""
+    """A file that is torn, altered, of another store, or not a shard."""
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What a shard says of itself.
+    """The header of a shard.
 
     name: of the file. nbytes: its size.
-    digests, frames: of each utterance's audio; and how many frames it has (one for means).
+    digests: of each utterance's audio. frames: of each utterance, one for means.
     """
 
     name: str
@@ -55,21 +55,21 @@ class ShardIndex:
 
 @dataclass(frozen=True)
 class OpenShard:
-    """A memory-mapped shard: states and scales, 1-D, of which only what is read comes into memory."""
+    """A memory-mapped shard: states and scales, 1-D, loaded as they are read."""
 
     states: Tensor
     scales: Tensor
 
 
 def digest_of(content: bytes) -> str:
-    """The name a shard of these bytes bears."""
+    """Return the file name, without suffix, of a shard with these bytes."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
 def write_shard(key: StoreKey, digests: Sequence[str], states: Sequence[Tensor]) -> tuple[ShardIndex, bytes]:
-    """The index and the bytes of a shard of these utterances, (L, T, D) each.
+    """Return the index and the bytes of a shard of these utterances, (L, T, D) each.
 
-    Raises MendableError for states that the key's codec cannot hold.
+    Raises UserError for states out of the codec's range.
     """
     codec = BY_NAME[key.codec]
     frames = tuple(state.shape[1] for state in states)
@@ -82,7 +82,7 @@ def write_shard(key: StoreKey, digests: Sequence[str], states: Sequence[Tensor])
     for position, state in enumerate(states):
         shape = (key.num_layers, state.shape[1], key.dim)
         assert state.shape == shape, f"{tuple(state.shape)} for {shape}"
-        codec.encode(state, *parts(shard, key, codec, start, state.shape[1], position))
+        codec.encode(state, *views(shard, key, codec, start, state.shape[1], position))
         start += state.shape[1]
     header = {"key": asdict(key), "utterances": list(digests), "frames": frames}
     content = save(tensors, metadata={"header": json.dumps(header, sort_keys=True)})
@@ -90,9 +90,9 @@ def write_shard(key: StoreKey, digests: Sequence[str], states: Sequence[Tensor])
 
 
 def read_index(path: Path, key: StoreKey) -> ShardIndex:
-    """What the head of a shard says, the states unread.
+    """Read the header of a shard, without its states.
 
-    Raises DamagedShardError for a file that is no shard of this key, or whose size is not what its head says; and
+    Raises DamagedShardError for a file that is not a shard of this key, or whose size differs from its header; and
     FileNotFoundError.
     """
     codec = BY_NAME[key.codec]
@@ -104,37 +104,37 @@ def read_index(path: Path, key: StoreKey) -> ShardIndex:
         digests, frames = tuple(header["utterances"]), tuple(int(count) for count in header["frames"])
         is_of_key = header["key"] == asdict(key)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DamagedShardError(f"{path.name} is no shard: {error}") from error
+        raise DamagedShardError(f"{path.name} is not a shard: {error}") from error
     per_frame = key.num_layers * key.dim
     expected = {"states": [sum(frames) * per_frame]}
     if codec.scales:
         expected["scales"] = [len(frames) * codec.scales * per_frame]
     counts_match = 0 < len(digests) == len(frames)
     if not (is_of_key and counts_match and sizes == expected and types == stored_types(codec)):
-        raise DamagedShardError(f"{path.name} is a shard of another store, or its head was altered")
+        raise DamagedShardError(f"{path.name} is a shard of another store, or its header was altered")
     return ShardIndex(path.name, path.stat().st_size, digests, frames)
 
 
 def stored_types(codec: Codec) -> dict[str, str]:
-    """The dtypes of a shard's tensors, as safetensors names them."""
+    """Return the dtypes of a shard's tensors under safetensors' names."""
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8"}
     return {"states": names[codec.dtype]} | ({"scales": "F32"} if codec.scales else {})
 
 
 def open_shard(path: Path) -> OpenShard:
-    """Map a shard whose index was read before. Raises FileNotFoundError and SafetensorError."""
+    """Memory-map a shard whose index was read before. Raises FileNotFoundError and SafetensorError."""
     with safe_open(path, framework="pt") as file:
-        states = file.get_tensor("states")  # the tensors keep the mapping once the file is closed
+        states = file.get_tensor("states")  # the tensors keep the mapping after the file is closed
         scales = file.get_tensor("scales") if "scales" in file.keys() else torch.empty(0)  # noqa: SIM118
     return OpenShard(states, scales)
 
 
-def parts(
+def views(
     shard: OpenShard, key: StoreKey, codec: Codec, start: int, frames: int, position: int, layers: slice = slice(None)
 ) -> tuple[Tensor, Tensor]:
-    """Codes (L', T, D) and scales (L', `codec.scales`, D) of some layers of the utterance at `position`, as views.
+    """Return views of codes (L', T, D) and scales (L', `codec.scales`, D) of one utterance and some of its layers.
 
-    start: frames that lie before it.
+    position: index of the utterance in the shard. start: frames before it. frames: T.
     """
     per_frame = key.num_layers * key.dim
     codes = shard.states[start * per_frame : (start + frames) * per_frame]
@@ -146,13 +146,13 @@ def parts(
     )
 
 
-def unsound(paths: Sequence[Path], progress: bool = False) -> Iterator[Path]:
-    """Those of the shards whose bytes are not those their names were made from, as they are found.
+def altered_shards(paths: Sequence[Path], progress: bool = False) -> Iterator[Path]:
+    """Yield the shards whose bytes do not match the digest in their names.
 
-    Reads every byte, in two threads. A shard that is no longer there is passed over.
+    Reads every byte, in two threads. Shards that no longer exist are skipped.
     """
 
-    def is_sound(path: Path) -> bool:
+    def is_intact(path: Path) -> bool:
         try:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -167,26 +167,28 @@ def unsound(paths: Sequence[Path], progress: bool = False) -> Iterator[Path]:
         desc="checking stored states",
         unit="B",
         unit_scale=True,
-        delay=SHOWN_AFTER,
+        delay=PROGRESS_DELAY,
         leave=False,
         disable=not progress,
     )
     try:
-        for path, size, sound in zip(paths, sizes, pool.map(is_sound, paths), strict=True):
+        for path, size, intact in zip(paths, sizes, pool.map(is_intact, paths), strict=True):
             bar.update(size)
-            if not sound:
+            if not intact:
                 yield path
     finally:
-        pool.shutdown(cancel_futures=True)  # an interruption does not wait for the shards that are left
+        pool.shutdown(cancel_futures=True)  # on interruption do not wait for the remaining shards
         bar.close()
 
 
 def estimate_bytes(key: StoreKey, stride: int, seconds: Sequence[float]) -> int:
-    """Bytes on disk that utterances of these durations will take.
+    """Return the bytes on disk of utterances of these durations.
 
-    stride: samples between two frames of the upstream. The first frame is taken to listen to 25 ms, as those of the
-    filterbanks, WavLM, HuBERT and wav2vec 2.0 do. What the heads of shards take besides their utterances (some
-    hundred bytes a shard) is left out.
+    stride: samples between two frames of the upstream. The first frame is assumed to span 25 ms, as for the
+        filterbanks, WavLM, HuBERT and wav2vec 2.0.
+    seconds: duration of each utterance.
+
+    The fixed part of a shard's header, some hundred bytes, is left out.
     """
     codec = BY_NAME[key.codec]
     per_frame = key.num_layers * key.dim

@@ -1,4 +1,4 @@
-"""The states of one upstream on disk: found by digest, added to by any number of processes, read without loading."""
+"""The states of one upstream on disk: found by digest, written by any number of processes, memory-mapped."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from upstream.errors import MendableError
-from upstream.files import is_for_reading_only, write_atomically
+from upstream.errors import UserError
+from upstream.files import is_read_only, write_atomically
 from upstream.store.codecs import BY_NAME
 from upstream.store.key import StoreKey
 from upstream.store.shards import (
@@ -27,22 +27,22 @@ from upstream.store.shards import (
     DamagedShardError,
     OpenShard,
     ShardIndex,
+    altered_shards,
     open_shard,
-    parts,
     read_index,
-    unsound,
+    views,
     write_shard,
 )
 
 CARD = "store.json"
 
-# A mapped page counts as the process's memory until the kernel takes it back, and a process may hold only so many
-# mappings. Opening a shard again costs 0.05 ms, reading an utterance of it some milliseconds: few need stay open.
+# Mapped pages count as the process's memory until the kernel reclaims them, and the number of mappings of a process is
+# limited. Reopening a shard costs 0.05 ms, reading an utterance some milliseconds, so few need to stay open.
 OPEN_SHARDS = 16
 
 
 class Place(NamedTuple):
-    """Where an utterance lies: in which shard, as the how-manieth, behind how many frames, and its own frames."""
+    """The place of an utterance: shard, index in the shard, frames before it, frames of it."""
 
     shard: str
     position: int
@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 def places_in(shard: ShardIndex) -> Iterator[tuple[str, Place]]:
-    """Each utterance of a shard, and where it lies."""
+    """Yield the digest and the place of each utterance of a shard."""
     starts = accumulate(shard.frames[:-1], initial=0)
     for position, (digest, start, frames) in enumerate(zip(shard.digests, starts, shard.frames, strict=True)):
         yield digest, Place(shard.name, position, start, frames)
@@ -60,19 +60,23 @@ def places_in(shard: ShardIndex) -> Iterator[tuple[str, Place]]:
 class StateStore:
     """The stored hidden states of one key.
 
-    folder: where the shards lie. key: what they were made with.
-    damaged: names of shards that were found torn, altered or foreign, and set aside: removed, or, in a store that may
-        only be read, not believed.
+    folder: the folder of the shards. key: what their states depend on.
+    damaged: names of shards that were torn, altered or of another store. They were removed or, in a read-only store,
+        are ignored.
 
-    Any number of processes may add to one folder and read it at once, and any number of threads may use one object.
+    Any number of processes may read and write one folder at once, and any number of threads may share one object.
+
+    store = StateStore(Path("states"), StoreKey.of(wavlm))
+    store.add([digest], [states.utterance(0).float().mean(dim=1)])   # (L, D)
+    store.means([digest])                                            # (L, 1, D)
     """
 
     def __init__(self, root: Path, key: StoreKey, upstream_name: str = "") -> None:
-        """Open the store of this key below `root`, or begin it. Reads the heads of the shards, not their states.
+        """Open or create the store of this key below `root`. Reads the headers of the shards, not their states.
 
-        upstream_name: for those who look at the folder.
+        upstream_name: written to the store's card, for `wavprobe store list`.
 
-        Raises MendableError where the folder can neither be read nor made.
+        Raises UserError if the folder can neither be read nor created.
         """
         self.key = key
         self.folder = root / key.folder_name()
@@ -81,16 +85,16 @@ class StateStore:
         self._shards: dict[str, ShardIndex] = {}
         self._places: dict[str, Place] = {}
         self._checked: set[str] = set()
-        self._disbelieved: set[str] = set()  # damaged, and could not be removed
+        self._ignored: set[str] = set()  # damaged, but could not be removed
         self._open: OrderedDict[str, OpenShard] = OrderedDict()
         self._lock = threading.RLock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MendableError(
-                f"Cannot make the store {self.folder}: {error.strerror}. Choose another folder with --store."
+            raise UserError(
+                f"Cannot create the store {self.folder}: {error.strerror}. Choose another folder with --store."
             ) from error
-        self._sign(upstream_name)
+        self._update_card(upstream_name)
         self.refresh()
 
     def __contains__(self, digest: str) -> bool:
@@ -101,28 +105,28 @@ class StateStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all shards on disk."""
+        """Total size of all shards on disk, in bytes."""
         with self._lock:
             return sum(shard.nbytes for shard in self._shards.values())
 
     def refresh(self) -> None:
-        """Notice the shards that other processes have added or removed since."""
+        """Update the index with shards that other processes have added or removed."""
         with self._lock:
             present = {path.name for path in self.folder.glob(f"*{SUFFIX}")}
             self._forget(self._shards.keys() - present)
-            for name in sorted(present - self._shards.keys() - self._disbelieved):
+            for name in sorted(present - self._shards.keys() - self._ignored):
                 try:
-                    self._take_in(read_index(self.folder / name, self.key))
+                    self._add_to_index(read_index(self.folder / name, self.key))
                 except FileNotFoundError:
                     continue  # removed by another process since the folder was listed
                 except DamagedShardError:
-                    self._set_aside(name)
+                    self._discard(name)
 
     def check(self, digests: Collection[str], progress: bool = False) -> None:
-        """Read the shards that hold any of these utterances whole, and compare their digests with their names.
+        """Verify the shards that hold any of these utterances: read them and compare their digests with their names.
 
-        A shard that does not match is set aside, and its utterances are no longer in the store unless another shard
-        has them. A shard is read once in the life of this object.
+        A damaged shard is discarded; its utterances leave the store unless another shard has them too. Each shard is
+        read once in the life of this object.
         """
         wanted = set(digests)
         with self._lock:
@@ -131,20 +135,21 @@ class StateStore:
                 for name, shard in sorted(self._shards.items())
                 if name not in self._checked and not wanted.isdisjoint(shard.digests)
             ]
-        found = [path.name for path in unsound([self.folder / name for name in unchecked], progress)]
+        found = [path.name for path in altered_shards([self.folder / name for name in unchecked], progress)]
         with self._lock:
             for name in found:
-                self._set_aside(name)
+                self._discard(name)
             self._forget(found)
             self._checked.update(set(unchecked) - set(found))
 
     def add(self, digests: Sequence[str], states: Sequence[Tensor]) -> None:
         """Write one shard of these utterances.
 
+        digests: of each utterance's audio.
         states: (L, D) each for means, (L, T, D) each for frames, of any float dtype, on the CPU.
 
-        The shard appears whole or not at all, whatever interrupts the writing. Raises MendableError where the disk is
-        full or not writable, and for states that the codec cannot hold.
+        The write is atomic. Raises UserError if the disk is full or not writable, and for states out of the codec's
+        range.
         """
         assert len(digests) == len(states), f"{len(digests)} digests for {len(states)} states"
         if not digests:
@@ -154,13 +159,13 @@ class StateStore:
         shard, content = write_shard(self.key, digests, states)
         write_atomically(self.folder / shard.name, content)
         with self._lock:
-            self._take_in(shard)
-            self._checked.add(shard.name)  # its name was made from the bytes just written
+            self._add_to_index(shard)
+            self._checked.add(shard.name)  # its name is the digest of the bytes just written
 
     def means(self, digests: Sequence[str]) -> Tensor:
-        """Means of the utterances with these audio digests, (L, U, D) float32.
+        """Return the means of the utterances with these audio digests, (L, U, D) float32.
 
-        Raises KeyError for one that is not in the store; MendableError where a shard went away meanwhile.
+        Raises KeyError for a digest that is not in the store; UserError if a shard was removed in the meantime.
         """
         assert self.key.reduction == "means", "this store holds frames"
         means = torch.empty(self.key.num_layers, len(digests), self.key.dim)
@@ -170,11 +175,12 @@ class StateStore:
         return means
 
     def frames(self, digest: str, layer: int | None = None) -> Tensor:
-        """All frames of the utterance with this audio digest, (L, T, D) float32; of one layer alone, (1, T, D).
+        """Return the frames of the utterance with this audio digest, (L, T, D) float32; of one layer, (1, T, D).
 
-        layer: a negative one counts from the last. May be called from several threads at once.
-        Raises KeyError for an utterance, IndexError for a layer that is not in the store; MendableError where a shard
-        went away meanwhile.
+        layer: None for all; negative numbers count from the last. Thread-safe.
+
+        Raises KeyError for a digest and IndexError for a layer that is not in the store; UserError if a shard was
+        removed in the meantime.
         """
         assert self.key.reduction == "frames", "this store holds means"
         if layer is None:
@@ -185,9 +191,9 @@ class StateStore:
         return self._codec.decode(*self._stored(digest, layers))
 
     def _stored(self, digest: str, layers: slice) -> tuple[Tensor, Tensor]:
-        """Codes (L', T, D) and scales of an utterance, memory-mapped."""
+        """Return codes (L', T, D) and scales of an utterance, memory-mapped."""
         place, shard = self._find(digest)
-        return parts(shard, self.key, self._codec, place.start, place.frames, place.position, layers)
+        return views(shard, self.key, self._codec, place.start, place.frames, place.position, layers)
 
     def _find(self, digest: str) -> tuple[Place, OpenShard]:
         with self._lock:
@@ -199,52 +205,53 @@ class StateStore:
                 self.refresh()
                 if digest in self._places and self._places[digest].shard != place.shard:  # another shard has it too
                     return self._find(digest)
-                raise MendableError(
+                raise UserError(
                     f"The shard {place.shard} was removed from {self.folder} while it was being read; "
-                    "run the same command again, and what it held is made again."
+                    "run the same command again to recompute it."
                 ) from error
 
     def _opened(self, name: str) -> OpenShard:
         shard = self._open.pop(name, None) or open_shard(self.folder / name)
-        self._open[name] = shard  # the most recently used comes last
+        self._open[name] = shard  # the most recently used is last
         if len(self._open) > OPEN_SHARDS:
-            self._open.popitem(last=False)  # unmapped once no thread reads it any more
+            self._open.popitem(last=False)  # unmapped when no thread reads it any more
         return shard
 
-    def _take_in(self, shard: ShardIndex) -> None:
+    def _add_to_index(self, shard: ShardIndex) -> None:
         self._shards[shard.name] = shard
         self._places.update(places_in(shard))
 
     def _forget(self, names: Collection[str]) -> None:
-        """Know nothing more of these shards; what other shards hold too stays known."""
+        """Remove these shards from the index; utterances that other shards hold too stay in it."""
         if not names:
             return
         self._shards = {name: shard for name, shard in self._shards.items() if name not in names}
-        # Put in place at once: other threads look here without the lock.
+        # Replaced in one step: other threads read it without the lock.
         self._places = dict(chain.from_iterable(places_in(shard) for shard in self._shards.values()))
         for name in names:
             self._open.pop(name, None)
             self._checked.discard(name)
 
-    def _set_aside(self, name: str) -> None:
+    def _discard(self, name: str) -> None:
+        """Remove a damaged shard; in a read-only store, ignore it from now on."""
         self.damaged.append(name)
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
-            if not is_for_reading_only(error):
+            if not is_read_only(error):
                 raise
-            self._disbelieved.add(name)
+            self._ignored.add(name)
 
-    def _sign(self, upstream_name: str) -> None:
-        """Leave a card that says what the folder holds, once, and mark it as used now."""
+    def _update_card(self, upstream_name: str) -> None:
+        """Write the card that describes the folder, if there is none, and set its time of last use."""
         card = self.folder / CARD
         if not card.exists():
             made = datetime.now(UTC).isoformat(timespec="seconds")
             text = json.dumps({"upstream": upstream_name, "key": asdict(self.key), "made": made}, indent=2)
             try:
                 write_atomically(card, text.encode() + b"\n")
-            except MendableError as error:
-                if not is_for_reading_only(error.__cause__):
+            except UserError as error:
+                if not is_read_only(error.__cause__):
                     raise
-        with contextlib.suppress(OSError):  # when it was last used decides what is pruned first, and nothing else
+        with contextlib.suppress(OSError):  # the time of last use matters for pruning only
             os.utime(card)

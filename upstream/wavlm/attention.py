@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upstream.wavlm.attend import attend
+from upstream.wavlm.attention_kernels import attend
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.products import Linear
 
 
 @lru_cache(maxsize=8)
 def buckets(num_buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every distance r = key - query from `max_distance` down to its negative: (2·max_distance + 1,).
+    """Return the bucket of every distance key - query from `max_distance` down to its negative: (2·max_distance + 1,).
 
-    Half of the buckets are for keys after the query. Of each half, the first half is one bucket a distance
-    and the rest grow logarithmically up to `max_distance`, beyond which all share the last (T5's scheme).
-    Worked out in Python's float64: the float32 logarithm of some devices could fall across a boundary.
+    Half of the buckets are for keys after the query. In each half, the first half of the buckets are single distances,
+    and the rest grow logarithmically up to `max_distance`; larger distances share the last bucket (T5's scheme).
+    Computed in Python's float64: a float32 logarithm could cross a boundary on some devices.
     """
     half = num_buckets // 2
     exact = half // 2
@@ -36,7 +36,7 @@ def buckets(num_buckets: int, max_distance: int) -> Tensor:
 
 
 class RelativePositions(nn.Module):
-    """The position bias before its gate, shared by all layers: a table of buckets by heads."""
+    """The position bias before gating, shared by all layers: a table (buckets, heads)."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class RelativePositions(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.num_buckets, config.num_attention_heads))
 
     def forward(self) -> Tensor:
-        """Bias of every distance, from a key far after the query to one far before it: (H, 2·max_distance + 1)."""
+        """Return the bias of every distance key - query, largest first: (H, 2·max_distance + 1)."""
         index = buckets(self.num_buckets, self.max_distance).to(self.weight.device)
         return self.weight[index].T.contiguous()
 
@@ -63,19 +63,19 @@ class Attention(nn.Module):
         self.gate_constant = nn.Parameter(torch.empty(self.heads))
 
     def forward(self, x: Tensor, lengths: Sequence[int], by_distance: Tensor) -> Tensor:
-        """(N, D) -> (N, D), what the heads gather; `out` of it is the layer's output.
+        """Return the output of the heads, (N, D) -> (N, D), before the output projection `out`.
 
-        x: the frames of the utterances one after another; lengths: of each, N in all.
-        by_distance: (H, 2·max_distance + 1) ungated position bias of `RelativePositions`.
+        x: the concatenated frames of the utterances. lengths: frames of each, N in total.
+        by_distance: (H, 2·max_distance + 1) position bias of `RelativePositions`, before gating.
         """
         projected = self.qkv(x).view(len(x), 3, self.heads, self.head_dim)
         return attend(projected, self._gate(x), by_distance, lengths, self.dropout if self.training else 0.0)
 
     def _gate(self, x: Tensor) -> Tensor:
-        """How strongly each query of each head heeds position: (N, D) -> (N, H).
+        """Return the factor of the position bias for each query and head: (N, D) -> (N, H).
 
-        The gate reads the attention's input, cut into heads but not projected. Of its eight outputs only two
-        sums of four are used, so the sums are taken of the weights: (8, head_dim) -> (2, head_dim).
+        The gate reads the attention's input, split into heads but not projected. Of its eight outputs only two
+        sums of four are used, so the weights are summed first: (8, head_dim) -> (2, head_dim).
         gate = a · (b · constant - 1) + 2, with a and b the two sigmoids (Chi et al. 2022, XLM-E, section 3.2).
         """
         weight = self.gate.weight.view(2, 4, self.head_dim).sum(1)

@@ -1,7 +1,6 @@
-"""Reading WavLM checkpoints, whoever wrote them, and writing Hugging Face's format.
+"""Read WavLM checkpoints of every known format, and write Hugging Face's.
 
-Files from others are untrusted: only safetensors and PyTorch's weights-only loader are used, and nothing in a
-file can make code run.
+Checkpoint files are untrusted: only safetensors and PyTorch's weights-only loader are used, so no file can run code.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
 from upstream.hub import read_json, weight_files
 from upstream.wavlm import names
-from upstream.wavlm.config import BASE, LARGE, WavLMConfig, changed, from_hugging_face, from_microsoft
+from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft, with_values
 from upstream.wavlm.model import WavLM
 
 FORMATS = (
@@ -31,10 +30,10 @@ FORMATS = (
     "Microsoft's WavLM-*.pt, torchaudio's wavlm_*.pth, or an s3prl checkpoint of a fine-tuned upstream"
 )
 NO_CONFIGURATION = (
-    "The file holds no configuration: sizes were read off the tensors, strides and the largest distance of the "
+    "The file has no configuration: sizes are those of the tensors, strides and the largest distance of the "
     "position bias are as published."
 )
-# What may stand beside the encoder in a checkpoint of a task model, and is left alone.
+# Tensors of task heads that may be in a checkpoint beside the encoder, and are ignored.
 HEAD_PREFIXES = (
     "lm_head.",
     "projector.",
@@ -50,12 +49,12 @@ HEAD_PREFIXES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as it was read.
+    """The content of a checkpoint.
 
     tensors: under Hugging Face's names, in the precision of the file.
-    format: what it was recognised as, in words.
-    file_sha256: digest of the weight file; of the digests in order where there are several.
-    notes: what had to be inferred or was left aside.
+    format: its format, in words.
+    file_sha256: digest of the weight file; of the digests in order if there are several files.
+    notes: what was inferred or ignored.
     """
 
     config: WavLMConfig
@@ -65,7 +64,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def build(self) -> WavLM:
-        """The model with these weights, float32; every parameter is known to come from the file."""
+        """Return the model with these weights in float32; checks that every parameter comes from the file."""
         with torch.device("meta"):
             model = WavLM(self.config)
         model.load_state_dict(names.to_native(self.tensors, self.config), strict=True, assign=True)
@@ -75,13 +74,13 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint of any known format; its weights are checked against its configuration by name.
+    """Read a checkpoint of any known format and check its tensors against its configuration.
 
-    Raises MendableError where the path is missing, the file is damaged, of no known format or would need
-    arbitrary objects unpickled, or where tensors are missing, unexpected, misshapen or not finite.
+    Raises UserError if the path is missing, if the file is damaged, of an unknown format or would unpickle arbitrary
+    objects, and if tensors are missing, unexpected, not finite or of a wrong shape.
     """
     if not path.exists():
-        raise MendableError(f"There is no checkpoint at {path}. Expected {FORMATS}.")
+        raise UserError(f"There is no checkpoint at {path}. Expected {FORMATS}.")
     if path.is_dir():
         checkpoint = _read_hugging_face(path)
     elif path.suffix in (".safetensors", ".bin") or path.name == "config.json":
@@ -93,7 +92,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def is_of_another_model(path: Path) -> bool:
-    """Whether `path` is a Hugging Face directory whose config.json names another model than WavLM."""
+    """Return True for a Hugging Face directory whose config.json names another model than WavLM."""
     content = _read_json(path / "config.json") if path.is_dir() else None
     return content is not None and content.get("model_type", "wavlm") != "wavlm"
 
@@ -101,12 +100,14 @@ def is_of_another_model(path: Path) -> bool:
 def write(
     folder: Path, config: WavLMConfig, tensors: Mapping[str, Tensor], architectures: tuple[str, ...] = ("WavLMModel",)
 ) -> None:
-    """Write a Hugging Face directory that transformers and this package read.
+    """Write a Hugging Face directory that transformers and this package can read.
 
-    tensors: under Hugging Face's names. `normalize_epsilon` in preprocessor_config.json is ours: transformers
-    ignores it and always uses 1e-7.
+    tensors: under Hugging Face's names. `normalize_epsilon` in preprocessor_config.json is read by this package only;
+    transformers ignores it and always uses 1e-7.
+
+    Raises UserError for tensors that do not match the configuration, and if the folder cannot be written.
     """
-    names.check(tensors, config, "The model to be written")
+    names.check(tensors, config, "The model to write")
     preprocessor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "do_normalize": config.normalize_waveform,
@@ -125,31 +126,31 @@ def write(
         (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
     except (OSError, SafetensorError) as error:
-        raise MendableError(f"Cannot write the checkpoint to {folder} ({error}). Choose another folder.") from error
+        raise UserError(f"Cannot write the checkpoint to {folder} ({error}). Choose another folder.") from error
 
 
 # ---------------------------------------------------------------- Hugging Face
 
 
 def read_config(path: Path) -> WavLMConfig:
-    """The configuration of a checkpoint; of a Hugging Face directory from its JSON files alone, without weights."""
+    """Return the configuration of a checkpoint; a Hugging Face directory needs no weights for this."""
     return _hugging_face_config(path)[0] if path.is_dir() else read(path).config
 
 
 def _hugging_face_config(folder: Path) -> tuple[WavLMConfig, bool]:
-    """The configuration of a directory, and whether it says how waveforms are treated."""
+    """Return the configuration of a directory, and True if it has a preprocessor_config.json."""
     content = _read_json(folder / "config.json")
     if content is None:
-        raise MendableError(
+        raise UserError(
             f"{folder} has no config.json; found {_first_names(folder)}. Expected {FORMATS}. "
-            "For Hugging Face weights, put the config.json of the repository beside them."
+            "Hugging Face weights need the config.json of their repository in the same directory."
         )
     preprocessor = _read_json(folder / "preprocessor_config.json")
     return from_hugging_face(content, preprocessor), preprocessor is not None
 
 
 def _read_hugging_face(folder: Path) -> Checkpoint:
-    config, says_standardisation = _hugging_face_config(folder)
+    config, has_preprocessor = _hugging_face_config(folder)
     files = weight_files(folder)
     tensors: names.Tensors = {}
     for file in files:
@@ -157,11 +158,11 @@ def _read_hugging_face(folder: Path) -> Checkpoint:
         tensors |= _load_safetensors(file) if is_safe else tensors_of(_load_weights_only(file), file)
     encoder, heads = _without_heads(tensors)
     notes = []
-    if not says_standardisation:
+    if not has_preprocessor:
         does = "standardised" if config.normalize_waveform else "not standardised"
         notes.append(f"No preprocessor_config.json: waveforms are {does}, as published for this kind of front end.")
     if heads:
-        notes.append(f"Left aside {len(heads)} tensors of a task head ({heads[0]} first).")
+        notes.append(f"Ignored {len(heads)} tensors of a task head ({heads[0]} first).")
     return Checkpoint(
         config,
         names.with_newer_weight_norm(encoder),
@@ -172,9 +173,9 @@ def _read_hugging_face(folder: Path) -> Checkpoint:
 
 
 def _without_heads(tensors: names.Tensors) -> tuple[names.Tensors, list[str]]:
-    """Encoder tensors without the prefix that task models give them, and the names of the head's tensors.
+    """Return the encoder's tensors without the prefix of task models, and the names of the head's tensors.
 
-    Only a task model has both: there the encoder stands under `wavlm.`, and nothing outside of it is its own.
+    Only a task model has the prefix `wavlm.`; its tensors without the prefix are not the encoder's.
     """
     if not any(name.startswith("wavlm.") for name in tensors):
         return tensors, []
@@ -202,17 +203,16 @@ def _read_torch_file(path: Path) -> Checkpoint:
         return Checkpoint(
             config_from_shapes(tensors, path), tensors, "torchaudio's state dict", digest, (NO_CONFIGURATION,)
         )
-    raise MendableError(
-        f"{path} is a PyTorch file, but of no kind known here; its first keys are {list(content)[:4]}. "
-        f"Expected {FORMATS}."
+    raise UserError(
+        f"{path} is a PyTorch file of an unknown kind; its first keys are {list(content)[:4]}. Expected {FORMATS}."
     )
 
 
 def _read_s3prl(path: Path, content: Mapping[str, Any], digest: str) -> Checkpoint:
     if "Upstream" not in content:
-        raise MendableError(
-            f"{path} is an s3prl checkpoint of a frozen run: it holds {', '.join(sorted(content))} but no upstream. "
-            "Load the upstream that the run used by its own name or file."
+        raise UserError(
+            f"{path} is an s3prl checkpoint of a frozen run: it has {', '.join(sorted(content))} but no upstream. "
+            "Load the upstream of that run by its name or file."
         )
     upstream = {name.removeprefix("model."): tensor for name, tensor in tensors_of(content["Upstream"], path).items()}
     tensors = names.from_microsoft(upstream)
@@ -222,17 +222,17 @@ def _read_s3prl(path: Path, content: Mapping[str, Any], digest: str) -> Checkpoi
 
 
 def tensors_of(content: object, path: Path) -> names.Tensors:
-    """`content` if it is a dictionary of named tensors; else MendableError."""
+    """Return `content` if it is a dictionary of named tensors; raises UserError otherwise."""
     if isinstance(content, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         return content
-    raise MendableError(f"{path} does not hold named tensors where its weights should be. Expected {FORMATS}.")
+    raise UserError(f"{path} does not have named tensors where its weights should be. Expected {FORMATS}.")
 
 
 def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig:
-    """Configuration of a checkpoint that carries none.
+    """Return the configuration of a checkpoint that has none, from the shapes of its tensors.
 
-    Strides, the largest bucket distance, the place of the norms and the waveform's standardisation leave no
-    trace in the shapes: they are those of the published model with the same front end.
+    Strides, the largest bucket distance, the place of the norms and the waveform's standardisation cannot be seen in
+    the shapes; they are those of the published model with the same front end.
     """
     try:
         convolutions = [
@@ -243,14 +243,14 @@ def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig
         inner, dim = tensors["encoder.layers.0.feed_forward.intermediate_dense.weight"].shape
         group_width, positions = tensors[names.DIRECTION].shape[1:]
     except KeyError as error:
-        raise MendableError(
-            f"{path} lacks the tensor {error.args[0]}, so it is not a whole WavLM encoder. Expected {FORMATS}."
+        raise UserError(
+            f"{path} lacks the tensor {error.args[0]}, so it is not a complete WavLM encoder. Expected {FORMATS}."
         ) from error
     except ValueError as error:  # a tensor of another rank cannot be unpacked
-        raise MendableError(f"{path} holds tensors of unexpected shapes ({error}). Expected {FORMATS}.") from error
+        raise UserError(f"{path} has tensors of unexpected shapes ({error}). Expected {FORMATS}.") from error
     if tuple(shape[2] for shape in convolutions) != BASE.conv_kernel:
-        raise MendableError(
-            f"{path} holds no configuration and its convolutions have kernels {[shape[2] for shape in convolutions]}, "
+        raise UserError(
+            f"{path} has no configuration, and its convolutions have kernels {[shape[2] for shape in convolutions]}, "
             "not the published ones, so their strides are unknown. Convert it to a Hugging Face directory first."
         )
     layer_normed = "feature_extractor.conv_layers.1.layer_norm.weight" in tensors
@@ -267,7 +267,7 @@ def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig
         "num_conv_pos_embedding_groups": dim // max(1, group_width),
         "num_buckets": num_buckets,
     }
-    return changed(published, sizes)
+    return with_values(published, sizes)
 
 
 # ---------------------------------------------------------------- files
@@ -277,34 +277,30 @@ def _load_safetensors(path: Path) -> names.Tensors:
     try:
         tensors: names.Tensors = load_file(path)
     except SafetensorError as error:
-        raise MendableError(f"{path} is cut short or damaged ({error}). Download it again.") from error
+        raise UserError(f"{path} is cut short or damaged ({error}). Download it again.") from error
     return tensors
 
 
 def _load_weights_only(path: Path) -> dict[str, Any]:
-    """`torch.load` that builds tensors and plain containers only; s3prl's argparse.Namespace is let in."""
+    """Load a PyTorch file of tensors and plain containers; s3prl's argparse.Namespace is allowed too."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise MendableError(
-            f"{path} is not a file of plain tensors: loading it would run code of its own, or it is damaged. "
-            f"Only tensors are read, whoever wrote the file. Expected {FORMATS}."
+        raise UserError(
+            f"{path} is not a file of plain tensors: loading it would run code from the file, or it is damaged. "
+            f"Only tensors are read. Expected {FORMATS}."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]  # a garbled pickle fails in any of these ways
-        raise MendableError(
-            f"{path} is cut short or damaged ({reason}). Download it again. Expected {FORMATS}."
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # a damaged pickle fails in any of these ways
+        raise UserError(f"{path} is cut short or damaged ({reason}). Download it again. Expected {FORMATS}.") from error
     if not isinstance(content, dict):
-        raise MendableError(
-            f"{path} holds a {type(content).__name__}, not a dictionary of tensors. Expected {FORMATS}."
-        )
+        raise UserError(f"{path} has a {type(content).__name__}, not a dictionary of tensors. Expected {FORMATS}.")
     return content
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file, None where there is none."""
+    """Return the content of a JSON file, None if it does not exist."""
     if not path.is_file():
         return None
     return read_json(path)

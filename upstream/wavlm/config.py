@@ -1,4 +1,4 @@
-"""What a WavLM is made of: the fields of its configuration, and the three published sizes."""
+"""The configuration of a WavLM, and the published sizes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, ValidationEr
 from pydantic.dataclasses import dataclass
 
 from upstream.base import receptive_field
-from upstream.errors import MendableError
+from upstream.errors import UserError
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Layers = Annotated[int, Field(ge=1, le=1000)]  # a damaged or hostile file must not make us build a million
-Distance = Annotated[int, Field(ge=1, le=100_000)]  # frames; a table of twice as many is made
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Layers = Annotated[int, Field(ge=1, le=1000)]  # so that a damaged or hostile file cannot request a million
+Distance = Annotated[int, Field(ge=1, le=100_000)]  # frames; a table of twice this size is built
 Positives = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=64)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
 class WavLMConfig:
-    """The configuration of a WavLM, in the field names of Hugging Face's config.json.
+    """The configuration of a WavLM, with the field names of Hugging Face's config.json.
 
-    The defaults are WavLM Base. Fields of the task heads (quantizer, x-vector, CTC) belong to those heads and
-    are carried along in `extra`, so that a configuration that was read is written back whole.
+    The defaults are WavLM Base. Fields of task heads (quantizer, x-vector, CTC) are kept in `extra`, so that a
+    configuration is written back complete.
 
-    normalize_waveform: whether each utterance is standardised over its own samples before the first layer.
+    normalize_waveform: True to standardise each utterance over its samples before the first layer.
     normalize_epsilon: added to the variance there; 1e-5 in Microsoft's and s3prl's code, 1e-7 in
         transformers' feature extractor.
     """
@@ -51,18 +51,18 @@ class WavLMConfig:
     num_buckets: PositiveInt = 320
     max_bucket_distance: Distance = 800
 
-    hidden_dropout: Share = 0.1
-    attention_dropout: Share = 0.1
-    activation_dropout: Share = 0.0
-    feat_proj_dropout: Share = 0.1
-    layerdrop: Share = 0.05
-    final_dropout: Share = 0.0
+    hidden_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.0
+    feat_proj_dropout: Probability = 0.1
+    layerdrop: Probability = 0.05
+    final_dropout: Probability = 0.0
     initializer_range: float = 0.02
     apply_spec_augment: bool = True
-    mask_time_prob: Share = 0.05
+    mask_time_prob: Probability = 0.05
     mask_time_length: int = 10
     mask_time_min_masks: int = 2
-    mask_feature_prob: Share = 0.0
+    mask_feature_prob: Probability = 0.0
     mask_feature_length: int = 10
     mask_feature_min_masks: int = 0
 
@@ -72,7 +72,7 @@ class WavLMConfig:
     extra: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what this implementation cannot compute, in a sentence."""
+        """Raise UserError for a configuration that this implementation cannot compute."""
         refuse_unless(
             len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0,
             "conv_dim",
@@ -107,17 +107,17 @@ class WavLMConfig:
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one frame sees, and the shortest utterance that has a frame: 400 at the published sizes."""
+        """Receptive field of a frame in samples, and the shortest utterance: 400 at the published sizes."""
         return receptive_field(self.conv_kernel, self.conv_stride)
 
     def frames(self, samples: int) -> int:
-        """Frames of an utterance of so many samples: (samples - 80) // 320 at the published sizes."""
+        """Return the frames of an utterance with this many samples: (samples - 80) // 320 at the published sizes."""
         for kernel, stride in zip(self.conv_kernel, self.conv_stride, strict=True):
             samples = (samples - kernel) // stride + 1
         return samples
 
-    def states_depend_on(self) -> dict[str, Any]:
-        """What the hidden states depend on beyond the tensors themselves; part of the fingerprint."""
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """Return the settings that the hidden states depend on besides the tensors; part of the fingerprint."""
         names = (
             "num_attention_heads",
             "num_conv_pos_embedding_groups",
@@ -132,17 +132,18 @@ class WavLMConfig:
         return {name: getattr(self, name) for name in names} | {"waveform_standardised_with": epsilon}
 
     def to_hugging_face(self) -> dict[str, Any]:
-        """The content of config.json."""
-        own = asdict(self)
-        extra = dict(own.pop("extra"))
-        del own["normalize_waveform"], own["normalize_epsilon"]  # these belong to preprocessor_config.json
-        return extra | own | {"model_type": "wavlm", "num_feat_extract_layers": len(self.conv_dim)}
+        """Return the content of config.json."""
+        content = asdict(self)
+        extra = dict(content.pop("extra"))
+        del content["normalize_waveform"], content["normalize_epsilon"]  # these belong to preprocessor_config.json
+        return extra | content | {"model_type": "wavlm", "num_feat_extract_layers": len(self.conv_dim)}
 
 
 def refuse_unless(condition: bool, name: str, config: WavLMConfig, wanted: str) -> None:
+    """Raise UserError for the field `name` unless `condition` holds; wanted: what it should be, in words."""
     if not condition:
         found = getattr(config, name)
-        raise MendableError(
+        raise UserError(
             f"This WavLM configuration has {name} = {found!r}, but this implementation needs {wanted}. "
             "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
         )
@@ -159,7 +160,7 @@ LARGE = WavLMConfig(
     do_stable_layer_norm=True,
     normalize_waveform=True,
 )
-# A network small enough for tests and for trying things out; nobody has published weights of it.
+# A small network for tests and for trying things out; there are no published weights.
 TINY = WavLMConfig(
     hidden_size=64,
     num_hidden_layers=3,
@@ -170,39 +171,41 @@ TINY = WavLMConfig(
     num_conv_pos_embedding_groups=4,
 )
 
-OWN_FIELDS = {field.name for field in fields(WavLMConfig)} - {"extra", "normalize_waveform", "normalize_epsilon"}
+KNOWN_FIELDS = {field.name for field in fields(WavLMConfig)} - {"extra", "normalize_waveform", "normalize_epsilon"}
 
 
 def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> WavLMConfig:
-    """Configuration from the contents of config.json and preprocessor_config.json.
+    """Return the configuration from the contents of config.json and preprocessor_config.json.
 
-    Fields that are not known are kept in `extra`: released files carry fields of other families.
-    Without preprocessor_config.json the waveform is standardised where the front end is layer-normed, as the
+    Unknown fields are kept in `extra`: released files have fields of other model families.
+    Without preprocessor_config.json the waveform is standardised if the front end is layer-normed, as the
     authors trained it (Base without, Large with; unilm issue 708).
+
+    Raises UserError for another type of model, or values of a wrong type or size.
     """
     kind = content.get("model_type")
     if kind != "wavlm":
-        raise MendableError(
+        raise UserError(
             f"config.json describes a model of type {kind!r}, not 'wavlm'. "
             "Load other encoders through transformers: -u hf:PATH_OR_ORG/NAME."
         )
-    own = {name: as_tuple(value) for name, value in content.items() if name in OWN_FIELDS and value is not None}
-    extra = {name: value for name, value in content.items() if name not in OWN_FIELDS}
-    config = changed(HUGGING_FACE_DEFAULTS, own | {"extra": tuple(sorted(extra.items()))})
+    known = {name: as_tuple(value) for name, value in content.items() if name in KNOWN_FIELDS and value is not None}
+    extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS}
+    config = with_values(HUGGING_FACE_DEFAULTS, known | {"extra": tuple(sorted(extra.items()))})
     if preprocessor is None:
         return replace(config, normalize_waveform=config.feat_extract_norm == "layer")
     standardisation = {
         "normalize_waveform": preprocessor.get("do_normalize", True),  # transformers' default is true
         "normalize_epsilon": preprocessor.get("normalize_epsilon", 1e-7),  # ours; else transformers' constant
     }
-    return changed(config, standardisation)
+    return with_values(config, standardisation)
 
 
-# Where a config.json leaves a field out, transformers' class default holds; these differ from the released values.
+# transformers' class defaults, for fields that config.json omits; they differ from the released values.
 HUGGING_FACE_DEFAULTS = WavLMConfig(activation_dropout=0.1, feat_proj_dropout=0.0, layerdrop=0.1, final_dropout=0.1)
 
 
-# Microsoft's name of each field that has one of its own, and ours.
+# Field names of Microsoft's checkpoints and ours.
 MICROSOFT_FIELDS = {
     "encoder_embed_dim": "hidden_size",
     "encoder_layers": "num_hidden_layers",
@@ -228,49 +231,51 @@ MICROSOFT_FIELDS = {
 
 
 def from_microsoft(cfg: Mapping[str, Any]) -> WavLMConfig:
-    """Configuration from the `cfg` dictionary of one of Microsoft's checkpoints.
+    """Return the configuration from the `cfg` dictionary of a Microsoft checkpoint.
 
-    `mask_prob` is left behind: it is the masking of pre-training, which transformers' field of the same use
-    (`mask_time_prob`, SpecAugment of fine-tuning) does not mean.
+    `mask_prob` is dropped: it is the masking of pre-training, while transformers' `mask_time_prob` is the SpecAugment
+    of fine-tuning.
+
+    Raises UserError for a checkpoint that is not a WavLM, or values of a wrong type or size.
     """
     for switch in ("relative_position_embedding", "gru_rel_pos"):
         if not cfg.get(switch, False):
-            raise MendableError(
+            raise UserError(
                 f"The checkpoint's cfg has {switch} = {cfg.get(switch)!r}; every released WavLM has it on, "
                 "and this implementation needs it. Check that the file is a WavLM checkpoint."
             )
-    own = {ours: cfg[theirs] for theirs, ours in MICROSOFT_FIELDS.items() if theirs in cfg}
+    values = {ours: cfg[theirs] for theirs, ours in MICROSOFT_FIELDS.items() if theirs in cfg}
     if "extractor_mode" in cfg:
-        own["feat_extract_norm"] = {"default": "group", "layer_norm": "layer"}.get(cfg["extractor_mode"], "?")
+        values["feat_extract_norm"] = {"default": "group", "layer_norm": "layer"}.get(cfg["extractor_mode"], "?")
     if "conv_feature_layers" in cfg:
         layers = conv_layers_from_text(str(cfg["conv_feature_layers"]))
-        own["conv_dim"], own["conv_kernel"], own["conv_stride"] = (
+        values["conv_dim"], values["conv_kernel"], values["conv_stride"] = (
             tuple(column) for column in zip(*layers, strict=True)
         )
-    return changed(BASE, own)
+    return with_values(BASE, values)
 
 
-def changed(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
-    """`config` with other values; raises MendableError for values of a wrong type or size, by name."""
+def with_values(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
+    """Return `config` with other values; raises UserError with the field's name for a wrong type or size."""
     try:
         return replace(config, **values)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise MendableError(
-            f"The checkpoint's configuration has {name} = {fault['input']!r}: {fault['msg'].lower()}. "
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"The checkpoint's configuration has {name} = {problem['input']!r}: {problem['msg'].lower()}. "
             "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
         ) from error
 
 
 def conv_layers_from_text(text: str) -> list[tuple[int, int, int]]:
-    """Read "[(512,10,5)] + [(512,3,2)] * 4" as (width, kernel, stride) a layer, without evaluating code."""
+    """Parse "[(512,10,5)] + [(512,3,2)] * 4" into (width, kernel, stride) per layer, without evaluating code."""
     try:
         layers = _layers_of(ast.parse(text.strip(), mode="eval").body)
         if not 0 < len(layers) <= 64:
             raise ValueError(f"{len(layers)} layers")
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise MendableError(
+        raise UserError(
             f"conv_feature_layers is {text!r}; expected lists of (width, kernel, stride) joined by + and *. "
             "The checkpoint is damaged or of another kind."
         ) from error
@@ -283,7 +288,7 @@ def _layers_of(node: ast.expr) -> list[tuple[int, int, int]]:
             return _layers_of(left) + _layers_of(right)
         case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))) if 0 < times <= 64:
             repeated = _layers_of(left)
-            if len(repeated) * times > 64:  # before it is built: factors can be chained
+            if len(repeated) * times > 64:  # checked before the list is built: factors can be chained
                 raise ValueError("too many layers")
             return repeated * times
         case ast.List():
@@ -295,4 +300,5 @@ def _layers_of(node: ast.expr) -> list[tuple[int, int, int]]:
 
 
 def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, anything else unchanged."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,6 +1,6 @@
 """Convert any WavLM checkpoint to a Hugging Face directory.
 
-python -m upstream.wavlm.convert WavLM-Large.pt wavlm-large-hf
+wavprobe convert WavLM-Large.pt wavlm-large
 """
 
 from __future__ import annotations
@@ -9,26 +9,46 @@ import argparse
 import sys
 from pathlib import Path
 
-from upstream.errors import MendableError
-from upstream.wavlm import checkpoint
+from upstream.errors import UserError, sentence
+
+DESCRIPTION = "Convert any WavLM checkpoint to a Hugging Face directory."
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, or 2 with a sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m upstream.wavlm.convert", description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help=f"the checkpoint: {checkpoint.FORMATS}")
-    parser.add_argument("destination", type=Path, help="the directory to write")
-    options = parser.parse_args(arguments)
-    try:
-        read = checkpoint.read(options.source)
-        checkpoint.write(options.destination, read.config, read.tensors)
-    except (MendableError, OSError) as error:  # a file that may not be read is the user's to mend, too
-        print(f"convert: {error}", file=sys.stderr)
-        return 2
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two positional arguments. Imports no heavy package."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="a checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth or s3prl .ckpt",
+    )
+    parser.add_argument("destination", type=Path, metavar="DESTINATION", help="the directory to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert the checkpoint and print what was read; return the exit status, 0.
+
+    Raises UserError and OSError for errors that the user can fix.
+    """
+    from upstream.wavlm import checkpoint
+
+    read = checkpoint.read(options.source)
+    checkpoint.write(options.destination, read.config, read.tensors)
     print(f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {options.destination}.")
     for note in read.notes:
         print(f"Note: {note}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status, 2 for an error the user can fix."""
+    parser = argparse.ArgumentParser(prog="python -m upstream.wavlm.convert", description=DESCRIPTION)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except (UserError, OSError) as error:
+        print(f"{parser.prog}: {sentence(error)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """WavLM: front end, positional convolution, transformer blocks.
 
-A batch is packed: the frames of its utterances stand one after another as (N, D) rows, with the list of
-lengths beside them. Everything but attention and the convolutions works on single frames, so it runs on all
-rows at once; attention and the convolutions look at one utterance only. There is no padding, hence no
-mask, and an utterance's states cannot depend on its batch-mates.
+A batch is packed: the frames of its utterances are concatenated to (N, D) rows, with a list of their lengths. All
+layers but attention and the convolutions work on single frames, so they run on all rows at once; attention and the
+convolutions work on one utterance. There is no padding and no mask, and an utterance's states do not depend on the
+rest of its batch.
 
-What depends on the machine is elsewhere: `products.py` (how to multiply), `attend.py` (how to attend), and how
-long the pieces of `front_end.py` are. The model is the same on all devices, frozen or learning.
+Code that depends on the machine is elsewhere: matrix products in `products.py`, attention in `attention_kernels.py`,
+and the length of the pieces in `front_end.py`. The model is the same on all devices, frozen or trained.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from upstream.wavlm.products import Convolution, Linear
 
 
 class PositionalConv(Convolution):
-    """Grouped convolution over time whose output is added to its input: the absolute positions.
+    """Convolutional position embedding: a grouped convolution over time whose output is added to its input.
 
-    The weight norm that checkpoints store it with is folded into `weight` when they are read.
+    The weight norm of checkpoints is folded into `weight` when they are read.
     """
 
     def __init__(self, config: WavLMConfig) -> None:
@@ -35,9 +35,10 @@ class PositionalConv(Convolution):
         super().__init__(dim, dim, config.num_conv_pos_embeddings, groups=groups)
 
     def of_utterance(self, x: Tensor) -> Tensor:
-        """One utterance, (T, D) -> (T, D); frame t sees frames t - 64 … t + 63 at kernel 128, zeros beyond the ends.
+        """Return the position embedding of one utterance, (T, D) -> (T, D).
 
-        The zeros are laid around it here: oneDNN takes ten times as long to prepare a convolution that pads by itself.
+        Frame t depends on frames t - 64 … t + 63 at kernel 128, zeros beyond the ends. The zeros are added here:
+        oneDNN needs ten times as long to prepare a convolution with padding.
         """
         before = self.kernel // 2
         positions: Tensor = self(F.pad(x, (0, 0, before, self.kernel - 1 - before))[None], gelu=True)[0]
@@ -45,7 +46,7 @@ class PositionalConv(Convolution):
 
 
 class Block(nn.Module):
-    """One transformer block; `pre_norm` says whether the norms stand before (Large) or after (Base)."""
+    """One transformer block; pre_norm: True if the layer norms come first (Large), False if last (Base)."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
@@ -73,13 +74,13 @@ class Block(nn.Module):
         return result
 
     def _plus(self, x: Tensor, last: Linear, inner: Tensor) -> Tensor:
-        """x + dropout(last(inner)), the residual connection; without dropout the sum is part of the product."""
+        """Return x + dropout(last(inner)), the residual connection; without dropout the product adds x itself."""
         result: Tensor = x + self.dropout(last(inner)) if self.training else last(inner, plus=x)
         return result
 
 
 class WavLM(nn.Module):
-    """The encoder. Its parameters hold nothing of meaning until a checkpoint is read; see also `untrained`."""
+    """The encoder. Its parameters are uninitialised until a checkpoint is loaded; see also `untrained`."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
@@ -97,14 +98,13 @@ class WavLM(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Hidden states of a batch of utterances, packed, one layer at a time, so that no more need be kept.
+        """Yield the hidden states of a batch of utterances, packed, one layer at a time to save memory.
 
-        waveforms: 1-D tensors of at least `config.receptive_field` samples, already standardised where the
-        model asks for it.
+        waveforms: 1-D tensors of at least `config.receptive_field` samples, standardised if the model needs it.
 
-        Yields the input of every block and the encoder's output, num_hidden_layers + 1 tensors (N, D), in
-        the order and with the values of SUPERB's weighted sum. The utterances stand one after another;
-        `config.frames(samples)` is how many frames each has, N in all.
+        Yields the input of every block and the encoder's output: num_hidden_layers + 1 tensors (N, D), in
+        the order and with the values of SUPERB's weighted sum. The utterances are concatenated; each has
+        `config.frames(samples)` frames, N in total.
         """
         x, lengths = self.embed(waveforms)
         by_distance = self.relative_positions()
@@ -114,7 +114,7 @@ class WavLM(nn.Module):
         yield self.norm(x) if self.config.do_stable_layer_norm else x
 
     def embed(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-        """The input of the first block, (N, D), and the frames of each utterance."""
+        """Return the input of the first block, (N, D), and the number of frames of each utterance."""
         features, lengths = self.front_end(waveforms)
         x = self.projection_dropout(self.projection(self.feature_norm(features)))
         x = x + torch.cat([self.positional_conv.of_utterance(utterance) for utterance in torch.split(x, lengths)])
@@ -124,14 +124,14 @@ class WavLM(nn.Module):
 
 
 def untrained(config: WavLMConfig, seed: int) -> WavLM:
-    """A model with weights drawn from `seed` alone: the control that every probe needs.
+    """Return a model with weights drawn from `seed`, the control for every probe.
 
-    Distributions as transformers draws them: the positional convolution normal(0, 2 / √(kernel · dim)), the
+    The distributions are those of transformers: the positional convolution normal(0, 2 / √(kernel · dim)), the
     front end's convolutions Kaiming normal, the projection and its bias uniform within ±1/√width, every
     other matrix normal(0, initializer_range), the mask vector uniform in [0, 1), norms and gate constants one,
     other biases zero.
     """
-    with torch.device("meta"):  # constructors would draw from the global generator
+    with torch.device("meta"):  # else constructors would draw from the global generator
         model = WavLM(config)
     model.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)

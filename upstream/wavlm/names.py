@@ -1,8 +1,8 @@
 """The names of WavLM's tensors: Hugging Face's, Microsoft's, torchaudio's and ours.
 
-Hugging Face's names are the common tongue: every reader translates into them, the writer writes them, and
-`to_native` turns them into the parameters of `upstream.wavlm.model`, which are fewer because the three
-projections of attention are one matrix here and the weight norm of the positional convolution is folded.
+Every reader translates into Hugging Face's names, and the writer writes them. `to_native` converts them to the
+parameters of `upstream.wavlm.model`, which are fewer: the three projections of attention are one matrix, and the
+weight norm of the positional convolution is folded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from upstream.errors import MendableError
+from upstream.errors import UserError
 from upstream.wavlm.config import WavLMConfig
 
 Tensors = dict[str, Tensor]
@@ -23,7 +23,7 @@ MAGNITUDE = f"{POSITIONAL}.parametrizations.weight.original0"  # g of the weight
 DIRECTION = f"{POSITIONAL}.parametrizations.weight.original1"  # v, (D, D / groups, kernel)
 MASK = "masked_spec_embed"
 
-# Pairs of pattern and replacement; the first that matches the beginning of a name translates it.
+# Pairs of pattern and replacement; the first pattern that matches the start of a name is used.
 MICROSOFT_NAMES = [
     (r"feature_extractor\.conv_layers\.(\d+)\.0\.", r"feature_extractor.conv_layers.\1.conv."),
     (r"feature_extractor\.conv_layers\.(\d+)\.2\.(1\.)?", r"feature_extractor.conv_layers.\1.layer_norm."),
@@ -53,12 +53,12 @@ OLDER_WEIGHT_NORM = {f"{POSITIONAL}.weight_g": MAGNITUDE, f"{POSITIONAL}.weight_
 
 
 def from_microsoft(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Translate the names of Microsoft's original model; names that are not its own stay as they are."""
+    """Translate the names of Microsoft's original model; other names are kept."""
     return {_translated(name, MICROSOFT_NAMES): tensor for name, tensor in tensors.items()}
 
 
 def from_torchaudio(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Translate torchaudio's names and cut its fused attention projection into three."""
+    """Translate torchaudio's names and split its fused attention projection into three."""
     renamed: Tensors = {}
     for name, tensor in tensors.items():
         new = _translated(name, TORCHAUDIO_NAMES)
@@ -72,7 +72,7 @@ def from_torchaudio(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def with_newer_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Rename weight_g and weight_v of the positional convolution, as older files spell its weight norm."""
+    """Rename weight_g and weight_v of the positional convolution, the names of its weight norm in older files."""
     return {OLDER_WEIGHT_NORM.get(name, name): tensor for name, tensor in tensors.items()}
 
 
@@ -85,7 +85,7 @@ def _translated(name: str, pairs: list[tuple[str, str]]) -> str:
 
 
 def expected_shapes(config: WavLMConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint of this configuration and its shape: 248 for Base, 488 for Large."""
+    """Return the shape of every tensor of a checkpoint with this configuration: 248 for Base, 488 for Large."""
     dim, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     shapes: dict[str, tuple[int, ...]] = {MASK: (dim,)}
     width = 1
@@ -121,10 +121,11 @@ def _affine(stem: str, *shape: int) -> dict[str, tuple[int, ...]]:
     return {f"{stem}.weight": shape, f"{stem}.bias": shape[:1]}
 
 
-def check(tensors: Mapping[str, Tensor], config: WavLMConfig, source: str) -> None:
-    """Refuse tensors that are missing, unexpected, misshapen or not finite, by name (Hugging Face's).
+def check(tensors: Mapping[str, Tensor], config: WavLMConfig, where: str) -> None:
+    """Raise UserError for tensors that are missing, unexpected, not finite or of a wrong shape.
 
-    The mask vector may be missing: it is used only in training, and torchaudio's files lack it.
+    tensors: under Hugging Face's names. where: the checkpoint's name in the message.
+    The mask vector may be missing: it is used in training only, and torchaudio's files do not have it.
     """
     shapes = expected_shapes(config)
     missing = [name for name in shapes if name not in tensors and name != MASK]
@@ -135,7 +136,7 @@ def check(tensors: Mapping[str, Tensor], config: WavLMConfig, source: str) -> No
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     broken = [name for name in shapes if name in tensors and not bool(torch.isfinite(tensors[name]).all())]
-    faults = [
+    problems = [
         f"{len(names)} {what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
         for what, names in (
             ("missing", missing),
@@ -145,14 +146,14 @@ def check(tensors: Mapping[str, Tensor], config: WavLMConfig, source: str) -> No
         )
         if names
     ]
-    if faults:
-        raise MendableError(
-            f"{source} does not hold the weights that its configuration describes. Tensors {'; '.join(faults)}. "
-            "Download the checkpoint again, or convert it from its original."
+    if problems:
+        raise UserError(
+            f"{where} does not have the weights that its configuration describes. Tensors {'; '.join(problems)}. "
+            "Download the checkpoint again, or convert the original again."
         )
 
 
-# Ours to Hugging Face's, inside a block.
+# Our names to Hugging Face's, inside a block.
 BLOCK_NAMES = {
     "attention.out": "attention.out_proj",
     "attention.gate": "attention.gru_rel_pos_linear",
@@ -161,7 +162,7 @@ BLOCK_NAMES = {
     "feed_forward_out": "feed_forward.output_dense",
     "feed_forward_norm": "final_layer_norm",
 }
-# Ours to Hugging Face's, outside the blocks.
+# Our names to Hugging Face's, outside the blocks.
 OUTER_NAMES = {
     "feature_norm": "feature_projection.layer_norm",
     "projection": "feature_projection.projection",
@@ -170,38 +171,38 @@ OUTER_NAMES = {
 
 
 def to_native(tensors: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
-    """The state dict of `upstream.wavlm.model.WavLM`, float32, from tensors that `check` has passed."""
-    source = {name: tensor.float() for name, tensor in tensors.items()}
+    """Return the state dict of `upstream.wavlm.model.WavLM`, float32, from tensors that passed `check`."""
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     native: Tensors = {
-        "mask_embedding": source.get(MASK, torch.zeros(config.hidden_size)),
-        "relative_positions.weight": source["encoder.layers.0.attention.rel_attn_embed.weight"],
-        "positional_conv.bias": source[f"{POSITIONAL}.bias"],
-        "positional_conv.weight": fold_weight_norm(source[MAGNITUDE], source[DIRECTION]),
+        "mask_embedding": tensors.get(MASK, torch.zeros(config.hidden_size)),
+        "relative_positions.weight": tensors["encoder.layers.0.attention.rel_attn_embed.weight"],
+        "positional_conv.bias": tensors[f"{POSITIONAL}.bias"],
+        "positional_conv.weight": fold_weight_norm(tensors[MAGNITUDE], tensors[DIRECTION]),
     }
-    for name, tensor in source.items():
+    for name, tensor in tensors.items():
         if match := re.fullmatch(r"feature_extractor\.conv_layers\.(\d+)\.(conv|layer_norm)\.(weight|bias)", name):
             index, kind, which = match.groups()
             native[f"front_end.layers.{index}.{'norm_' if kind == 'layer_norm' else ''}{which}"] = tensor
     for kind in ("weight", "bias"):
         for ours, theirs in OUTER_NAMES.items():
-            native[f"{ours}.{kind}"] = source[f"{theirs}.{kind}"]
+            native[f"{ours}.{kind}"] = tensors[f"{theirs}.{kind}"]
         for i in range(config.num_hidden_layers):
             stem = f"encoder.layers.{i}"
             native[f"blocks.{i}.attention.qkv.{kind}"] = torch.cat(
-                [source[f"{stem}.attention.{letter}_proj.{kind}"] for letter in "qkv"]
+                [tensors[f"{stem}.attention.{letter}_proj.{kind}"] for letter in "qkv"]
             )
             for ours, theirs in BLOCK_NAMES.items():
-                native[f"blocks.{i}.{ours}.{kind}"] = source[f"{stem}.{theirs}.{kind}"]
+                native[f"blocks.{i}.{ours}.{kind}"] = tensors[f"{stem}.{theirs}.{kind}"]
     for i in range(config.num_hidden_layers):
-        constant = source[f"encoder.layers.{i}.attention.gru_rel_pos_const"]
+        constant = tensors[f"encoder.layers.{i}.attention.gru_rel_pos_const"]
         native[f"blocks.{i}.attention.gate_constant"] = constant.flatten()
     return native
 
 
 def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
-    """Hugging Face's tensors from our state dict; the inverse of `to_native`.
+    """Return Hugging Face's tensors from our state dict; the inverse of `to_native`.
 
-    A weight w without norm is the weight norm with direction w and magnitude ‖w‖, to a rounding.
+    A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding.
     """
     weight = native["positional_conv.weight"]
     tensors: Tensors = {
@@ -230,5 +231,5 @@ def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
 
 
 def fold_weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """w = g · v / ‖v‖ with the norm over output and input channels of each tap (PyTorch's weight_norm, dim 2)."""
+    """Return w = g · v / ‖v‖, with the norm over output and input channels of each tap (weight_norm with dim 2)."""
     return torch._weight_norm(direction, magnitude, 2)

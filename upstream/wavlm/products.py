@@ -1,13 +1,12 @@
-"""The matrix products and convolutions that WavLM consists of, and the fastest way to each on this machine.
+"""The matrix products and convolutions of WavLM, computed in the fastest way on this machine.
 
-Whoever computes with them sees PyTorch's numbers. Inside, a CPU whose PyTorch brings oneDNN takes frozen weights in
-that library's own layout, packed once, and adds bias, GELU or the residual before a result leaves the processor's
-cache. That matters twice. In float32 PyTorch otherwise multiplies by MKL, which reaches less than half the speed on
-processors of another make (measured: 95 against 215 GF/s a core of an AMD EPYC with AVX-512, 2.3 times). In bfloat16
-it otherwise packs the weights anew at every call.
+Results are PyTorch's up to rounding. On a CPU with oneDNN, frozen weights are packed once into that library's layout,
+and bias, GELU or the residual are added while a result is in the cache. This has two benefits. In float32, PyTorch
+otherwise uses MKL, which is less than half as fast on processors that are not Intel's (measured: 95 against 215 GF/s
+per core of an AMD EPYC with AVX-512, 2.3 times). In bfloat16, it otherwise packs the weights at every call.
 
-This file alone knows of these operations. They are PyTorch's, made for its compiler; where they are absent, weights
-are not packed and everything is computed by its ordinary functions, as it is on a GPU and while weights learn.
+Only this file uses these operations. They are PyTorch's own, made for its compiler; where they are absent, weights are
+not packed and PyTorch's ordinary functions compute everything, as on a GPU and during training.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 @cache
 def packable(dtype: torch.dtype) -> bool:
-    """Whether this machine's oneDNN computes faster than PyTorch otherwise would, in this precision."""
+    """Return True if oneDNN with packed weights is faster than PyTorch's default on this CPU, in this precision."""
     needed = ("_reorder_linear_weight", "_reorder_convolution_weight", "_linear_pointwise", "_convolution_pointwise")
     operations = torch.ops.mkldnn
     if not torch._C._has_mkldnn or not all(hasattr(operations, name) for name in needed):
@@ -34,27 +33,27 @@ def packable(dtype: torch.dtype) -> bool:
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has products of its own for it, else float32.
+    """Return bfloat16 if the device multiplies it in hardware, else float32.
 
-    bfloat16 takes about half the time, and moves scores by less than their intervals; the README has the figures.
+    bfloat16 takes about half the time and changes scores by less than their intervals; the README has the numbers.
     """
     if device.type == "cuda":
-        has_own = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+        in_hardware = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     else:
         capabilities = torch.cpu.get_capabilities()
-        has_own = packable(torch.bfloat16) and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return torch.bfloat16 if has_own else torch.float32
+        in_hardware = packable(torch.bfloat16) and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.bfloat16 if in_hardware else torch.float32
 
 
-def on_cpu_by_onednn(x: Tensor) -> bool:
-    """Whether to multiply `x` by oneDNN's own operations, which know no gradients."""
+def uses_onednn(x: Tensor) -> bool:
+    """Return True if products with `x` use oneDNN's operations directly, which have no gradients."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and packable(x.dtype)
 
 
 class Packable(nn.Module):
-    """Something with a weight that may be packed, after which it can neither learn nor be saved nor move.
+    """A module whose weight can be packed, after which it cannot be trained, saved or moved.
 
-    weight: as checkpoints hold it, or what `pack` has made of it: the opaque tensor of the library.
+    weight: as in checkpoints or, after `pack`, oneDNN's opaque tensor.
     """
 
     weight: Tensor
@@ -62,9 +61,9 @@ class Packable(nn.Module):
     is_packed = False
 
     def pack(self) -> None:
-        """Give the weight the layout that this machine computes with fastest; nothing where there is none.
+        """Convert the weight to the fastest layout on this machine, if there is one.
 
-        The layout has no place in a state dictionary, so the weight is no parameter any more.
+        The layout cannot be in a state dictionary, so the weight is no longer a parameter.
         """
         if self.weight.device.type != "cpu" or self.weight.requires_grad or not packable(self.weight.dtype):
             return
@@ -77,18 +76,18 @@ class Packable(nn.Module):
         raise NotImplementedError
 
     def _refuse_gradients(self, x: Tensor) -> None:
-        """Else they would be lost without a word."""
+        """Raise RuntimeError if gradients are required; packed weights would drop them silently."""
         if x.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError("Weights packed for extraction know no gradients; build the model anew to learn.")
+            raise RuntimeError("Weights packed for extraction have no gradients; build the model again to train it.")
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         if self.is_packed:
-            raise RuntimeError(f"{prefix}weight is packed for extraction; save a model that is built anew instead.")
+            raise RuntimeError(f"{prefix}weight is packed for extraction; build the model again to save it.")
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
 
 class Linear(Packable):
-    """x Wᵀ + b, optionally followed by GELU, or added to something."""
+    """x Wᵀ + b, optionally followed by GELU or added to another tensor."""
 
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -96,7 +95,7 @@ class Linear(Packable):
         self.bias = nn.Parameter(torch.empty(dim_out))
 
     def forward(self, x: Tensor, gelu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """(N, dim_in) -> (N, dim_out); plus: (N, dim_out)."""
+        """(N, dim_in) -> (N, dim_out). plus: (N, dim_out), added to the result."""
         if self.is_packed:
             self._refuse_gradients(x)
             return packed_product(x.contiguous(), self.weight, self.bias, gelu, plus)
@@ -121,7 +120,7 @@ class Convolution(Packable):
 
     def forward(self, rows: Tensor, gelu: bool = False) -> Tensor:
         """(B, n, dim_in) -> (B, (n - kernel) // stride + 1, dim_out)."""
-        image = rows[:, None].permute(0, 3, 1, 2)  # (B, dim_in, 1, n), the channels last in memory as they were
+        image = rows[:, None].permute(0, 3, 1, 2)  # (B, dim_in, 1, n), still channels-last in memory
         if self.is_packed:
             self._refuse_gradients(rows)
             activation = "gelu" if gelu else "none"
@@ -130,7 +129,7 @@ class Convolution(Packable):
             )
             packed: Tensor = y.permute(0, 2, 3, 1)[:, 0]
             return packed
-        with whole_float32():
+        with no_tf32():
             y = F.conv2d(image, self.weight[:, :, None], self.bias, (1, self.stride), groups=self.groups)
         y = y.permute(0, 2, 3, 1)[:, 0]
         return F.gelu(y) if gelu else y
@@ -145,8 +144,8 @@ class Convolution(Packable):
 
 
 @contextmanager
-def whole_float32() -> Iterator[None]:
-    """Keep cuDNN from rounding float32 to ten bits (TF32), which it does in convolutions unless it is told."""
+def no_tf32() -> Iterator[None]:
+    """Keep cuDNN from rounding float32 to ten bits (TF32), its default in convolutions."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -156,8 +155,8 @@ def whole_float32() -> Iterator[None]:
 
 
 def batched_linear(x: Tensor, weights: Tensor, biases: Tensor, gelu: bool = False) -> Tensor:
-    """A linear layer each: x (B, M, K), weights (B, D, K), biases (B, D) -> (B, M, D), float32."""
-    if on_cpu_by_onednn(x):
+    """Apply a different linear layer to each item: x (B, M, K), weights (B, D, K), biases (B, D) -> (B, M, D)."""
+    if uses_onednn(x):
         each = [packed_product(*one, gelu)[None] for one in zip(x.contiguous(), weights, biases, strict=True)]
         return each[0] if len(each) == 1 else torch.cat(each)
     y = torch.baddbmm(biases[:, None], x, weights.mT)
@@ -165,8 +164,8 @@ def batched_linear(x: Tensor, weights: Tensor, biases: Tensor, gelu: bool = Fals
 
 
 def multiply(a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
-    """a (M, K) times the rows of b (N, K), plus (M, N), which may be overwritten; all of them contiguous."""
-    if on_cpu_by_onednn(a):
+    """Return a (M, K) times b (N, K) transposed, plus `plus` (M, N), which may be overwritten; all contiguous."""
+    if uses_onednn(a):
         return packed_product(a, b, plus=plus)
     return a @ b.T if plus is None else plus.addmm_(a, b.T)
 
@@ -174,7 +173,7 @@ def multiply(a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
 def packed_product(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False, plus: Tensor | None = None
 ) -> Tensor:
-    """x Wᵀ + b by oneDNN; x (N, K), contiguous; weight (D, K), packed or contiguous."""
+    """Return x Wᵀ + b, computed by oneDNN. x: (N, K), contiguous. weight: (D, K), packed or contiguous."""
     if plus is not None:
         result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, plus, weight, bias, "add")
     else:
@@ -183,7 +182,7 @@ def packed_product(
 
 
 def pack(model: nn.Module) -> None:
-    """Pack all weights of a frozen model for this machine. It can be computed with as before, but not saved."""
+    """Pack all weights of a frozen model for this machine. It computes as before, but cannot be saved."""
     for module in model.modules():
         if isinstance(module, Packable):
             module.pack()

@@ -1,0 +1,106 @@
+"""The console command `wavprobe`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol, cast
+
+from upstream.errors import UserError, sentence
+
+VERBS = {
+    "run": "score an upstream on a recipe",
+    "list": "list upstreams, recipes and corpora",
+    "validate": "check recipes without running them",
+    "store": "list, estimate, verify and prune the stored hidden states",
+    "convert": "convert a WavLM checkpoint to a Hugging Face directory",
+}
+INTERRUPTED = 130
+
+
+class Verb(Protocol):
+    """A module of this folder."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of the verb."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Run the verb; return the exit status. Raises UserError for errors that the user can fix."""
+
+
+def verb(name: str) -> Verb:
+    """Return the module of a verb."""
+    module = {"list": "listing"}.get(name, name)
+    return cast("Verb", import_module(f"downstream.cli.{module}"))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line with all verbs."""
+    made = argparse.ArgumentParser(
+        prog="wavprobe",
+        description="How much does a frozen speech encoder know, and in which of its layers?",
+        epilog="See also wavprobe VERB --help. Exit status: 2 for an error that you can fix, 1 for a bug.",
+    )
+    made.add_argument("--version", action="store_true", help="print the version")
+    verbs = made.add_subparsers(dest="verb", metavar="|".join(VERBS))
+    for name, title in VERBS.items():
+        verb(name).add_arguments(verbs.add_parser(name, help=title, description=f"{title[0].upper()}{title[1:]}."))
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `wavprobe`; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    made = parser()
+    options = made.parse_args(given)
+    if options.version:
+        import downstream
+
+        print(f"wavprobe {downstream.__version__}")
+        return 0
+    if options.verb is None:
+        made.print_help()
+        return 2
+    options.command = shlex.join(["wavprobe", *given])
+    return carry_out(verb(options.verb), options, f"wavprobe {options.verb}")
+
+
+def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
+    """Entry point of `run_downstream.py`, which is `wavprobe run` under the name that users of s3prl know."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    module = verb("run")
+    made = argparse.ArgumentParser(
+        prog=program,
+        description="Score an upstream on a recipe: encode a corpus once, learn a small head on its layers, test it.",
+        epilog="The same command resumes an interrupted run. Exit status: 2 for errors that you can fix, 1 for a bug.",
+    )
+    module.add_arguments(made)
+    options = made.parse_args(given)
+    options.command = shlex.join(["python", program, *given])
+    return carry_out(module, options, program)
+
+
+def carry_out(module: Verb, options: argparse.Namespace, program: str) -> int:
+    """Run a verb; print a sentence on standard error, and return 2, for errors that the user can fix."""
+    verbose = getattr(options, "verbose", False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        return module.run(options)
+    except (UserError, OSError) as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"{program}: {sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        more = "; the same command goes on from here" if module is verb("run") else ""
+        print(f"\nInterrupted{more}.", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

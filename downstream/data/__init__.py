@@ -1,0 +1,76 @@
+"""From a corpus to utterances, folds and audio. Read `dataset.py` first; `corpora/` holds the readers.
+
+Names are imported when they are first used, so that listing the corpora does not import torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from upstream.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+    from downstream.data.audio import Window as Window
+    from downstream.data.corpus import Corpus as Corpus
+    from downstream.data.corpus import Utterance as Utterance
+    from downstream.data.corpus import segments_digest as segments_digest
+    from downstream.data.dataset import Choice as Choice
+    from downstream.data.dataset import Dataset as Dataset
+    from downstream.data.dataset import Part as Part
+    from downstream.data.dataset import Targets as Targets
+    from downstream.data.dataset import development_part as development_part
+    from downstream.data.dataset import left_out as left_out
+    from downstream.data.dataset import parts_of_test as parts_of_test
+    from downstream.data.dataset import read_dataset as read_dataset
+    from downstream.data.noise import consecutive_windows as consecutive_windows
+    from downstream.data.sampling import class_weights as class_weights
+    from downstream.data.sampling import draw_balanced as draw_balanced
+    from downstream.data.splits import Fold as Fold
+    from downstream.data.splits import Split as Split
+    from downstream.data.splits import speaker_folds as speaker_folds
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "AUDIO_SUFFIXES": "downstream.data.audio",
+            "Choice": "downstream.data.dataset",
+            "Corpus": "downstream.data.corpus",
+            "Dataset": "downstream.data.dataset",
+            "Fold": "downstream.data.splits",
+            "Part": "downstream.data.dataset",
+            "Split": "downstream.data.splits",
+            "Targets": "downstream.data.dataset",
+            "Utterance": "downstream.data.corpus",
+            "Window": "downstream.data.audio",
+            "class_weights": "downstream.data.sampling",
+            "consecutive_windows": "downstream.data.noise",
+            "development_part": "downstream.data.dataset",
+            "draw_balanced": "downstream.data.sampling",
+            "left_out": "downstream.data.dataset",
+            "parts_of_test": "downstream.data.dataset",
+            "read_dataset": "downstream.data.dataset",
+            "segments_digest": "downstream.data.corpus",
+            "speaker_folds": "downstream.data.splits",
+        },
+    )
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "Choice",
+    "Corpus",
+    "Dataset",
+    "Fold",
+    "Part",
+    "Split",
+    "Targets",
+    "Utterance",
+    "Window",
+    "class_weights",
+    "consecutive_windows",
+    "development_part",
+    "draw_balanced",
+    "left_out",
+    "parts_of_test",
+    "read_dataset",
+    "segments_digest",
+    "speaker_folds",
+]

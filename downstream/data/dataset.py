@@ -1,0 +1,286 @@
+"""A dataset: the utterances of a corpus that a recipe uses, divided into folds, with the digest of their audio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tqdm import tqdm
+
+from downstream.data import splits, superb_splits
+from downstream.data.audio import survey
+from downstream.data.corpora.catalog import load_corpus
+from downstream.data.corpus import Corpus, Utterance
+from downstream.data.effects import Effects
+from downstream.data.splits import Fold, Split
+from downstream.recipes import EffectsSettings, Recipe
+from upstream.encode import Item
+from upstream.errors import UserError
+from upstream.files import write_atomically
+
+DURATIONS = "durations.json"  # in the store's folder
+TEST = "test"  # name of a test set whose corpus names no parts of it
+DEVELOPMENT = "dev"
+
+AnyValue = TypeVar("AnyValue")
+
+
+class Targets:
+    """What a family learns of each utterance; every family has a subclass, and by default there is nothing to know."""
+
+    def class_numbers(self, indices: Sequence[int]) -> list[int]:
+        """Return the class of each utterance, for sampling that is balanced over classes."""
+        raise NotImplementedError(f"{type(self).__name__} has no classes to balance")
+
+    def labels(self, indices: Sequence[int]) -> dict[str, int]:
+        """Return how many of the utterances each class has; empty where nothing is classified."""
+        return {}
+
+    def words(self, indices: Sequence[int]) -> int | None:
+        """Return the number of words in the transcripts of the utterances; None where no text is learned."""
+        return None
+
+    def further_test_utterances(self, fold: Fold) -> tuple[int, ...]:
+        """Return utterances beside the test set that are encoded for the test of a fold (a cohort)."""
+        return ()
+
+    def question(self) -> list[str]:
+        """Return what identifies a run beside settings, split and audio, such as the rule that drew trials."""
+        return []
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The utterances of a corpus that a family can use, sorted by id.
+
+    column: what is learned: a column of labels, "text", "speaker" or "segments".
+    classes, labels: the classes in order, and the class of each utterance; empty where nothing is classified.
+    noise_seconds: length of the windows that superb_ks cuts from noise; None without a class of silence.
+    notes: sentences for the record.
+    """
+
+    column: str
+    utterances: tuple[Utterance, ...]
+    classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    noise_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The utterances that a recipe uses, by index, with their audio's digest and length.
+
+    column, classes, labels: as in `Choice`.
+    items: every utterance as it is encoded.
+    targets: what the family learns of them.
+    notes: what a reader of the score should know of how this was made.
+    """
+
+    corpus: Corpus
+    column: str
+    utterances: tuple[Utterance, ...]
+    items: tuple[Item, ...]
+    split: Split
+    classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    targets: Targets = field(default_factory=Targets)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the utterances used, audio included."""
+        digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
+        return replace(self.corpus, utterances=self.utterances).fingerprint(digests)
+
+    def cluster(self, index: int) -> str:
+        """Return what an utterance shares with others that depend on it: its speaker, else itself alone."""
+        utterance = self.utterances[index]
+        return utterance.speaker or utterance.id
+
+
+@dataclass(frozen=True)
+class Part:
+    """Utterances that are evaluated together: the development set of a fold, or one part of its test set.
+
+    name: "dev"; of a test the corpus's name of the part, or "test". is_test: which of the two it is.
+    """
+
+    fold: Fold
+    name: str
+    utterances: tuple[int, ...]
+    is_test: bool
+
+
+def development_part(fold: Fold) -> Part:
+    """Return the development set of a fold."""
+    return Part(fold, DEVELOPMENT, fold.dev, is_test=False)
+
+
+def parts_of_test(dataset: Dataset, fold: Fold, named: Sequence[str]) -> list[Part]:
+    """Return the parts of a fold's test set that a recipe names, in its order; the first one's score is primary.
+
+    named: `split.test` of the recipe. Utterances of no named part are one part more, called "test".
+    """
+    order = {name: number for number, name in enumerate(named)}
+    found: dict[str, list[int]] = {}
+    for index in fold.test:
+        name = dataset.utterances[index].part
+        found.setdefault(name if name is not None and name in order else TEST, []).append(index)
+    return [
+        Part(fold, name, tuple(found[name]), is_test=True)
+        for name in sorted(found, key=lambda name: order.get(name, len(order)))
+    ]
+
+
+class Chooser(Protocol):
+    """The half of a family that makes a dataset of a corpus (`tasks.base.Family`)."""
+
+    def choose(self, corpus: Corpus) -> Choice:
+        """Return the utterances that the task can be learned from."""
+
+    def finish(self, dataset: Dataset) -> Dataset:
+        """Return the dataset with its targets."""
+
+
+def read_dataset(recipe: Recipe, family: Chooser, data: Path | None, cache: Path, progress: bool = True) -> Dataset:
+    """Read the corpus of a recipe, choose utterances, divide them, and digest their audio.
+
+    data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised corpus.
+    progress: show a bar while audio is read.
+    Raises UserError where the corpus is not there or cannot serve the recipe.
+    """
+    corpus = load_corpus(recipe.corpus.name, data, cache)
+    choice = family.choose(with_effects(corpus, recipe.corpus.effects))
+    choice, split = only_used(*divide(choice, recipe))
+    items = surveyed(choice.utterances, cache / DURATIONS, progress)
+    split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
+    split = without_short(split, items, recipe.split.longer_than)
+    return family.finish(
+        Dataset(
+            corpus,
+            choice.column,
+            choice.utterances,
+            items,
+            split,
+            classes=choice.classes,
+            labels=choice.labels,
+            notes=choice.notes,
+        )
+    )
+
+
+def with_effects(corpus: Corpus, settings: EffectsSettings) -> Corpus:
+    """Return the corpus with effects on every utterance."""
+    effects = Effects(settings.gain, settings.remove_silence)
+    return replace(
+        corpus, utterances=tuple(replace(u, audio=replace(u.audio, effects=effects)) for u in corpus.utterances)
+    )
+
+
+def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
+    """Return the folds by the recipe's rule, and the utterances; SUPERB's keyword spotting adds windows of noise."""
+    rule, utterances = recipe.split, choice.utterances
+    if rule.rule == "superb_ks":
+        assert choice.noise_seconds is not None
+        numbers = [choice.classes.index(label) for label in choice.labels]
+        widened, split = superb_splits.superb_ks(utterances, numbers, choice.noise_seconds)
+        added = tuple(u.labels[choice.column] for u in widened[len(utterances) :])
+        return replace(choice, utterances=widened, labels=choice.labels + added), split
+    parts = {"train": rule.train, "dev": rule.dev, "test": rule.test}
+    if rule.rule == "superb_asv":
+        return choice, superb_splits.superb_asv(utterances, parts)
+    if rule.rule == "published":
+        return choice, splits.published_split(utterances, parts, rule.shared_speakers)
+    if rule.rule == "superb_er":
+        lists = splits.superb_lists() if recipe.corpus.name == "iemocap" else None
+        return choice, splits.superb_er(utterances, lists)
+    has_sessions = all(u.group is not None for u in utterances)
+    return choice, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+
+
+def only_used(choice: Choice, split: Split) -> tuple[Choice, Split]:
+    """Return both without utterances that no fold uses, so that their recordings are not read."""
+    used = split.used
+    place = {old: new for new, old in enumerate(used)}
+
+    def kept(values: tuple[AnyValue, ...]) -> tuple[AnyValue, ...]:
+        return tuple(values[i] for i in used) if values else ()
+
+    def moved(indices: Sequence[int]) -> tuple[int, ...]:
+        return tuple(place[i] for i in indices)
+
+    folds = tuple(
+        replace(fold, train=moved(fold.train), dev=moved(fold.dev), test=moved(fold.test)) for fold in split.folds
+    )
+    fewer = replace(choice, utterances=kept(choice.utterances), labels=kept(choice.labels))
+    return fewer, replace(split, folds=folds)
+
+
+def left_out(corpus: Corpus, used: Sequence[Utterance], why: str) -> tuple[str, ...]:
+    """Return a sentence on utterances that cannot be used, or none."""
+    count = len(corpus.utterances) - len(used)
+    return (f"{count} utterances {why} and were left out.",) if count else ()
+
+
+# ---------------------------------------------------------------- audio
+
+
+def surveyed(utterances: Sequence[Utterance], durations: Path, progress: bool = True) -> tuple[Item, ...]:
+    """Every utterance as it is extracted, with digest and length; recordings are read for it.
+
+    durations: where the lengths of utterances without their silence are kept, which takes decoding to find out.
+    """
+    known = read_durations(durations)
+    found = survey((u.audio for u in utterances), known)
+    shown = tqdm(found, "reading", len(utterances), leave=False, disable=None if progress else True)
+    items = tuple(
+        Item(utterance.audio.recording.name, utterance.audio, digest, seconds)
+        for utterance, (digest, seconds) in zip(utterances, shown, strict=True)
+    )
+    measured = {item.digest: item.seconds for item, u in zip(items, utterances, strict=True) if u.audio.effects.silence}
+    if measured.keys() - known.keys():
+        durations.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(durations, json.dumps(known | measured).encode())
+    return items
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Seconds by digest; none where nothing was kept, or what was kept is damaged and is measured again."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def repeated_audio(split: Split, items: Sequence[Item]) -> list[str]:
+    """A sentence where the same audio is in the training and the test part under two names, or none."""
+    crossing: set[str] = set()
+    for fold in split.folds:
+        crossing |= {items[i].digest for i in fold.train} & {items[i].digest for i in fold.test}
+    if not crossing:
+        return []
+    names = sorted(item.name for item in items if item.digest in crossing)
+    return [f"{len(crossing)} recordings are in training and test under two names: {', '.join(names[:4])}."]
+
+
+def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:
+    """The split without training utterances that are not longer than so many seconds."""
+    folds = tuple(
+        replace(fold, train=tuple(i for i in fold.train if items[i].seconds > longer_than)) for fold in split.folds
+    )
+    shorter = replace(split, folds=folds)
+    dropped = len(split.trained) - len(shorter.trained)
+    if not dropped:
+        return split
+    for fold in folds:
+        if not fold.train:
+            raise UserError(
+                f"No training utterance of {fold.name} is longer than {longer_than:g} s; lower split.longer_than."
+            )
+    note = f"{dropped} training utterances are not longer than {longer_than:g} s and were left out."
+    return replace(shorter, notes=(*split.notes, note))

@@ -1,0 +1,366 @@
+"""Folds of a corpus (train, dev and test utterances), each made by a rule that one sentence states."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from upstream.errors import UserError
+
+if TYPE_CHECKING:
+    from downstream.data.corpus import Utterance
+
+FEWEST_FOLDS = 3  # one group for test, one for dev, one or more for train
+SUPERB_FOLDS = 5
+SUPERB_TRAIN_SHARE = 0.8  # s3prl, downstream/emotion: train_ratio of int(N * ratio)
+SUPERB_SEED = 0  # s3prl calls torch.manual_seed(0) right before the draw
+DISJOINT = ("speakers", "groups", "recordings")  # each may be in one part of a fold only
+HOLD_OUT_STEP = 10  # every tenth training speaker (or utterance) becomes dev if a corpus publishes no dev part
+
+LISTS_VARIABLE = "WAVPROBE_IEMOCAP_LISTS"
+LISTS_SHA256 = "4769d2e270df8efe"  # first digits; of the newline-joined ids of the five session lists in order
+LISTS_SOURCE = "s3prl/downstream/emotion/meta_data of github.com/s3prl/s3prl (or the hub's s3prl/iemocap_split)"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Train, dev and test part, as indices into a corpus's utterances."""
+
+    name: str
+    train: tuple[int, ...]
+    dev: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folds of a corpus.
+
+    rule: one sentence on how they were made, for the record.
+    notes: sentences that a reader of the score should know.
+    """
+
+    folds: tuple[Fold, ...]
+    rule: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """Indices of the utterances in any fold's train part, sorted."""
+        return tuple(sorted({index for fold in self.folds for index in fold.train}))
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Indices of the utterances in any part of any fold, sorted."""
+        return tuple(sorted({index for fold in self.folds for index in (*fold.train, *fold.dev, *fold.test)}))
+
+
+def speaker_folds(utterances: Sequence[Utterance], folds: int | None = SUPERB_FOLDS) -> Split:
+    """Folds whose parts share no speaker and no published group of speakers.
+
+    folds: how many; None for one per published group, or five if there are none.
+
+    The groups are the published ones (the sessions of IEMOCAP) if every utterance has one. Otherwise the speakers,
+    in the order of gender and id, are dealt in turn into `folds` groups, which balances the genders. In fold k, group
+    k is test, group k + 1 (after the last comes the first) is dev, and the others are train. The indices of each part
+    are in the order of utterance ids, whatever the order of `utterances`.
+
+    Raises UserError for fewer than three groups, more folds than speakers, another number of folds than of published
+    groups, and utterances without a speaker.
+    """
+    require_speakers(utterances)
+    groups, dealt = make_groups(utterances, folds)
+    made = []
+    for k, tested in enumerate(groups):
+        dev = groups[(k + 1) % len(groups)]
+        train = by_id(utterances, [i for group in groups if group is not tested and group is not dev for i in group])
+        fold = Fold(f"fold{k + 1}", train, by_id(utterances, dev), by_id(utterances, tested))
+        check_disjoint(fold, utterances)
+        made.append(fold)
+    rule = (
+        f"{len(groups)} speaker-disjoint folds over {dealt}: fold k tests group k, develops on group k + 1 "
+        "(cyclically) and trains on the rest."
+    )
+    return Split(tuple(made), rule)
+
+
+def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[str] | None = None) -> Split:
+    """The folds of SUPERB's emotion recognition: test sessions are disjoint, dev is drawn by utterance.
+
+    ids_in_published_order: the ids of the five session lists, one list after the other (`superb_lists`); None sorts
+        by id, which draws another dev part than the published one.
+
+    Fold k tests session k. The others, in the order of the lists, are permuted at random: the first int(0.8 N) are
+    train, the rest dev. Train and dev share speakers, as in SUPERB. Corpora without sessions get five groups of
+    speakers, dealt as in `speaker_folds`.
+
+    Raises UserError if utterances are missing from the lists, or there are not five groups.
+    """
+    groups, dealt = make_groups(utterances, SUPERB_FOLDS)
+    position = published_positions(utterances, ids_in_published_order)
+    made = []
+    for k, tested in enumerate(groups):
+        others = sorted((i for group in groups if group is not tested for i in group), key=position.__getitem__)
+        train, dev = superb_draw(len(others))
+        fold = Fold(
+            f"fold{k + 1}",
+            tuple(others[i] for i in train),
+            tuple(others[i] for i in dev),
+            tuple(sorted(tested, key=position.__getitem__)),
+        )
+        check_disjoint(Fold(fold.name, fold.train + fold.dev, (), fold.test), utterances)
+        made.append(fold)
+    rule = (
+        f"SUPERB's {len(groups)} folds over {dealt}: fold k tests group k; of the rest, int(0.8 N) drawn at random "
+        f"by utterance (seed {SUPERB_SEED}) are train and the rest dev, so that train and dev share speakers."
+    )
+    return Split(tuple(made), rule, order_notes(len(utterances), ids_in_published_order))
+
+
+def published_split(
+    utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]] | None = None, shared_speakers: bool = False
+) -> Split:
+    """The single fold of a corpus that publishes train, dev and test parts.
+
+    wanted: the corpus's parts to use for each of train, dev and test, if it names several.
+    shared_speakers: accept speakers who are in several parts, as some corpora have them; a note then states it.
+
+    If there is no dev part, every tenth training speaker in sorted order, from the first on, becomes dev; with
+    `shared_speakers` every tenth training utterance. Utterances in no part are left out, and counted in the notes.
+
+    Raises UserError for a missing part, speakers in two parts, and utterances without a speaker.
+    """
+    parts = part_names(utterances, wanted or {})
+    for name in ("train", "test"):
+        if not parts[name]:
+            there = sorted({str(u.part or u.split) for u in utterances if u.part or u.split})
+            raise UserError(
+                f"The corpus publishes no {name} part (found: {', '.join(there) or 'no parts'}); complete it, add "
+                "a column split with train, dev and test to its manifest.csv, or choose folds over its speakers with "
+                "-o split.rule=speaker_folds."
+            )
+    if not shared_speakers:
+        require_speakers([utterances[i] for indices in parts.values() for i in indices])
+    rule = "The corpus's own train, dev and test parts."
+    if not any(utterances[i].speech for i in parts["dev"]):
+        parts["train"], held = hold_out(utterances, parts["train"], shared_speakers)
+        parts["dev"] = held + parts["dev"]
+        what = "utterances" if shared_speakers else "speakers"
+        rule = (
+            f"The corpus's own train and test parts; every tenth of the training {what} in sorted order, "
+            "from the first on, are dev."
+        )
+    fold = Fold("published", *(by_id(utterances, parts[name]) for name in ("train", "dev", "test")))
+    check_disjoint(fold, utterances, ("groups", "recordings") if shared_speakers else DISJOINT)
+    left = len(utterances) - sum(len(indices) for indices in parts.values())
+    notes = [f"{left} utterances belong to no part of the corpus's split and were left out."] if left else []
+    named = {part for names in (wanted or {}).values() for part in names}
+    if named and not named & {utterance.part for utterance in utterances}:
+        notes.append(f"The recipe names parts of another corpus ({', '.join(sorted(named))}); here all parts are used.")
+    if shared_speakers:
+        notes.append("Speakers may be in several parts: the score says nothing about speakers who are new.")
+    return Split((fold,), rule, tuple(notes))
+
+
+def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Indices of the train, dev and test utterances, only from the `wanted` parts of the corpus if any are named.
+
+    If the corpus knows none of the names, they belong to another corpus and are ignored.
+    Raises UserError if the corpus has some of the wanted parts and lacks others.
+    """
+    named = {part for parts in wanted.values() for part in parts}
+    if not named & {utterance.part for utterance in utterances}:
+        wanted = {}
+    parts: dict[str, list[int]] = {}
+    for name in ("train", "dev", "test"):
+        in_split = [i for i, utterance in enumerate(utterances) if utterance.split == name]
+        asked = wanted.get(name, ())
+        parts[name] = [i for i in in_split if not asked or utterances[i].part is None or utterances[i].part in asked]
+        there = sorted({str(utterances[i].part) for i in in_split})
+        if set(asked) - set(there):
+            raise UserError(
+                f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has "
+                f"{', '.join(there) or 'none'}; complete the corpus, or choose -o split.{name}=[{', '.join(there)}]."
+            )
+    return parts
+
+
+def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
+    """The ids of IEMOCAP's utterances in the order of SUPERB's published session lists.
+
+    folder: holds Session1/test_meta_data.json ... Session5/test_meta_data.json, as in s3prl; None for the folder that
+        WAVPROBE_IEMOCAP_LISTS names. Returns None if that is not set either.
+
+    Raises UserError for lists that are missing, damaged or not the published ones.
+    """
+    if folder is None:
+        value = os.environ.get(LISTS_VARIABLE, "")
+        if not value:
+            return None
+        folder = Path(value)
+    paths = [folder / f"Session{k}/test_meta_data.json" for k in range(1, SUPERB_FOLDS + 1)]
+    ids = [name for path in paths for name in read_session_list(path)]
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    if not digest.startswith(LISTS_SHA256):
+        raise UserError(
+            f"The session lists in {folder} are not those of SUPERB ({len(ids)} ids with SHA-256 {digest[:16]}..., "
+            f"expected {LISTS_SHA256}...); fetch {LISTS_SOURCE} again."
+        )
+    return tuple(ids)
+
+
+def read_session_list(path: Path) -> list[str]:
+    """The utterance ids of one session list, in its order."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["meta_data"]
+        return [Path(row["path"]).stem for row in rows]
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the session list {path}: {error.strerror}. Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a session list of SUPERB; fetch {LISTS_SOURCE} again.") from error
+
+
+def superb_draw(count: int) -> tuple[list[int], list[int]]:
+    """Train and dev positions, out of `count`, in SUPERB's emotion recognition.
+
+    As s3prl draws them: torch.manual_seed(0), torch.randperm(count), the first int(0.8 count) are train. A separate
+    generator gives the same numbers and leaves the global one alone.
+    """
+    import torch
+
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(SUPERB_SEED)).tolist()
+    trained = int(SUPERB_TRAIN_SHARE * count)
+    return order[:trained], order[trained:]
+
+
+def published_positions(utterances: Sequence[Utterance], ids_in_order: Sequence[str] | None) -> list[int]:
+    """Position of every utterance in the order that the random draw runs over."""
+    order = sorted(u.id for u in utterances) if ids_in_order is None else ids_in_order
+    place = {name: position for position, name in enumerate(order)}
+    strange = sorted(u.id for u in utterances if u.id not in place)
+    if strange:
+        raise UserError(
+            f"{len(strange)} utterances are not in SUPERB's session lists, {strange[0]} first; the lists belong to "
+            f"IEMOCAP in four classes. Unset {LISTS_VARIABLE} for another corpus."
+        )
+    return [place[u.id] for u in utterances]
+
+
+def order_notes(count: int, ids_in_order: Sequence[str] | None) -> tuple[str, ...]:
+    """A sentence if the dev draw is not the published one."""
+    if ids_in_order is None:
+        return (
+            "The random draw ran over utterances sorted by id, not over SUPERB's published session lists: train and "
+            f"dev differ from the published ones. For IEMOCAP, set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.",
+        )
+    if count < len(ids_in_order):
+        return (f"Only {count} of the {len(ids_in_order)} listed utterances are here: not the published draw.",)
+    return ()
+
+
+def make_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
+    """The groups that folds are made of, as lists of indices, and their description."""
+    if utterances and all(u.group is not None for u in utterances):
+        return published_groups(utterances, folds)
+    return dealt_groups(utterances, SUPERB_FOLDS if folds is None else folds)
+
+
+def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
+    """One group of indices per published group, in the order of their names."""
+    names = sorted({str(u.group) for u in utterances})
+    if folds not in (None, len(names)):
+        raise UserError(
+            f"The corpus here has {len(names)} published groups ({', '.join(names)}) and {folds} folds were asked "
+            f"for; ask for {len(names)}, or complete the corpus."
+        )
+    check_fold_count(len(names), "published groups", len(names))
+    groups = gather([names.index(str(u.group)) for u in utterances], len(names))
+    return groups, f"the published groups {', '.join(names)}"
+
+
+def dealt_groups(utterances: Sequence[Utterance], folds: int) -> tuple[list[list[int]], str]:
+    """The speakers, in the order of gender and id, dealt in turn into `folds` groups of indices."""
+    require_speakers(utterances)
+    gender = {u.speaker: u.gender or "" for u in sorted(utterances, key=lambda u: u.id)}
+    speakers = sorted(gender, key=lambda speaker: (gender[speaker], speaker))
+    check_fold_count(folds, "speakers", len(speakers))
+    dealt = {speaker: turn % folds for turn, speaker in enumerate(speakers)}
+    words = f"{len(speakers)} speakers dealt in turn, in the order of gender and id, into {folds} groups"
+    return gather([dealt[u.speaker] for u in utterances], folds), words
+
+
+def gather(places: Sequence[int], groups: int) -> list[list[int]]:
+    """Lists of the indices whose place is 0, 1, ... groups - 1."""
+    return [[i for i, place in enumerate(places) if place == group] for group in range(groups)]
+
+
+def check_fold_count(folds: int, kind: str, available: int) -> None:
+    """Raise UserError for more folds than `available` speakers or groups, or fewer than three."""
+    if folds < FEWEST_FOLDS or available < folds:
+        raise UserError(
+            f"{folds} folds over {available} {kind} cannot be made: it takes {FEWEST_FOLDS} folds or more (for test, "
+            "dev and train) and at least as many speakers. Use more of the corpus, or another number of folds."
+        )
+
+
+def hold_out(
+    utterances: Sequence[Utterance], train: Sequence[int], by_utterance: bool = False
+) -> tuple[list[int], list[int]]:
+    """Train and dev indices: every tenth training speaker, or every tenth utterance, becomes dev."""
+    if by_utterance:
+        ordered = by_id(utterances, (i for i in train if utterances[i].speech))
+        chosen = set(ordered[::HOLD_OUT_STEP])
+        return [i for i in train if i not in chosen], [i for i in train if i in chosen]
+    speakers = sorted({utterances[i].speaker for i in train if utterances[i].speech})
+    if len(speakers) < 2:
+        raise UserError(
+            f"The train part has {f'one speaker, {speakers[0]},' if speakers else 'no speakers'} and there is no dev "
+            "part: no speaker can be held out as dev. Mark some utterances of another speaker as dev."
+        )
+    held = set(speakers[::HOLD_OUT_STEP])
+    return [i for i in train if utterances[i].speaker not in held], [i for i in train if utterances[i].speaker in held]
+
+
+def check_disjoint(fold: Fold, utterances: Sequence[Utterance], kinds: Sequence[str] = DISJOINT) -> None:
+    """Raise UserError if a speaker, a published group or a recording is in more than one part of `fold`.
+
+    Background noise is exempt: windows of one recording may be in several parts.
+    """
+    spoken = [[utterances[i] for i in part if utterances[i].speech] for part in (fold.train, fold.dev, fold.test)]
+    members: dict[str, list[set[str | None]]] = {
+        "speakers": [{u.speaker for u in part} for part in spoken],
+        "groups": [{u.group for u in part} - {None} for part in spoken],
+        "recordings": [{u.audio.recording.name for u in part} for part in spoken],
+    }
+    for kind in kinds:
+        train, dev, test = members[kind]
+        crossing = sorted(str(name) for name in (train & dev) | (train & test) | (dev & test))
+        if crossing:
+            raise UserError(
+                f"{len(crossing)} {kind} are in more than one part of {fold.name} ({', '.join(crossing[:3])}"
+                f"{', ...' if len(crossing) > 3 else ''}), so a score would not tell about new {kind}. "
+                "Fix the split, choose folds over speakers with -o split.rule=speaker_folds, or, for a corpus whose "
+                "published parts share speakers, -o split.shared_speakers=true."
+            )
+
+
+def require_speakers(utterances: Iterable[Utterance]) -> None:
+    """Raise UserError if an utterance names no speaker."""
+    nameless = [u.id for u in utterances if u.speech and not u.speaker]
+    if nameless:
+        raise UserError(
+            f"{len(nameless)} utterances name no speaker, {nameless[0]} first, and speakers must not be on two "
+            "sides of a split. Fill in the column speaker, or leave the utterances out."
+        )
+
+
+def by_id(utterances: Sequence[Utterance], indices: Iterable[int]) -> tuple[int, ...]:
+    """Indices in the order of the utterances' ids."""
+    return tuple(sorted(indices, key=lambda i: utterances[i].id))

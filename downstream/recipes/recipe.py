@@ -1,0 +1,117 @@
+"""A recipe: one task as data, typed and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field, PositiveInt, model_validator
+
+from downstream.recipes.sections import (
+    Closed,
+    CorpusSettings,
+    OptimizerSettings,
+    SplitSettings,
+    StoreSettings,
+    SweepSettings,
+    TrainingSettings,
+)
+
+# Keys that identify a recipe: a YAML file sets them, an override may not.
+IDENTITY = ("name", "version", "title", "task", "protocol", "deviations")
+
+
+class Recipe(Closed):
+    """A task: its data, head, training and score. Each family adds its own sections in a subclass.
+
+    version is raised whenever a change can move a score.
+    metric_names: the metrics of the family, which `primary` and `training.select` are taken from.
+    split_rules: the rules of `split.rule` that make sense for the family.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ()
+    split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published")
+
+    name: str = Field(pattern=r"^\w[\w-]*(/\w[\w-]*)*$", description="also its folder below the results")
+    version: PositiveInt
+    title: str
+    task: str = Field(description="the family: a name of the registry, or path/to/module.py:Family")
+    protocol: Literal["clean", "superb", "demo"]
+    corpus: CorpusSettings
+    split: SplitSettings
+    sweep: SweepSettings = SweepSettings()
+    store: StoreSettings = StoreSettings()
+    primary: str = Field(description="the metric that the leaderboard shows")
+    deviations: tuple[str, ...] = Field(default=(), description="where it departs from the protocol it follows")
+
+    @model_validator(mode="after")
+    def parts_that_fit_the_task(self) -> Recipe:
+        for key, metric in (("primary", self.primary), ("training.select", self.select)):
+            if metric not in self.metric_names:
+                raise ValueError(f"{key} is {metric}; a task of {self.task} has {', '.join(self.metric_names)}")
+        if self.split.rule not in self.split_rules:
+            raise ValueError(
+                f"split.rule is {self.split.rule}; a task of {self.task} can be divided by "
+                f"{', '.join(self.split_rules)}"
+            )
+        if self.learned is None and self.sweep.lr:
+            raise ValueError("sweep.lr lists learning rates, and this task learns nothing; leave it out")
+        return self
+
+    @property
+    def select(self) -> str:
+        """The metric whose development score chooses the step, the learning rate and, for `best`, the layer."""
+        return self.primary
+
+    @property
+    def learned(self) -> LearnedRecipe | None:
+        """The recipe where heads are trained by gradient descent; None for a family that learns nothing."""
+        return None
+
+    def question(self) -> dict[str, Any]:
+        """Return the settings that identify a run, as JSON values; later settings only where they are used."""
+        return without_unused(self, self.model_dump(mode="json"))
+
+
+class LearnedRecipe(Recipe):
+    """A recipe whose heads are trained by gradient descent.
+
+    samplings: the values of `training.sampling` that make sense for the family.
+    """
+
+    samplings: ClassVar[tuple[str, ...]] = ("shuffled",)
+
+    optimizer: OptimizerSettings
+    training: TrainingSettings
+
+    @model_validator(mode="after")
+    def sampling_that_fits_the_task(self) -> LearnedRecipe:
+        if self.training.sampling not in self.samplings:
+            raise ValueError(
+                f"training.sampling is {self.training.sampling}; a task of {self.task} takes "
+                f"{' or '.join(self.samplings)}"
+            )
+        if self.optimizer.warmup > self.training.steps:
+            raise ValueError(
+                f"optimizer.warmup is {self.optimizer.warmup} updates, and training.steps only {self.training.steps}"
+            )
+        return self
+
+    @property
+    def select(self) -> str:
+        return self.training.select or self.primary
+
+    @property
+    def learned(self) -> LearnedRecipe:
+        return self
+
+
+def without_unused(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dumped values of a model without `later` fields at their defaults."""
+    kept: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        own, extra = getattr(model, name), field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("later") and own == field.default:
+            continue
+        kept[name] = without_unused(own, values[name]) if isinstance(own, BaseModel) else values[name]
+    return kept

@@ -1,0 +1,214 @@
+"""The sections that recipes of every family share: each setting with its meaning, its values and its default.
+
+The sections of one family are in the family's folder below `downstream/tasks/`.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # range of every generator
+
+BEST = "best"  # in place of a layer: the one whose head has the best development score
+
+# SUPERB tunes the learning rate alone, on a log scale between these ends (s3prl, issue 498).
+SUPERB_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+
+
+class Closed(BaseModel):
+    """Immutable settings that refuse unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def later(default: Any, description: str) -> Any:
+    """Return a field that was added after runs had been recorded.
+
+    At its default it is left out of the settings that identify a run (`Recipe.question`), so that adding a setting does
+    not move the folders of runs that do not use it.
+    """
+    return Field(default=default, description=description, json_schema_extra={"later": True})
+
+
+class EffectsSettings(Closed):
+    """Effects on every waveform before it is encoded, in sox's terms and order."""
+
+    gain: float = Field(default=0.0, allow_inf_nan=False, description="gain in dB")
+    remove_silence: bool = Field(default=False, description="remove silence as SUPERB's speaker verification does")
+
+
+class CorpusSettings(Closed):
+    """The corpus, and effects on its audio."""
+
+    name: str = Field(description="name of the corpus; -c replaces it")
+    effects: EffectsSettings = EffectsSettings()
+
+
+class SplitSettings(Closed):
+    """Division of the utterances into training, development and test."""
+
+    rule: Literal["speaker_folds", "published", "superb_er", "superb_ks", "superb_asv"] = Field(
+        description="speaker_folds: folds of disjoint speakers, the next fold for development; published: the "
+        "corpus's own; superb_er: development drawn by utterance; superb_ks: by a hash of the speaker, development "
+        "drawn with replacement, the separate test archive; superb_asv: no development, the test trials choose the step"
+    )
+    folds: PositiveInt = Field(default=5, description="number of folds; a corpus of sessions has one fold per session")
+    train: tuple[str, ...] = Field(
+        default=(), description="parts to train on, by the corpus's own names; empty: all of its training parts"
+    )
+    dev: tuple[str, ...] = Field(default=(), description="development parts, likewise")
+    test: tuple[str, ...] = Field(
+        default=(), description="test parts, likewise, each scored separately; the first one's score is primary"
+    )
+    shared_speakers: bool = Field(
+        default=False, description="published: allow parts that share speakers, as those of some corpora do"
+    )
+    longer_than: float = Field(
+        default=0.0, ge=0.0, description="seconds; training utterances must be longer than this, after effects"
+    )
+
+    @property
+    def test_parts(self) -> tuple[str, ...]:
+        """The named test parts; none where folds are made across the corpus's parts."""
+        return () if self.rule in ("speaker_folds", "superb_er") else self.test
+
+
+class OptimizerSettings(Closed):
+    """Optimiser of the heads."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: PositiveNumber = Field(description="learning rate; its largest value where a schedule changes it")
+    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    schedule: Literal["constant", "linear", "cosine"] = later(
+        "constant", "course of the learning rate after the warm-up: linear and cosine fall towards zero"
+    )
+    warmup: NonNegativeInt = later(0, "updates over which the learning rate rises linearly to lr; 0: none")
+
+
+def layer_or_word(value: object) -> object:
+    """Refuse what is neither a layer's number nor a word for layers."""
+    if isinstance(value, bool) or not (isinstance(value, int) or value in ("mix", "all", BEST)):
+        raise ValueError(
+            "a layer is a number, mix for the weighted sum, or best for the layer that development chooses; all is mix "
+            "and every layer"
+        )
+    return value
+
+
+Layer = Annotated[int | str, BeforeValidator(layer_or_word)]
+
+
+class StoreSettings(Closed):
+    """Cache of the upstream's states."""
+
+    mode: Literal["auto", "means", "frames", "off"] = Field(
+        default="auto",
+        description="means over time or all frames are stored; off: the upstream runs while heads are trained; "
+        "auto: what the task needs, if it fits the disk limit, else off",
+    )
+    codec: Literal["float32", "float16", "bfloat16", "int8"] = Field(
+        default="float16", description="number format of frames on disk; means are always float32"
+    )
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def off_is_no_boolean(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare off as false
+
+
+class SweepSettings(Closed):
+    """Lists of values, all combinations of which are trained; an empty list means a single default.
+
+    Learning rates compete: development chooses one for each fold, seed and layer. Seeds are repetitions, whose
+    scores are averaged. Each layer has a separate score, and the first one's is the primary score.
+    """
+
+    lr: tuple[PositiveNumber, ...] = Field(
+        default=(), description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades"
+    )
+    seed: tuple[Seed, ...] = Field(default=(), description="seeds of initial weights and dropout; else --seed")
+    layer: tuple[Layer, ...] = Field(
+        default=(),
+        description="single layers, mix for the weighted sum, best for the layer that development chooses; all: the "
+        "sum and every layer; else -l",
+    )
+
+    @field_validator("lr", "seed", "layer", mode="before")
+    @classmethod
+    def one_or_several(cls, value: object) -> object:
+        values = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, bool) for one in values):
+            raise ValueError("true and false are not numbers")
+        return values
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def the_word_superb(cls, value: object) -> object:
+        return SUPERB_RATES if value in ("superb", ("superb",), ["superb"]) else value
+
+    @field_validator("lr", "seed", "layer")
+    @classmethod
+    def each_value_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a value is listed twice")
+        return value
+
+    def layers(self, num_layers: int) -> tuple[int | str | None, ...]:
+        """Return the entries of `layer` with `all` written out: numbers, None for the weighted sum, "best"."""
+        words: dict[int | str, tuple[int | None, ...]] = {"mix": (None,), "all": (None, *range(num_layers))}
+        return tuple(chain.from_iterable(words.get(layer, (layer,)) for layer in self.layer))
+
+
+class CropSettings(Closed):
+    """Window of long utterances that heads are trained on, drawn again each time."""
+
+    seconds: PositiveNumber
+    of: Literal["audio", "states"] = Field(
+        description="audio: the upstream encodes the window alone, as in SUPERB, so that its states cannot be stored; "
+        "states: it encodes the whole utterance, and its states are cut"
+    )
+
+
+class TrainingSettings(Closed):
+    """Number of updates, how they are batched, and which step is kept."""
+
+    steps: PositiveInt = Field(description="updates, per fold")
+    batch: PositiveInt | None = Field(default=None, description="utterances in a micro-batch")
+    batch_seconds: PositiveNumber | None = Field(
+        default=None, description="instead of batch: seconds of audio in a micro-batch, utterances of similar length"
+    )
+    sampling: Literal["shuffled", "balanced", "superb_balanced", "superb_buckets"] = Field(
+        default="shuffled",
+        description="shuffled: each utterance once an epoch; balanced: each class equally often, its utterances in "
+        "turn; superb_balanced: each class equally likely, with replacement; superb_buckets: 16 of similar length",
+    )
+    crop: CropSettings | None = None
+    accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
+    clip: PositiveNumber = Field(default=1.0, description="largest norm of the gradient")
+    evaluate_every: PositiveInt = Field(description="updates between two evaluations on the development set")
+    order_seed: Seed = Field(default=0, description="seed of the order of utterances, shared by all configs")
+    select: str | None = Field(
+        default=None, description="metric of the development score that chooses; null: the primary one"
+    )
+
+    @model_validator(mode="after")
+    def one_way_to_cut_batches(self) -> TrainingSettings:
+        ways = [self.batch is not None, self.batch_seconds is not None, self.sampling == "superb_buckets"]
+        if sum(ways) != 1:
+            raise ValueError("give one of batch, batch_seconds and sampling: superb_buckets; set others to null")
+        if self.batch_seconds is not None and self.sampling != "shuffled":
+            raise ValueError(f"sampling {self.sampling} needs batch, not batch_seconds")
+        return self

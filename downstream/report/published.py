@@ -1,0 +1,98 @@
+"""Published scores, for comparison with a result."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from downstream.recipes import shipped
+from upstream.errors import UserError
+
+SUPERB_SCORES = shipped("results/reference") / "superb.csv"
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class ReferenceScore:
+    """One published score: one cell of one table.
+
+    upstream: its name in this harness where it has one, a plain name such as "wav2vec2_base" otherwise.
+    task: the recipe that reproduces the task where there is one, "superb/" and SUPERB's abbreviation otherwise.
+    metric: its name in this harness where it has one; "wer_with_lm" is the WER of decoding with a language model.
+    value: the printed number.
+    unit: what the printed value is in; `percent` is the same in one unit for both.
+    source: citation and address of the table.
+    verified: whether the value was compared with a copy of the table; False where it is quoted from memory.
+    note: method of the comparison, and caveats.
+    """
+
+    upstream: Text
+    task: Text
+    metric: Text
+    value: FiniteFloat
+    unit: Literal["percent", "fraction"]
+    higher_is_better: bool
+    source: Text
+    verified: bool
+    note: str
+
+    @property
+    def percent(self) -> float:
+        """The value in percent, whatever the table prints."""
+        return self.value if self.unit == "percent" else 100 * self.value
+
+
+COLUMNS = [field.name for field in fields(ReferenceScore)]
+
+
+def read_reference_scores(path: Path = SUPERB_SCORES) -> list[ReferenceScore]:
+    """Return the scores of a CSV file with the columns of `ReferenceScore`, in its order.
+
+    Raises UserError where the file is missing or has other columns, a cell cannot be read, or a source gives
+    the same score twice.
+    """
+    if not path.is_file():
+        raise UserError(f"There are no reference scores at {path}; restore results/reference from the repository.")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if header != COLUMNS:
+            raise UserError(f"{path} begins with {','.join(header)!r}; its first line must be {','.join(COLUMNS)}.")
+        scores = [read_row(f"{path}, line {rows.line_num}", row) for row in rows]
+    refuse_repeated(path, scores)
+    return scores
+
+
+def read_row(place: str, row: list[str]) -> ReferenceScore:
+    """Return the score in one line of the file; raise UserError, naming the place, where it has none."""
+    if len(row) != len(COLUMNS):
+        raise UserError(f"{place} has {len(row)} cells, not {len(COLUMNS)}; quote cells that hold commas.")
+    try:
+        return TypeAdapter(ReferenceScore).validate_python(dict(zip(COLUMNS, row, strict=True)))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        column = fault["loc"][0]
+        raise UserError(f"{place} has {fault['input']!r} as {column}: {fault['msg']}. Fix the cell.") from error
+
+
+def refuse_repeated(path: Path, scores: list[ReferenceScore]) -> None:
+    """Raise UserError where one source gives one score more than once."""
+    seen = set()
+    for score in scores:
+        cell = (score.upstream, score.task, score.metric, score.source)
+        if cell in seen:
+            raise UserError(
+                f"{path} gives {score.metric} of {score.upstream} on {score.task} from {score.source} twice; "
+                "remove one of the lines."
+            )
+        seen.add(cell)
+
+
+def published(recipe: str, upstream: str) -> list[ReferenceScore]:
+    """Return the published scores of an upstream on a recipe's task; empty where there are none."""
+    return [score for score in read_reference_scores() if (score.task, score.upstream) == (recipe, upstream)]

@@ -1,0 +1,141 @@
+"""Presentation of a result on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from downstream.report.published import ReferenceScore, published
+from downstream.report.tables import tables_of
+from downstream.results import Result, Score
+
+LABELS_SHOWN = 12  # of the classes; the record has all
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def show(result: Result, folder: Path, console: Console) -> None:
+    """Print a result: what was measured, the folds, the confusions, the layers, the score and its caveats."""
+
+    def say(heading: str, sentence: str, style: str = "") -> None:
+        if not console.is_terminal:  # a line each, to be searched
+            console.print(Text(f"{heading:<10}{sentence}"), soft_wrap=True)
+            return
+        line = Table.grid(Column(width=8), Column(), padding=(0, 2, 0, 0))
+        line.add_row(Text(heading, style=style), Text(sentence, style=style))
+        console.print(line)
+
+    corpus, timing = result.corpus, result.timing
+    console.print(Text(str(result.recipe.resolved["title"]), style="bold"))
+    say("upstream", describe_upstream(result))
+    say("corpus", f"{corpus.title}: {corpus.coverage}")
+    say("used", used_line(result))
+    say("split", corpus.split_rule)
+    say("protocol", f"{result.recipe.protocol}; recipe {result.recipe.name}, version {result.recipe.version}")
+    console.print()
+    for table in tables_of(result):
+        console.print(table, soft_wrap=isinstance(table, Text))
+    if result.layers[0].layer is None and len(result.layer_weights) > 1:
+        say("layers", layer_plot(result.layer_weights))
+    if len(primary_score(result).by_seed) > 1:
+        say("seeds", seed_line(result))
+    say("score", score_line(result), style="bold green")
+    for score in comparable(result):
+        own = result.metric_types.get(score.metric)
+        doubt = "" if score.verified else ", not verified"
+        title = own.title if own else score.metric.replace("_", " ")
+        say("published", f"{title} {score.value:g}{' %' if score.unit == 'percent' else ''} ({score.source}{doubt})")
+    say("states", states_line(result))
+    say(
+        "time",
+        f"reading {timing.reading:.1f} s, extraction {timing.extraction:.1f} s, training {timing.training:.1f} s "
+        f"({len(result.grid)} heads), evaluation {timing.evaluation:.1f} s",
+    )
+    for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
+        say("note", note, style="yellow")
+    console.print(Text(f"record    {folder / 'result.json'}"), soft_wrap=True)  # in one piece, to be copied
+
+
+def comparable(result: Result) -> list[ReferenceScore]:
+    """Return published scores of the upstream on the task; none for an untrained one or a changed recipe."""
+    if result.upstream.random_init or any(said.startswith("Not SUPERB's recipe") for said in result.caveats):
+        return []
+    return published(result.recipe.name, result.upstream.name)
+
+
+def primary_score(result: Result) -> Score:
+    """Return the primary score with its seeds."""
+    return result.layers[0].score(result.primary.name)
+
+
+def describe_upstream(result: Result) -> str:
+    upstream = result.upstream
+    layers = f"{upstream.layers} layers" if upstream.layers > 1 else "1 layer"
+    untrained = ", untrained" if upstream.random_init else ""
+    revision = f" at {upstream.revision[:12]}" if upstream.revision else ""
+    return f"{upstream.name}{untrained}: {layers} x {upstream.dim}, {upstream.dtype}, {upstream.source}{revision}"
+
+
+def states_line(result: Result) -> str:
+    """Return the source of the states, and how much audio the upstream encoded for them."""
+    timing, states = result.timing, result.states
+    heard = f"{timing.extracted_audio_seconds:,.0f} s of audio went through the upstream in this run"
+    corpus = f"the corpus has {timing.audio_seconds:,.0f} s"
+    if states.mode == "off":
+        return f"computed while heads were learned; {heard}, {corpus}"
+    codec = f" as {states.codec}" if states.mode == "frames" else ""
+    return f"{states.mode}{codec} from the store; {heard}, {corpus}"
+
+
+def seed_line(result: Result) -> str:
+    metric, by_seed = result.metric_types[result.primary.name], primary_score(result).by_seed
+    scores = list(by_seed.values())
+    each = ", ".join(f"{seed}: {metric.written(score)}" for seed, score in by_seed.items())
+    return f"{each}{metric.unit} (standard deviation {metric.written(float(np.std(scores, ddof=1)))})"
+
+
+def layer_plot(weights: list[float]) -> str:
+    """Return the weight of each layer as a bar, the highest bar the largest weight."""
+    top = max(weights)
+    bars = "".join(BARS[round(weight / top * (len(BARS) - 1))] for weight in weights)
+    best = weights.index(top)
+    return (
+        f"0 {bars} {len(weights) - 1}   most weight on layer {best} ({top:.3f}; "
+        f"{1 / len(weights):.3f} would be even, {min(weights):.3f} is the least)"
+    )
+
+
+def score_line(result: Result) -> str:
+    primary, metric = result.primary, result.metric_types[result.primary.name]
+    synthetic = " on SYNTHETIC speech" if result.corpus.synthetic else ""
+    untrained = " of an UNTRAINED upstream" if result.upstream.random_init else ""
+    interval = f"no interval, {primary.interval.removeprefix('none: ')}"
+    if primary.low is not None and primary.high is not None:
+        over = " over speakers" if primary.interval.endswith("speakers") else ""
+        interval = f"95 % interval {metric.written(primary.low)} to {metric.written(primary.high)}{over}"
+    return (
+        f"{metric.title} {metric.written(primary.value)}{metric.unit} ({interval}; "
+        f"chance {metric.written(result.chance)}{metric.unit}){untrained}{synthetic}"
+    )
+
+
+def used_line(result: Result) -> str:
+    """Return size and labels of what is used of the corpus."""
+    used = result.corpus.used
+    parts = [f"{used.utterances:,} utterances", duration(used.seconds), f"{used.speakers:,} speakers"]
+    if used.words is not None:
+        parts.append(f"{used.words:,} words")
+    labels = list(used.labels.items())
+    if not labels:
+        return ", ".join(parts)
+    shown = ", ".join(f"{name} {count}" for name, count in labels[:LABELS_SHOWN])
+    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    return f"{', '.join(parts)} ({shown}{more})"
+
+
+def duration(seconds: float) -> str:
+    """Return minutes, or hours of large corpora."""
+    return f"{seconds / 60:.1f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"

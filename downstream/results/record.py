@@ -1,0 +1,300 @@
+"""The record of a run: typed, versioned, enough to rebuild its scores."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from downstream.results import schema3
+from downstream.tasks import Metric
+from upstream.base import Upstream
+from upstream.errors import UserError
+from upstream.files import write_atomically
+
+SCHEMA = 4
+
+
+class Section(BaseModel):
+    """A part of the record; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Score(Section):
+    """One metric on one test part."""
+
+    part: str = Field(description="the corpus's name of the test part; test where the recipe names none")
+    metric: str
+    value: float = Field(description="mean over folds and seeds")
+    low: float | None = Field(description="lower end of the 95 % interval; null where there is none")
+    high: float | None = Field(description="upper end of the 95 % interval; null where there is none")
+    interval: str = Field(description="how the interval was found, or why there is none")
+    chance: float | None = Field(description="chance level, mean over folds; null where unknown")
+    by_seed: dict[int, float] = Field(description="mean over folds for each seed")
+
+
+class MetricRecord(Section):
+    """Title and format of a metric, so that a record can be shown without the code of its family."""
+
+    title: str
+    higher_is_better: bool
+    percent: bool = Field(description="true for a share, written in percent")
+
+    def written(self, value: float) -> str:
+        """Return the value as tables show it, without a unit."""
+        return Metric(self.title, self.higher_is_better, percent=self.percent).written(value)
+
+    @property
+    def unit(self) -> str:
+        return " %" if self.percent else ""
+
+
+class Primary(Section):
+    """The score of the leaderboard: the recipe's primary metric on its first layer setting and test part."""
+
+    name: str = Field(description="the metric")
+    part: str = Field(description="the test part")
+    value: float = Field(description="mean over folds and seeds")
+    low: float | None = Field(description="lower end of the 95 % interval; null where there is none")
+    high: float | None = Field(description="upper end of the 95 % interval; null where there is none")
+    interval: str = Field(description="how the interval was found, or why there is none")
+    higher_is_better: bool
+
+
+class RecipeRecord(Section):
+    """The recipe as it was run."""
+
+    name: str
+    version: int
+    protocol: str
+    resolved: dict[str, Any] = Field(description="every field, after overrides")
+    overrides: list[str] = Field(description="what the command line changed, key=value")
+
+
+class UpstreamRecord(Section):
+    """The upstream, down to its weights."""
+
+    name: str
+    fingerprint: str = Field(description="digest of everything its states depend on")
+    layers: int = Field(description="hidden states, the input of the first block included")
+    dim: int
+    stride: int = Field(description="samples between two frames")
+    dtype: str
+    random_init: bool = Field(description="true for untrained weights")
+    source: str = Field(description="what was loaded")
+    format: str = Field(description="detected format of the checkpoint")
+    revision: str | None = Field(description="commit of the hub's repository; null where none could be looked up")
+    file_sha256: str | None = Field(description="digest of the weight file")
+    notes: list[str]
+
+    @classmethod
+    def of(cls, upstream: Upstream) -> UpstreamRecord:
+        provenance = upstream.provenance
+        return cls(
+            name=upstream.name,
+            fingerprint=upstream.fingerprint,
+            layers=upstream.num_layers,
+            dim=upstream.dim,
+            stride=upstream.stride,
+            dtype=upstream.dtype_name,
+            random_init=provenance.random_init,
+            source=provenance.source,
+            format=provenance.format,
+            revision=provenance.revision,
+            file_sha256=provenance.file_sha256,
+            notes=list(provenance.notes),
+        )
+
+
+class SplitRecord(Section):
+    """Content of one part of a split."""
+
+    utterances: int
+    seconds: float
+    speakers: int
+    labels: dict[str, int] = Field(description="utterances of each class; empty where the task has no classes")
+    words: int | None = Field(description="words of the transcripts; null where the task has none")
+
+
+class CorpusRecord(Section):
+    """The corpus as it was found."""
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    revision: str | None
+    synthetic: bool = Field(description="true for synthesised speech")
+    fingerprint: str = Field(description="digest of every row, audio included")
+    label_column: str = Field(description="what was learned: a column of labels, text or speaker")
+    coverage: str = Field(description="how much of the published corpus was found")
+    used: SplitRecord = Field(description="what the recipe uses of it")
+    split_rule: str
+    notes: list[str]
+
+
+# part of the test set -> metric -> value
+Metrics = dict[str, dict[str, float]]
+
+
+class FoldRecord(Section):
+    """One fold: its data and its scores."""
+
+    name: str
+    train: SplitRecord
+    dev: SplitRecord
+    test: SplitRecord
+    parts: dict[str, SplitRecord] = Field(description="the test set by its parts, the primary one first")
+    metrics: Metrics = Field(description="by test part; of the first layer setting's chosen heads, mean over seeds")
+    chance: float = Field(description="chance level of the primary score")
+
+
+class HeadRecord(Section):
+    """A head that development chose, for one fold, seed and layer setting; it was tested once."""
+
+    fold: str
+    seed: int
+    setting: int | str | None = Field(
+        description="the layer setting that it was chosen for: a layer, null for the weighted sum, best"
+    )
+    layer: int | None = Field(description="the only layer it reads; null for the weighted sum")
+    lr: float | None = Field(description="the learning rate that development chose; null where nothing is learned")
+    step: int = Field(description="the step that development chose; 0 where nothing is learned")
+    development: float = Field(description="the development score at that step")
+    metrics: Metrics = Field(description="by test part, the primary one first")
+    layer_weights: list[float]
+    details: dict[str, dict[str, Any]] = Field(description="by test part, fields of its family")
+
+
+class FitRecord(Section):
+    """One config of the sweep on one fold; the grid has all of them."""
+
+    fold: str
+    lr: float | None = Field(description="null where nothing is learned")
+    seed: int
+    layer: int | None = Field(description="null for the weighted sum")
+    step: int = Field(description="the best step; 0 where no evaluation counted or nothing is learned")
+    development: float | None = Field(description="the development score there; null where no evaluation counted")
+    curve: list[tuple[int, float | None, float | None]] = Field(
+        description="step, mean training loss since the one before and development score of every evaluation; null "
+        "where they are not finite"
+    )
+    diverged: int | None = Field(description="the step at which training stopped; null where it did not diverge")
+    chosen: bool
+
+
+class LayerScores(Section):
+    """All scores on one layer setting."""
+
+    layer: int | str | None = Field(description="null for the weighted sum; best for the one that development chose")
+    scores: list[Score] = Field(description="every metric on every test part, those of the primary part first")
+
+    def score(self, metric: str, part: str | None = None) -> Score:
+        """Return one score; part: by default the primary one."""
+        wanted = self.scores[0].part if part is None else part
+        return next(one for one in self.scores if (one.part, one.metric) == (wanted, metric))
+
+
+class StatesRecord(Section):
+    """Source of the states that the heads read."""
+
+    mode: str = Field(description="means or frames, through the store; off: computed while heads were learned")
+    codec: str | None = Field(description="number format on disk; null where they are not stored")
+    bytes: int = Field(description="estimated size of all of them on disk")
+
+
+class Timing(Section):
+    """Wall seconds of each phase; of a run that was resumed, of its last process alone."""
+
+    reading: float = Field(description="reading the corpus and digesting its audio")
+    extraction: float = Field(description="upstream and store")
+    training: float
+    evaluation: float
+    audio_seconds: float = Field(description="seconds of audio of the utterances used")
+    extracted_audio_seconds: float = Field(
+        description="seconds of audio that the upstream encoded for this run, repetitions counted"
+    )
+
+
+class Result(Section):
+    """result.json."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema", description="of this type; raised when it changes")
+    task: str
+    recipe: RecipeRecord
+    upstream: UpstreamRecord
+    corpus: CorpusRecord
+    states: StatesRecord
+    learned: str = Field(description="digest of everything that the heads depend on, test settings excluded")
+    seeds: dict[str, list[int]] = Field(description="of the heads' initial weights, and of the order of utterances")
+    details: dict[str, Any] = Field(description="fields of the family")
+    metric_types: dict[str, MetricRecord] = Field(description="the metrics of the family, by name")
+    select: str = Field(description="the metric of the development score")
+    primary: Primary
+    chance: float = Field(description="chance level of the primary score, mean over folds")
+    chance_means: str = Field(description="what the chance level is the score of")
+    folds: list[FoldRecord]
+    layers: list[LayerScores] = Field(description="every layer setting; the first one's score is primary")
+    heads: list[HeadRecord] = Field(description="heads that development chose, for each fold, seed and layer setting")
+    grid: list[FitRecord] = Field(description="every config on every fold")
+    layer_weights: list[float] = Field(description="of the first layer setting's heads, mean over folds and seeds")
+    timing: Timing
+    environment: dict[str, str]
+    command: str
+    caveats: list[str] = Field(description="what a reader of the score should know")
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the record was written to or read from; None for one that is not on disk."""
+        return self._folder
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric of the primary test part on the first layer setting, by name."""
+        first = self.layers[0].scores
+        return {one.metric: one.value for one in first if one.part == self.primary.part}
+
+    def primary_heads(self) -> list[HeadRecord]:
+        """Return the chosen heads of the first layer setting."""
+        return [head for head in self.heads if head.setting == self.layers[0].layer]
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write result.json atomically; `result.folder` is the folder afterwards."""
+    write_atomically(path, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+    result._folder = path.parent
+
+
+def read_result(path: Path) -> Result:
+    """Read a record back, of this schema or of schema 3.
+
+    Raises UserError where it is damaged or of another version.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("schema") == schema3.SCHEMA:
+            content = schema3.upgraded(content)
+        result = Result.model_validate(content)
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        where, what = "the file", str(error)
+        if isinstance(error, ValidationError):
+            fault = error.errors()[0]
+            where, what = ".".join(str(part) for part in fault["loc"]) or "the file", fault["msg"]
+        raise UserError(
+            f"{path} is not a record of schema {SCHEMA} ({where}: {what}). Run the command again with --fresh."
+        ) from error
+    result._folder = path.parent
+    return result
+
+
+def slug(name: str) -> str:
+    """Return a name for a folder: all but letters, digits, dots, dashes and underscores become two underscores."""
+    return re.sub(r"[^\w.-]+", "__", name.strip("/."))

@@ -1,1 +1,0 @@
-"""Who speaks: trials, their scores, error rates and the detection error tradeoff."""

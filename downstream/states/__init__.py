@@ -1,0 +1,15 @@
+"""Hidden states of a dataset: cached means, cached frames, or computed on the fly, as the cache plan has it."""
+
+from downstream.states.cache_plan import CachePlan, plan_cache
+from downstream.states.preparation import prepare, read_whole
+from downstream.states.sources import Means, StateSource, move
+
+__all__ = [
+    "CachePlan",
+    "Means",
+    "StateSource",
+    "move",
+    "plan_cache",
+    "prepare",
+    "read_whole",
+]

@@ -1,0 +1,91 @@
+"""Choose what to cache from a size estimate, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from downstream.recipes import StoreSettings
+from upstream import extract
+from upstream.base import Upstream
+from upstream.encode import Item, seconds_of
+from upstream.errors import UserError
+from upstream.sizes import free_space, readable
+from upstream.store import StateStore, StoreKey, estimate_bytes
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """Decision where the states of a corpus are kept or computed.
+
+    reduction: what the heads will read, "means" or "frames".
+    key: of their store; None where the upstream runs while heads are trained.
+    root: folder of all states. opened: the store, where there is one already.
+    total, missing: estimated bytes on disk of all of them, and of those that the store does not have yet.
+    sentence: what was decided and why, for the user.
+    """
+
+    reduction: str
+    key: StoreKey | None
+    root: Path
+    opened: StateStore | None
+    total: int
+    missing: int
+    sentence: str
+
+    @property
+    def mode(self) -> str:
+        return self.reduction if self.key else "off"
+
+    def open_store(self, upstream_name: str) -> StateStore | None:
+        """Return the store of the states, created if it is not there; None where they are not stored."""
+        if self.key is None:
+            return None
+        return self.opened or StateStore(self.root, self.key, upstream_name)
+
+
+def plan_cache(
+    settings: StoreSettings, needs: str, upstream: Upstream, items: Sequence[Item], root: Path, limit: int | None
+) -> CachePlan:
+    """Choose what to cache.
+
+    needs: what the heads need at least, "means" or "frames".
+    root: folder of all states. limit: bytes that may be added to it; None for half of what is free there.
+
+    Raises UserError where the recipe asks for means and the heads need frames, or for more than is allowed.
+    """
+    if settings.mode == "means" and needs == "frames":
+        raise UserError(
+            "This task's heads read all frames; means are not enough for them. "
+            "Choose -o store.mode=auto, frames or off."
+        )
+    reduction = needs if settings.mode in {"auto", "off"} else settings.mode
+    key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
+    total = estimate_bytes(key, upstream.stride, durations(items))
+    is_there = settings.mode != "off" and (root / key.folder_name()).is_dir()
+    store = StateStore(root, key, upstream.name) if is_there else None
+    missing = estimate_bytes(key, upstream.stride, durations(items if store is None else extract.missing(store, items)))
+    allowed, source = (
+        (limit, "--store-limit") if limit is not None else (free_space(root) // 2, "half of the free disk")
+    )
+    audio = seconds_of(items)
+    form = f" as {key.codec}" if reduction == "frames" else ""
+    measured = (
+        f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the "
+        f"store{form}; {readable(missing)} would be written, {readable(allowed)} is the limit ({source})"
+    )
+    plan = CachePlan(reduction, key, root, store, total, missing, f"{measured}.")
+    if settings.mode == "off":
+        return replace(plan, key=None, sentence=f"{measured}. As asked, the upstream runs while heads learn.")
+    if missing <= allowed:
+        return plan
+    if settings.mode == "auto":
+        return replace(plan, key=None, sentence=f"{measured}: so the upstream runs while heads learn.")
+    smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
+    raise UserError(f"{measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
+
+
+def durations(items: Sequence[Item]) -> list[float]:
+    """Return the seconds of each utterance, equal audio once."""
+    return list({item.digest: item.seconds for item in items}.values())

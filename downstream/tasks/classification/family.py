@@ -1,0 +1,155 @@
+"""Classification: one class per utterance, trained with cross entropy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from downstream.data import Choice, Corpus, Dataset, Fold, Part
+from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
+from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
+from downstream.tasks.classification.heads import HEADS, UtteranceClassifier
+from downstream.tasks.classification.metrics import METRICS, confusion_matrix
+from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
+from downstream.tasks.classification.record import ClassificationDetails, ConfusionDetails
+from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from upstream.base import States, Upstream
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PROJECTION = 256  # width of the first linear layer; s3prl, downstream/emotion and speech_commands
+
+
+class Classification(Family):
+    """Classification of utterances: emotion, keywords, words."""
+
+    recipe_type = ClassificationRecipe
+    metrics = METRICS
+    chance_means = "always answering the commonest class of the training part"
+    was_in_schema_3 = True
+
+    def __init__(self, recipe: ClassificationRecipe) -> None:
+        self._recipe = recipe
+
+    def choose(self, corpus: Corpus) -> Choice:
+        return choose_utterances(self._recipe, corpus)
+
+    def finish(self, dataset: Dataset) -> Dataset:
+        return with_class_targets(dataset)
+
+    def needs(self) -> Needs:
+        """Return means for mean pooling, where a classifier is affine up to its mean over frames; else frames."""
+        return "means" if HEADS[self._recipe.head.pooling].is_affine else "frames"
+
+    def task(self, dataset: Dataset, upstream: Upstream) -> ClassificationTask:
+        return ClassificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head)
+
+    def test_settings(self) -> Sequence[str]:
+        # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
+        return ("split.test",) if len(self._recipe.split.test) > 1 else ()
+
+    def details(self, dataset: Dataset) -> Mapping[str, Any]:
+        return ClassificationDetails(classes=list(dataset.classes)).model_dump()
+
+    @classmethod
+    def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
+        from downstream.tasks.classification.record import confusion_or_recall_table
+
+        return [confusion_or_recall_table(details["classes"], [head["confusion"] for head in heads])]
+
+
+class ClassificationTask(Task):
+    """Classification of a dataset."""
+
+    metrics = METRICS
+
+    def __init__(self, dataset: Dataset, num_layers: int, dim: int, head: ClassifierSettings) -> None:
+        """num_layers, dim: L and D of the upstream."""
+        self.dataset, self._shape, self._head = dataset, (num_layers, dim), head
+        self.classes = class_targets(dataset).classes
+        self.targets = torch.tensor(class_targets(dataset).numbers)  # (U,)
+        if HEADS[head.pooling].is_affine:
+            self.affine = AffineTargets(self.targets, len(self.classes))
+
+    def build(self, seed: int, layer: int | None) -> UtteranceClassifier:
+        kind, width = HEADS[self._head.pooling], self._head.projection or PROJECTION
+        return kind(*self._shape, width, len(self.classes), seed, layer)
+
+    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
+        logits = head(states)
+        return F.cross_entropy(logits, self.targets[utterances].to(logits.device), reduction="none")
+
+    def predict(self, head: Head, states: States) -> Tensor:
+        """Return posteriors, (B, C)."""
+        posteriors: Tensor = head(states).softmax(dim=1)
+        return posteriors
+
+    def evaluate(self, predictions: Predictions, part: Part) -> ClassificationEvaluation:
+        return ClassificationEvaluation(self, as_rows(predictions), part.utterances)
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return self.classes
+
+    def chance(self, part: Part) -> Mapping[str, float]:
+        commonest = Counter(class_targets(self.dataset).class_numbers(part.fold.train)).most_common(1)[0][0]
+        truth = self.targets[list(part.utterances)].numpy()
+        confusion = confusion_matrix(truth, np.full_like(truth, commonest), len(self.classes))
+        return {name: metric.of_counts(confusion) for name, metric in METRICS.items() if metric.of_counts}
+
+
+class ClassificationEvaluation(CountedEvaluation):
+    """Posteriors compared with the true classes."""
+
+    def __init__(self, task: ClassificationTask, posteriors: Tensor, utterances: Sequence[int]) -> None:
+        """posteriors: (U, C) of the utterances."""
+        super().__init__(METRICS)
+        self._task, self._posteriors, self._utterances = task, posteriors, utterances
+
+    @cached_property
+    def confusion(self) -> IntArray:
+        """Counts (truth, predicted), (C, C)."""
+        truth = self._task.targets[list(self._utterances)].numpy()
+        return confusion_matrix(truth, np.array(self._answers), len(self._task.classes))
+
+    @cached_property
+    def _answers(self) -> list[int]:
+        answers: list[int] = self._posteriors.argmax(dim=1).tolist()
+        return answers
+
+    def value(self, metric: str) -> float:
+        of_counts = METRICS[metric].of_counts
+        assert of_counts is not None
+        return of_counts(self.confusion)
+
+    def counts(self) -> dict[str, IntArray]:
+        """Return the confusion matrix of each speaker."""
+        task, classes = self._task, len(self._task.classes)
+        found: dict[str, IntArray] = {}
+        for index, answer in zip(self._utterances, self._answers, strict=True):
+            own = found.setdefault(task.dataset.cluster(index), np.zeros((classes, classes), dtype=np.int64))
+            own[int(task.targets[index]), answer] += 1
+        return found
+
+    def details(self) -> Mapping[str, Any]:
+        return ConfusionDetails(confusion=self.confusion.tolist()).model_dump()
+
+    def rows(self) -> list[dict[str, object]]:
+        dataset, classes = self._task.dataset, self._task.classes
+        return [
+            {
+                "id": dataset.utterances[index].id,
+                "speaker": dataset.utterances[index].speaker,
+                "label": classes[int(self._task.targets[index])],
+                "predicted": classes[answer],
+                "posteriors": [round(float(p), 6) for p in posterior],
+            }
+            for index, answer, posterior in zip(self._utterances, self._answers, self._posteriors, strict=True)
+        ]

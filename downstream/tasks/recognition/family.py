@@ -1,0 +1,260 @@
+"""Recognition: a transcript per utterance, characters by CTC (SUPERB's ASR)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
+from downstream.tasks.base import Family, Head, Predictions, Task, initialised
+from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.recognition import word_errors
+from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
+from downstream.tasks.recognition.decoding import BeamSearch, greedy
+from downstream.tasks.recognition.metrics import COUNTS, METRICS
+from downstream.tasks.recognition.recipe import RecognitionRecipe
+from downstream.tasks.recognition.record import ErrorDetails, RecognitionDetails
+from downstream.tasks.recognition.spec_augment import SpecAugment
+from downstream.tasks.recognition.text import Vocabulary, characters_of, normalise, superb_vocabulary
+from downstream.tasks.recognition.word_errors import ErrorCounts
+from upstream.base import States, Upstream
+from upstream.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PROJECTION = 1024  # width of the first linear layer; s3prl, downstream/asr
+UNKNOWN_AT_MOST = 0.1  # share of characters; with more unknown, a vocabulary is refused
+
+Decoder = Callable[[Tensor], str]  # log posteriors (T, V) of an utterance -> its text
+
+
+@dataclass(frozen=True)
+class TextTargets(Targets):
+    """The normalised transcript of every utterance."""
+
+    texts: tuple[str, ...]
+
+    def words(self, indices: Sequence[int]) -> int:
+        return sum(len(self.texts[index].split()) for index in indices)
+
+
+class Recognition(Family):
+    """Transcription of utterances."""
+
+    recipe_type = RecognitionRecipe
+    metrics = METRICS
+    chance_means = "the best of always answering nothing, the commonest transcript and the commonest word of training"
+    within_protocol = ("decoding.",)
+    was_in_schema_3 = True
+
+    def __init__(self, recipe: RecognitionRecipe) -> None:
+        self._recipe = recipe
+
+    def choose(self, corpus: Corpus) -> Choice:
+        """Return the utterances that have a transcript with a letter or digit in it."""
+        used = tuple(sorted((u for u in corpus.utterances if normalise(u.text or "")), key=lambda u: u.id))
+        if not used:
+            raise UserError(
+                f"{corpus.title} in {corpus.source} has no transcripts; write them into the column text of a "
+                "manifest.csv (-c manifest), or choose another corpus with -c."
+            )
+        return Choice("text", used, notes=left_out(corpus, used, "have no transcript"))
+
+    def finish(self, dataset: Dataset) -> Dataset:
+        return replace(dataset, targets=TextTargets(tuple(normalise(u.text or "") for u in dataset.utterances)))
+
+    def task(self, dataset: Dataset, upstream: Upstream) -> RecognitionTask:
+        task = RecognitionTask(dataset, upstream.num_layers, upstream.dim, self._recipe)
+        task.decoder(dataset.split.folds[0])  # reports missing files and packages before training
+        return task
+
+    def test_settings(self) -> Sequence[str]:
+        return ("decoding",)
+
+    def test_files(self) -> Sequence[Path]:
+        decoding = self._recipe.decoding
+        return [Path(name) for name in (decoding.language_model, decoding.lexicon) if name is not None]
+
+    @classmethod
+    def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
+        from downstream.tasks.recognition.record import error_table
+
+        return [error_table([ErrorDetails.model_validate(head["errors"]) for head in heads])]
+
+
+def text_targets(dataset: Dataset) -> TextTargets:
+    """Return the transcripts of a dataset of this family."""
+    assert isinstance(dataset.targets, TextTargets)
+    return dataset.targets
+
+
+def vocabulary_of(recipe: RecognitionRecipe, dataset: Dataset) -> Vocabulary:
+    """Return the recipe's vocabulary: SUPERB's, or the characters that some fold trains on.
+
+    All folds have the same outputs. Raises UserError where the transcripts are not in SUPERB's letters.
+    """
+    trained = [text_targets(dataset).texts[index] for index in dataset.split.trained]
+    if recipe.text.vocabulary == "characters":
+        return characters_of(trained)
+    vocabulary = superb_vocabulary()
+    refuse_other_scripts(vocabulary, trained)
+    return vocabulary
+
+
+def refuse_other_scripts(vocabulary: Vocabulary, texts: Sequence[str]) -> None:
+    """Raise UserError where the vocabulary lacks more than UNKNOWN_AT_MOST of the characters."""
+    letters = "".join(texts).replace(" ", "")
+    unknown = sum(letter not in vocabulary.tokens for letter in letters)
+    if unknown > UNKNOWN_AT_MOST * len(letters):
+        raise UserError(
+            f"{unknown / len(letters):.0%} of the transcripts' characters are not in SUPERB's vocabulary of English "
+            "letters; choose -o text.vocabulary=characters, or -d asr."
+        )
+
+
+class RecognitionTask(Task):
+    """Recognition of a dataset. Development is decoded greedily, the test as the recipe says."""
+
+    metrics = METRICS
+
+    def __init__(self, dataset: Dataset, num_layers: int, dim: int, recipe: RecognitionRecipe) -> None:
+        """num_layers, dim: L and D of the upstream."""
+        self.dataset, self._shape, self._recipe = dataset, (num_layers, dim), recipe
+        self.texts = text_targets(dataset).texts
+        self.vocabulary = vocabulary_of(recipe, dataset)
+        self._decoders: dict[str, Decoder] = {}  # by fold: language models take long to read
+
+    @cached_property
+    def targets(self) -> tuple[Tensor, ...]:
+        """The tokens of every utterance, (N_i,) int64 each."""
+        return tuple(self.vocabulary.encode(text) for text in self.texts)
+
+    def build(self, seed: int, layer: int | None) -> CTCHead:
+        settings = self._recipe.head
+        masks = settings.spec_augment
+        return initialised(
+            seed,
+            lambda: CTCHead(
+                *self._shape,
+                len(self.vocabulary),
+                projection=settings.projection or PROJECTION,
+                hidden=settings.hidden,
+                depth=settings.depth,
+                dropout=settings.dropout,
+                layer=layer,
+                augment=None if masks is None else SpecAugment(**masks.model_dump()),
+            ),
+        )
+
+    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
+        log_posteriors, lengths = head(states)
+        targets = [self.targets[index] for index in utterances.tolist()]
+        return ctc_losses(log_posteriors, lengths, targets, self.vocabulary.blank)
+
+    def predict(self, head: Head, states: States) -> list[Tensor]:
+        """Return the log posteriors of each utterance, (T_i, V)."""
+        log_posteriors, lengths = head(states)
+        return [own[:length] for own, length in zip(log_posteriors, lengths.tolist(), strict=True)]
+
+    def evaluate(self, predictions: Predictions, part: Part) -> RecognitionEvaluation:
+        decode = self.decoder(part.fold) if part.is_test else self.greedily
+        return RecognitionEvaluation(self.dataset, part.utterances, list(map(decode, predictions)))
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return self.vocabulary.tokens
+
+    def chance(self, part: Part) -> Mapping[str, float]:
+        """Return the lowest error rates of answers that do not depend on the audio."""
+        trained = [self.texts[index] for index in part.fold.train]
+        words = (word for text in trained for word in text.split())
+        constants = ["", Counter(trained).most_common(1)[0][0], Counter(words).most_common(1)[0][0]]
+        answered = [
+            RecognitionEvaluation(self.dataset, part.utterances, [answer] * len(part.utterances))
+            for answer in constants
+        ]
+        return {name: min(one.value(name) for one in answered) for name in METRICS}
+
+    def greedily(self, log_posteriors: Tensor) -> str:
+        """Return the text of the most probable tokens of (T, V)."""
+        return greedy(log_posteriors, self.vocabulary)
+
+    def decoder(self, fold: Fold) -> Decoder:
+        """Return the recipe's decoder for the test set of a fold."""
+        if fold.name not in self._decoders:
+            self._decoders[fold.name] = self._make_decoder(fold)
+        return self._decoders[fold.name]
+
+    def _make_decoder(self, fold: Fold) -> Decoder:
+        """Return the decoder; without a lexicon, a language model is limited to the words of the training transcripts.
+
+        With neither, the beam search adds up the paths of a labelling, which greedy decoding does not.
+        """
+        settings = self._recipe.decoding
+        if settings.method == "greedy":
+            return self.greedily
+        words = sorted({word for index in fold.train for word in self.texts[index].split()})
+        return BeamSearch(
+            self.vocabulary,
+            beam=settings.beam,
+            threshold=settings.threshold,
+            language_model=None if settings.language_model is None else Path(settings.language_model),
+            lexicon=None if settings.lexicon is None else Path(settings.lexicon),
+            words=words if settings.language_model is not None and settings.lexicon is None else None,
+            lm_weight=settings.lm_weight,
+            word_score=settings.word_score,
+            log_add=settings.language_model is None and settings.lexicon is None,
+        )
+
+
+class RecognitionEvaluation(CountedEvaluation):
+    """Hypotheses compared with transcripts."""
+
+    def __init__(self, dataset: Dataset, utterances: Sequence[int], hypotheses: Sequence[str]) -> None:
+        super().__init__(METRICS)
+        self._dataset, self._utterances, self._hypotheses = dataset, utterances, hypotheses
+        self._references = [text_targets(dataset).texts[index] for index in utterances]
+        self._errors: dict[str, list[ErrorCounts]] = {}
+
+    def errors(self, metric: str) -> list[ErrorCounts]:
+        """Return the errors of each utterance in words ("wer") or characters ("cer")."""
+        if metric not in self._errors:
+            self._errors[metric] = word_errors.COUNTERS[metric](self._references, self._hypotheses)
+        return self._errors[metric]
+
+    def value(self, metric: str) -> float:
+        return word_errors.total(self.errors(metric)).rate if metric in word_errors.COUNTERS else super().value(metric)
+
+    def counts(self) -> dict[str, IntArray]:
+        """Return word errors, words, character errors and characters of each speaker, (4,)."""
+        found: dict[str, IntArray] = {}
+        for index, words, characters in zip(self._utterances, self.errors("wer"), self.errors("cer"), strict=True):
+            own = found.setdefault(self._dataset.cluster(index), np.zeros(COUNTS, dtype=np.int64))
+            own += [words.errors, words.reference_length, characters.errors, characters.reference_length]
+        return found
+
+    def details(self) -> Mapping[str, Any]:
+        errors = ErrorDetails.model_validate(vars(word_errors.total(self.errors("wer"))))
+        return RecognitionDetails(errors=errors).model_dump()
+
+    def rows(self) -> list[dict[str, object]]:
+        utterances = [self._dataset.utterances[index] for index in self._utterances]
+        return [
+            {"id": own.id, "speaker": own.speaker, "part": own.part, "reference": reference, "hypothesis": hypothesis}
+            for own, reference, hypothesis in zip(utterances, self._references, self._hypotheses, strict=True)
+        ]
+
+    def files(self) -> dict[str, bytes]:
+        ids = [self._dataset.utterances[index].id for index in self._utterances]
+        return {
+            "ref": word_errors.transcript_lines(ids, self._references).encode(),
+            "hyp": word_errors.transcript_lines(ids, self._hypotheses).encode(),
+            "errors.txt": word_errors.error_report(ids, self._references, self._hypotheses).encode(),
+        }

@@ -1,0 +1,69 @@
+"""Settings of a recognition recipe."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from downstream.recipes import Closed, LearnedRecipe, PositiveNumber
+from downstream.tasks.recognition.metrics import METRICS
+
+
+class SpecAugmentSettings(Closed):
+    """SpecAugment of the weighted sum in training (Park et al. 2019); the defaults are SUPERB's."""
+
+    time_warp_window: int = Field(default=5, ge=0, description="frames by which time is warped at most; 0: not at all")
+    frequency_masks: int = Field(default=4, ge=0)
+    frequency_width: PositiveInt = Field(default=50, description="feature dimensions; a mask is narrower than this")
+    time_masks: int = Field(default=2, ge=0)
+    time_width: PositiveInt = Field(default=40, description="frames; a mask is shorter than this")
+
+
+class RecogniserSettings(Closed):
+    """The head; defaults are SUPERB's."""
+
+    projection: PositiveInt | None = Field(default=None, description="width of the first linear layer; null: 1024")
+    hidden: PositiveInt = Field(default=1024, description="width of an LSTM in each direction")
+    depth: PositiveInt = Field(default=2, description="bidirectional LSTMs")
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="after each LSTM")
+    spec_augment: SpecAugmentSettings | None = Field(default=None, description="null: none")
+
+
+class TextSettings(Closed):
+    """Tokens of the head's outputs."""
+
+    vocabulary: Literal["superb", "characters"] = Field(
+        default="characters", description="superb: its 32 tokens; characters: those of the training transcripts"
+    )
+
+
+class DecodingSettings(Closed):
+    """Decoding of the test set; development is decoded greedily."""
+
+    method: Literal["greedy", "beam"] = "greedy"
+    beam: PositiveInt = Field(default=5, description="hypotheses kept")
+    threshold: PositiveNumber = Field(default=25.0, description="how far behind the best a hypothesis may lie")
+    language_model: str | None = Field(default=None, description="an n-gram file that KenLM reads (ARPA or binary)")
+    lexicon: str | None = Field(
+        default=None, description="file of words and spellings; null: the words of the training transcripts"
+    )
+    lm_weight: float = Field(default=2.0, description="factor of the language model's score")
+    word_score: float = Field(default=-1.0, description="added to a hypothesis per word")
+
+
+class RecognitionRecipe(LearnedRecipe):
+    """A recipe of a speech recognition task."""
+
+    metric_names: ClassVar[tuple[str, ...]] = tuple(METRICS)
+    samplings: ClassVar[tuple[str, ...]] = ("shuffled", "superb_buckets")
+
+    head: RecogniserSettings = RecogniserSettings()
+    text: TextSettings = TextSettings()
+    decoding: DecodingSettings = DecodingSettings()
+
+    @model_validator(mode="after")
+    def language_model_needs_a_beam(self) -> RecognitionRecipe:
+        if self.decoding.method == "greedy" and self.decoding.language_model is not None:
+            raise ValueError("greedy decoding takes no language model; choose decoding.method=beam")
+        return self

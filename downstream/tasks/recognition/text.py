@@ -1,0 +1,115 @@
+"""Transcripts as a recogniser's tokens, and back."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from upstream.errors import UserError
+
+# SUPERB's characters, in the order of s3prl's list: by frequency in LibriSpeech's training transcripts.
+SUPERB_CHARACTERS = "ETAONIHSRDLUMCWFGYPBVK'XJQZ"
+
+# Characters used in place of the plain apostrophe.
+APOSTROPHES = str.maketrans("\u2018\u2019\u201b\u02bc\uff07\u00b4`", "'" * 7)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a character recogniser; a token's index is its class.
+
+    Tokens of one character are text; longer ones ("<pad>") are special, like the blank, the end and the unknown
+    token, and never appear in a decoded text.
+
+    blank: class of CTC's blank.
+    end: class of the token that ends an utterance; None where there is none.
+    unknown: class of every character that is not among the tokens; None where such a character is an error.
+    separator: the token between words; must be one of the tokens.
+    closing: every target ends in one more separator and the end token, as in SUPERB (s3prl 0.4.18, downstream/asr).
+    """
+
+    tokens: tuple[str, ...]
+    blank: int = 0
+    end: int | None = None
+    unknown: int | None = None
+    separator: str = "|"
+    closing: bool = False
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def _spoken(self) -> dict[str, int]:
+        """The class of every token that appears in texts, including the separator."""
+        special = {self.blank, self.end, self.unknown}
+        return {token: index for index, token in enumerate(self.tokens) if len(token) == 1 and index not in special}
+
+    def encode(self, text: str) -> Tensor:
+        """Return the target of a text, (N,) int64; whitespace between words becomes one separator.
+
+        Raises UserError for a character that is not among the tokens where there is no unknown token.
+        """
+        written = self.separator.join(text.split())
+        classes = [self._class_of(character, text) for character in written]
+        if self.closing:
+            classes.append(self._spoken[self.separator])
+            classes += [] if self.end is None else [self.end]
+        return torch.tensor(classes, dtype=torch.int64)
+
+    def _class_of(self, character: str, text: str) -> int:
+        known = self._spoken.get(character, self.unknown)
+        if known is None:
+            raise UserError(
+                f"{character!r} in {text!r} is not among the {len(self)} tokens of this vocabulary, "
+                "which has no token for unknown characters. Normalise the text or use a vocabulary that has it."
+            )
+        return known
+
+    def decode(self, classes: Sequence[int]) -> str:
+        """Return the text of a labelling: special tokens dropped, separators as single spaces.
+
+        CTC's repetitions must have been collapsed before: here two Ls stay two Ls.
+        """
+        spoken = (self.tokens[index] for index in classes if self.tokens[index] in self._spoken)
+        return " ".join("".join(spoken).replace(self.separator, " ").split())
+
+    def spells(self, word: str) -> bool:
+        """Return true if every character of a word is a token."""
+        return all(character in self._spoken and character != self.separator for character in word)
+
+
+def superb_vocabulary() -> Vocabulary:
+    """SUPERB's 32 tokens (s3prl 0.4.18, downstream/asr: fairseq's four special ones, then char.dict)."""
+    tokens = ("<s>", "<pad>", "</s>", "<unk>", "|", *SUPERB_CHARACTERS)
+    return Vocabulary(tokens, blank=0, end=2, unknown=3, separator="|", closing=True)
+
+
+def characters_of(texts: Iterable[str]) -> Vocabulary:
+    """Return a vocabulary of blank, unknown, separator and the sorted characters of (normalised training) texts."""
+    characters = set("".join("".join(text.split()) for text in texts)) - {"|"}
+    return Vocabulary(("<blank>", "<unk>", "|", *sorted(characters)), blank=0, unknown=1, separator="|")
+
+
+def normalise(text: str, upper: bool = True) -> str:
+    """Return a transcript in its form for scoring: words of letters, marks, digits and apostrophes.
+
+    Works for any script. Unicode's composed form (NFC), upper case unless `upper` is False, typographic
+    apostrophes as plain ones; invisible characters (soft hyphens, joiners, direction marks) are dropped, all
+    other characters become spaces, and spaces are collapsed. LibriSpeech's transcripts are unchanged.
+    """
+    cased = text.upper() if upper else text
+    composed = unicodedata.normalize("NFC", cased).translate(APOSTROPHES)
+    return " ".join("".join(map(_kept, composed)).split())
+
+
+def _kept(character: str) -> str:
+    """Return the replacement of a character by its Unicode category: itself, nothing or a space."""
+    category = unicodedata.category(character)
+    if category[0] in "LMN" or character == "'":  # letter, mark, number
+        return character
+    return "" if category == "Cf" else " "

@@ -1,0 +1,155 @@
+"""Families by name, and recipes, whose `task` names one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from downstream.recipes import Recipe, all_keys, effective, find_recipe, overridden, read_yaml, recipe_names, validated
+from downstream.tasks.base import Family
+from upstream.custom import import_file
+from upstream.errors import UserError
+
+# The families that come with the harness; imported on demand.
+FAMILIES = {
+    "classification": "downstream.tasks.classification:Classification",
+    "recognition": "downstream.tasks.recognition:Recognition",
+    "verification": "downstream.tasks.verification:Verification",
+}
+
+
+def find_family(task: str, beside: Path | None = None) -> type[Family]:
+    """Return a family by the `task` of a recipe: a name of FAMILIES, or "path/to/module.py:Family".
+
+    beside: folder of the recipe; the path of a module is relative to it, or else to the working directory.
+    Raises UserError for a task that is neither, and for a module that cannot be imported or has no such family.
+    """
+    if task in FAMILIES:
+        module, _, name = FAMILIES[task].partition(":")
+        found: type[Family] = getattr(importlib.import_module(module), name)
+        return found
+    path, name = module_file(task, beside)
+    family = getattr(imported(path, file_digest(path)), name, None)
+    if not (isinstance(family, type) and issubclass(family, Family)):
+        raise UserError(f"{path} has no family {name!r}, a class derived from downstream.tasks.Family; fix the task.")
+    missing = [one for one in ("recipe_type", "metrics", "chance_means") if not hasattr(family, one)]
+    if missing := [*missing, *sorted(family.__abstractmethods__)]:
+        raise UserError(f"{path}: the family {name} does not define {', '.join(missing)}; see docs/adding_a_family.md.")
+    return family
+
+
+def family_of(recipe: Recipe) -> Family:
+    """Return the family of a recipe, for this recipe."""
+    return find_family(recipe.task)(recipe)
+
+
+def source_digest(task: str) -> str | None:
+    """Return the digest of the file that defines an external family; None for those of the harness.
+
+    It identifies a run together with the settings. Files that the module imports are not in it.
+    """
+    if task in FAMILIES:
+        return None
+    return file_digest(module_file(task)[0])
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe and apply `key=value` overrides.
+
+    name: "emotion", "superb/er" (a file below recipes/), or the path of a YAML file.
+    Raises UserError for an unknown name or key, naming the nearest right one, and for a wrong value.
+    """
+    path = find_recipe(str(name))
+    content, kind = read_typed(path)
+    return validated(overridden(content, overrides, kind), kind, f"Recipe {path}")
+
+
+def effective_overrides(name: str | Path, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides that change something in the recipe's own file."""
+    content, kind = read_typed(find_recipe(str(name)))
+    return effective(content, overrides, kind)
+
+
+def differences(recipe: Recipe) -> tuple[str, ...]:
+    """Return what a recipe changes of the shipped one of its name, as overrides; nothing where none has its name."""
+    if recipe.name not in recipe_names():
+        return ()
+    kind, original = type(recipe), load_recipe(recipe.name)
+    return tuple(
+        f"{key}={written(value_at(recipe, key))}"
+        for key in all_keys(kind)
+        if value_at(recipe, key) != value_at(original, key)
+    )
+
+
+def written(value: object) -> str:
+    """Return a setting as -o takes it."""
+    plain = to_jsonable_python(value)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+def value_at(recipe: Recipe, key: str) -> object:
+    """Return the setting of a dotted key; None within a section that is null or that the recipe does not have."""
+    value: object = recipe
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def read_typed(path: Path) -> tuple[dict[str, Any], type[Recipe]]:
+    """Return the content of a recipe file and the type of its family's recipes.
+
+    The path of an external family no longer depends on where the recipe lies: it is relative to the working directory
+    if it lies below that, and else absolute.
+    """
+    content = read_yaml(path)
+    task = content.get("task")
+    if not isinstance(task, str):
+        raise UserError(f"Recipe {path}: The key 'task' is missing; name a family: {', '.join(FAMILIES)}.")
+    try:
+        family = find_family(task, path.parent)
+        if task not in FAMILIES:
+            module, name = module_file(task, path.parent)
+            content["task"] = f"{from_here(module)}:{name}"
+    except UserError as error:
+        raise UserError(f"Recipe {path}: {error}") from error
+    return content, family.recipe_type
+
+
+def module_file(task: str, beside: Path | None = None) -> tuple[Path, str]:
+    """Return file and class of "path/to/module.py:Family"; raise UserError where it is not of that form."""
+    file, _, name = task.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise UserError(
+            f"There is no task {task!r}; the tasks are {', '.join(FAMILIES)}, or path/to/module.py:Family for a family "
+            "of your own."
+        )
+    for candidate in ([beside / file] if beside else []) + [Path(file)]:
+        if candidate.is_file():
+            return candidate.resolve(), name
+    places = " or ".join(str(place) for place in dict.fromkeys([beside or Path(), Path()]))
+    raise UserError(f"There is no file {file} in {places}, which the task {task!r} names; fix the path.")
+
+
+def from_here(path: Path) -> Path:
+    """Return a path relative to the working directory if it lies below that, as records had better have it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@cache
+def imported(path: Path, digest: str) -> ModuleType:
+    """Import a Python file, once for each text that it has had; digest: of the text."""
+    return import_file(path)

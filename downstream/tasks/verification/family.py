@@ -1,0 +1,245 @@
+"""Verification: are two utterances of one speaker? X-vectors trained with AM-softmax (SUPERB's ASV)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
+from downstream.tasks.base import Family, Head, Predictions, Task, as_rows, initialised
+from downstream.tasks.evaluation import Evaluation, Interval
+from downstream.tasks.verification.detection_plot import detection_plot, detection_table
+from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
+from downstream.tasks.verification.metrics import METRICS
+from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
+from downstream.tasks.verification.record import TrialDetails, VerificationDetails
+from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
+from downstream.tasks.verification.trials import Trials, cosine_scores, normalise_scores, score_lines
+from downstream.tasks.verification.xvector import XVector
+from upstream.base import HiddenStates, States, Upstream
+from upstream.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+PROJECTION = 512  # width of the first linear layer; s3prl, downstream/sv_voxceleb1
+
+
+@dataclass(frozen=True)
+class SpeakerTargets(Targets):
+    """Speakers as the classes of training, and trials of development and test.
+
+    speakers: those that some fold trains on; numbers: index of every utterance's speaker, -1 for others.
+    trials: by the utterances of the part that they belong to.
+    cohorts: training utterances that scores are normalised against, by fold; empty without normalisation.
+    """
+
+    speakers: tuple[str, ...]
+    numbers: tuple[int, ...]
+    trials: Mapping[tuple[int, ...], Trials]
+    cohorts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def further_test_utterances(self, fold: Fold) -> tuple[int, ...]:
+        return self.cohorts.get(fold.name, ())
+
+    def question(self) -> list[str]:
+        return sorted(trials.rule for trials in self.trials.values())  # the rule of a list has its digest
+
+
+class Verification(Family):
+    """Comparison of pairs of utterances: one speaker or two."""
+
+    recipe_type = VerificationRecipe
+    metrics = METRICS
+    chance_means = "scores that say nothing"
+    within_protocol = ("trials.list=",)
+    was_in_schema_3 = True
+
+    def __init__(self, recipe: VerificationRecipe) -> None:
+        self._recipe = recipe
+
+    def choose(self, corpus: Corpus) -> Choice:
+        """Return the utterances whose speaker is known."""
+        used = tuple(sorted((u for u in corpus.utterances if u.speech and u.speaker), key=lambda u: u.id))
+        if len({u.speaker for u in used}) < 2:
+            raise UserError(
+                f"{corpus.title} in {corpus.source} does not name two speakers; write them into the column speaker of "
+                "a manifest.csv (-c manifest), or choose another corpus with -c."
+            )
+        return Choice("speaker", used, notes=left_out(corpus, used, "name no speaker"))
+
+    def finish(self, dataset: Dataset) -> Dataset:
+        """Return the dataset with its trials, and without development and test utterances in no trial."""
+        split, trials = plan_trials(dataset, self._recipe)
+        cohorts = plan_cohorts(split, dataset.utterances, self._recipe.trials)
+        speakers = sorted({dataset.utterances[i].speaker for i in split.trained})
+        number = {speaker: index for index, speaker in enumerate(speakers)}
+        numbers = tuple(number.get(u.speaker, -1) for u in dataset.utterances)
+        return replace(dataset, split=split, targets=SpeakerTargets(tuple(speakers), numbers, trials, cohorts))
+
+    def task(self, dataset: Dataset, upstream: Upstream) -> VerificationTask:
+        return VerificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head, self._recipe.trials)
+
+    def test_settings(self) -> Sequence[str]:
+        # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
+        parts = ("split.test",) if len(self._recipe.split.test) > 1 else ()
+        return ("trials.normalisation", "trials.cohort", "trials.top", *parts)
+
+    @classmethod
+    def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:
+        from downstream.tasks.verification.record import trial_rules, trial_table
+
+        trials = [(head["fold"], TrialDetails.model_validate(head["trials"])) for head in heads]
+        return [trial_table(trials), *trial_rules(trials)]
+
+
+def speaker_targets(dataset: Dataset) -> SpeakerTargets:
+    """Return the speakers and trials of a dataset of this family."""
+    assert isinstance(dataset.targets, SpeakerTargets)
+    return dataset.targets
+
+
+class VerificationTask(Task):
+    """Verification on a dataset: an x-vector per utterance, trained to classify the training speakers."""
+
+    metrics = METRICS
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_layers: int,
+        dim: int,
+        head: VerifierSettings,
+        trials: TrialsSettings,
+        train: Sequence[int] | None = None,
+    ) -> None:
+        """num_layers, dim: L and D of the upstream. train: the training utterances, all by default."""
+        self.dataset, self._settings = dataset, (num_layers, dim, head, trials)
+        numbers = torch.tensor(speaker_targets(dataset).numbers)  # -1 for speakers that no fold trains on
+        own = sorted(set((numbers if train is None else numbers[list(train)]).tolist()) - {-1})
+        self.num_speakers = len(own)
+        renumbered = torch.full((len(speaker_targets(dataset).speakers) + 1,), -1)  # its last entry is that of -1
+        renumbered[own] = torch.arange(len(own))
+        self.targets = renumbered[numbers]  # (U,)
+
+    def of_fold(self, train: Sequence[int]) -> VerificationTask:
+        """Return the task whose classes are the speakers of `train` alone."""
+        return VerificationTask(self.dataset, *self._settings, train)
+
+    def build(self, seed: int, layer: int | None) -> XVector:
+        num_layers, dim, head, _ = self._settings
+        return initialised(
+            seed,
+            lambda: XVector(
+                num_layers,
+                dim,
+                self.num_speakers,
+                projection=head.projection or PROJECTION,
+                scale=head.scale,
+                margin=head.margin,
+                layer=layer,
+            ),
+        )
+
+    def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
+        assert isinstance(head, XVector)
+        assert isinstance(states, HiddenStates)
+        return head.losses(states, self.targets[utterances].to(states.layers.device))
+
+    def predict(self, head: Head, states: States) -> Tensor:
+        """Return embeddings, (B, E)."""
+        embeddings: Tensor = head(states)
+        return embeddings
+
+    def predicted(self, part: Part) -> Sequence[int]:
+        """Return the utterances of the part, then for a test part the cohort."""
+        cohort = speaker_targets(self.dataset).further_test_utterances(part.fold) if part.is_test else ()
+        return (*part.utterances, *cohort)
+
+    def evaluate(self, predictions: Predictions, part: Part) -> TrialEvaluation:
+        """Score the trials among the utterances of the part; scores of a test are normalised as the recipe says.
+
+        On development, a diverged head, whose embeddings are not finite, has the worst possible score.
+        """
+        embeddings, trials = as_rows(predictions), speaker_targets(self.dataset).trials[part.utterances]
+        own, cohort = embeddings[: len(part.utterances)], embeddings[len(part.utterances) :]
+        rows = {utterance: row for row, utterance in enumerate(part.utterances)}
+        settings = self._settings[3]
+        if not part.is_test and not bool(torch.isfinite(own).all()):
+            return TrialEvaluation(self.dataset, trials, torch.full((len(trials),), math.nan))
+        scores = cosine_scores(own, rows, trials)
+        if part.is_test and settings.normalisation != "none":
+            top = settings.top if settings.normalisation == "as_norm" else None
+            scores = normalise_scores(scores, trials, rows, own, cohort, top)
+        return TrialEvaluation(self.dataset, trials, scores, is_test=part.is_test)
+
+    def outputs(self, fold: Fold) -> Sequence[str]:
+        return sorted({self.dataset.utterances[index].speaker for index in fold.train})
+
+    def chance(self, part: Part) -> Mapping[str, float]:
+        """Return the equal error rate and the normalised costs of uninformative scores."""
+        return {name: 0.5 if name == "eer" else 1.0 for name in METRICS}
+
+    def intervals(
+        self, evaluations: Sequence[Evaluation], values: Mapping[str, float], seed: int
+    ) -> Mapping[str, Interval]:
+        """Return intervals by the bootstrap over speakers, with the trials of all heads pooled."""
+        pieces = [one.pieces() for one in evaluations if isinstance(one, TrialEvaluation)]
+        scores, target, enrolled, tested = map(np.concatenate, zip(*pieces, strict=True))
+        found = trial_intervals(scores, target, enrolled, tested, values, seed)
+        return {name: Interval.over_speakers(ends) for name, ends in found.items()}
+
+
+class TrialEvaluation(Evaluation):
+    """Scores of trials compared with the truth."""
+
+    def __init__(self, dataset: Dataset, trials: Trials, scores: Tensor, is_test: bool = False) -> None:
+        """scores: (N,) of the trials; those of a development set may be NaN, and are then worst."""
+        self._dataset, self._trials, self._scores, self._is_test = dataset, trials, scores, is_test
+
+    @cached_property
+    def _numbers(self) -> FloatArray:
+        numbers: FloatArray = self._scores.double().numpy()
+        return numbers
+
+    @cached_property
+    def _ranking(self) -> Ranking:
+        return Ranking.of(self._numbers, self._trials.target.numpy())
+
+    def value(self, metric: str) -> float:
+        if not self._is_test and not np.isfinite(self._numbers).all():
+            return math.inf
+        return self._ranking.value(metric, np.ones(len(self._trials)))
+
+    def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return scores, targets and the speakers of both sides of every trial, (N,) each."""
+        names = np.array([utterance.speaker for utterance in self._dataset.utterances])
+        enrolled, tested = names[self._trials.enrolment.numpy()], names[self._trials.test.numpy()]
+        return self._numbers, self._trials.target.numpy(), enrolled, tested
+
+    def details(self) -> Mapping[str, Any]:
+        trials = self._trials
+        found = TrialDetails(
+            trials=len(trials),
+            targets=int(trials.target.sum()),
+            rule=trials.rule,
+            threshold=equal_error_rate(self._numbers, trials.target.numpy())[1],
+        )
+        return VerificationDetails(trials=found).model_dump()
+
+    def files(self) -> dict[str, bytes]:
+        ids = [utterance.id for utterance in self._dataset.utterances]
+        target = self._trials.target.numpy()
+        return {
+            "trials.txt": score_lines(self._trials, self._scores, ids).encode(),
+            "det.csv": detection_table(self._numbers, target).encode(),
+            "det.png": detection_plot({"test": (self._numbers, target)}),
+        }

@@ -1,0 +1,332 @@
+"""Verification trials: read from a list or drawn, scored by the cosine of embeddings, written to files."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from downstream.data import AUDIO_SUFFIXES
+from upstream.errors import UserError
+
+IntArray = NDArray[np.int64]
+
+Rows = Mapping[int, int] | Tensor  # row of the embeddings, by utterance index
+
+# Numbers that scoring holds at a time beside embeddings, trials and scores: 16 MiB of float32, or twice that in
+# float64. Larger blocks are no faster.
+BLOCK = 1 << 22
+
+ALIKE = 1e-9  # deviation of cosines below which they are equal but for rounding
+
+
+@dataclass(frozen=True)
+class Trials:
+    """N pairs of utterances, each of one speaker (a target) or of two.
+
+    enrolment, test: (N,) int64, utterance indices; target: (N,) bool.
+    rule: a sentence on the list that they come from, or on the draw.
+    """
+
+    enrolment: Tensor
+    test: Tensor
+    target: Tensor
+    rule: str
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def utterances(self) -> Tensor:
+        """The distinct utterance indices that occur, sorted."""
+        return torch.from_numpy(np.unique(torch.cat([self.enrolment, self.test]).numpy()))
+
+
+# ------------------------------------------------------------ a published list
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Line format of a trial list: three fields, one of them the label of a target."""
+
+    example: str
+    label: int  # the field
+    labels: Mapping[str, bool]
+
+    def fits(self, fields: Sequence[str]) -> bool:
+        return len(fields) == 3 and fields[self.label] in self.labels
+
+
+# Kaldi's comes first: its enrolment id may be "1", but no test utterance is called "target".
+SPELLINGS = (
+    Spelling("ENROLMENT TEST target|nontarget", 2, {"target": True, "nontarget": False}),
+    Spelling("1|0 ENROLMENT TEST", 0, {"1": True, "0": False}),
+)
+
+
+def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
+    """Return the trials of a list, in its order, in VoxCeleb's format ("1 a b") or Kaldi's ("a b target").
+
+    index: utterance id -> utterance index. An id of the list is looked up as it stands, then without its audio
+    suffix or with another one. Raises UserError where a line is in neither format or not in that of the first,
+    where utterances are unknown, and where there are no targets or no non-targets.
+    """
+    content = path.read_bytes()
+    numbers: dict[str, int] = {}  # of the distinct ids, in order of appearance
+    enrolment, test, target = array("q"), array("q"), array("b")
+    for first, second, is_target in parsed(decoded(content, path), path):
+        enrolment.append(numbers.setdefault(first, len(numbers)))
+        test.append(numbers.setdefault(second, len(numbers)))
+        target.append(is_target)
+    targets = sum(target)
+    if not 0 < targets < len(target):
+        raise UserError(
+            f"{path} has {len(target)} trials, {targets} of them targets; error rates need targets and non-targets. "
+            "Check that it is the whole list."
+        )
+    utterances = looked_up(list(numbers), index, path)
+    return Trials(
+        enrolment=utterances[torch.tensor(enrolment)],
+        test=utterances[torch.tensor(test)],
+        target=torch.tensor(target, dtype=torch.bool),
+        rule=f"The list {path.name} as it stands: {len(target)} trials, {targets} of them targets "
+        f"(sha256 {hashlib.sha256(content).hexdigest()[:16]}).",
+    )
+
+
+def decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no text in UTF-8 ({error}); a trial list has lines such as {SPELLINGS[1].example!r}."
+        ) from error
+
+
+def parsed(text: str, path: Path) -> Iterator[tuple[str, str, bool]]:
+    """Yield enrolment id, test id and whether it is a target, for each line that is not blank."""
+    spelling = None
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = line.split()
+        if not fields:
+            continue
+        if spelling is None:
+            spelling = next((known for known in SPELLINGS if known.fits(fields)), None)
+        if spelling is None or not spelling.fits(fields):
+            raise UserError(misspelt(path, number, line, spelling))
+        is_target = spelling.labels[fields.pop(spelling.label)]
+        yield fields[0], fields[1], is_target
+
+
+def misspelt(path: Path, number: int, line: str, spelling: Spelling | None) -> str:
+    """Return the message on a line that is not in the format `spelling`, or in no known one (None)."""
+    found = f"Line {number} of {path} is {line.strip()[:200]!r}"
+    if spelling is None:
+        wanted = " or ".join(repr(known.example) for known in SPELLINGS)
+        return f"{found}; expected {wanted}. Check that it is a trial list."
+    if any(known.fits(line.split()) for known in SPELLINGS):
+        return f"{found}, but its first line has the format {spelling.example!r}. Write all lines in one format."
+    return f"{found}; expected {spelling.example!r} as in the lines before. Fix or remove the line."
+
+
+def looked_up(ids: Sequence[str], index: Mapping[str, int], path: Path) -> Tensor:
+    """Return the utterance index of each id, (I,)."""
+    found = [next((index[name] for name in spellings_of(id_) if name in index), None) for id_ in ids]
+    unknown = [id_ for id_, utterance in zip(ids, found, strict=True) if utterance is None]
+    if unknown:
+        example = f", where ids are written as {next(iter(index))!r}" if index else ", which is empty"
+        raise UserError(
+            f"{len(unknown)} of the {len(ids)} utterances in {path} are not in the test part of the corpus"
+            f"{example}; the first is {unknown[0]!r}. Check that list and corpus belong together and that all of the "
+            "corpus's data are there."
+        )
+    return torch.tensor([utterance for utterance in found if utterance is not None])
+
+
+def spellings_of(id_: str) -> Iterator[str]:
+    """Yield an id as it is, without its audio suffix, and with each known one."""
+    yield id_
+    stem = next((id_.removesuffix(suffix) for suffix in AUDIO_SUFFIXES if id_.endswith(suffix)), id_)
+    yield stem
+    for suffix in AUDIO_SUFFIXES:
+        yield stem + suffix
+
+
+# ------------------------------------------------------------ drawn trials
+
+
+def draw_trials(
+    speakers: Sequence[str], genders: Sequence[str | None], utterances: Sequence[int], most: int, seed: int
+) -> Trials:
+    """Return trials among `utterances`: same-speaker pairs, and as many different-speaker pairs.
+
+    All pairs of a speaker's utterances are targets; where there are more than most // 2, that many are drawn.
+    As many pairs of different speakers are drawn as non-targets (all, where there are fewer): speakers of the same
+    gender, who are harder to tell apart, where every speaker has one and such pairs exist. All draws are without
+    replacement, no pair occurs twice, and the order of `utterances` does not matter.
+
+    speakers, genders: by utterance index; utterances: the indices that may be used; most: trials in all.
+    Raises UserError where `most` is below two, there are fewer than two speakers, or none has two utterances.
+    """
+    if most < 2:
+        raise UserError(f"{most} trials are too few: ask for two or more, a target and a non-target.")
+    by_gender = gender_of_speakers(speakers, genders, utterances)
+    ordered = sorted(set(utterances), key=lambda which: (by_gender.get(speakers[which], ""), speakers[which], which))
+    indices = np.array(ordered, dtype=np.int64)
+    speaker_ends = ends_of_runs([speakers[which] for which in ordered])
+    same = PairSet(indices, np.arange(len(indices)) + 1, speaker_ends)
+    different = PairSet(indices, speaker_ends, ends_of_runs([by_gender.get(speakers[w], "") for w in ordered]))
+    kind = "of different speakers of the same gender" if by_gender else "of different speakers"
+    if by_gender and not different.total:
+        different = PairSet(indices, speaker_ends, np.full_like(speaker_ends, len(indices)))
+        kind = "of different speakers, all of different genders"
+    check_drawable(ordered, len({speakers[which] for which in ordered}), same.total)
+
+    generator = np.random.default_rng(seed)
+    targets = same.drawn(min(most // 2, same.total), generator)
+    nontargets = different.drawn(min(len(targets), different.total), generator)
+    pairs = np.sort(np.concatenate([targets, nontargets]), axis=1)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return Trials(
+        enrolment=torch.from_numpy(pairs[order, 0].copy()),
+        test=torch.from_numpy(pairs[order, 1].copy()),
+        target=torch.from_numpy(order < len(targets)),
+        rule=f"{some(len(targets), same.total)} pairs of one speaker's utterances as targets and "
+        f"{some(len(nontargets), different.total)} pairs {kind} as non-targets, drawn without replacement "
+        f"(seed {seed}).",
+    )
+
+
+def some(number: int, total: int) -> str:
+    return f"all {total}" if number == total else f"{number} of the {total}"
+
+
+def gender_of_speakers(
+    speakers: Sequence[str], genders: Sequence[str | None], utterances: Sequence[int]
+) -> dict[str, str]:
+    """Return the gender of every speaker; empty unless every one of them has exactly one."""
+    told = {(speakers[which], genders[which]) for which in utterances}
+    known = {speaker: gender for speaker, gender in told if gender is not None}
+    return known if len(known) == len(told) else {}
+
+
+def check_drawable(utterances: Sequence[int], num_speakers: int, num_targets: int) -> None:
+    """Raise UserError where there is no target or no non-target to draw."""
+    if num_speakers < 2 or num_targets == 0:
+        found = "of one speaker" if num_speakers == 1 else f"of {num_speakers} speakers, none of whom has two"
+        raise UserError(
+            f"Trials need two speakers, and one of them with two utterances; there are {len(utterances)} utterances "
+            f"{found}. Put more speakers into it, or choose another split."
+        )
+
+
+def ends_of_runs(values: Sequence[str]) -> IntArray:
+    """Return the end (exclusive) of the run at each position; equal values must be adjacent."""
+    ends = np.full(len(values), len(values), dtype=np.int64)
+    for position in range(len(values) - 2, -1, -1):
+        ends[position] = ends[position + 1] if values[position] == values[position + 1] else position + 1
+    return ends
+
+
+class PairSet:
+    """Pairs of utterances, numbered without being listed: each utterance with those at first … last - 1.
+
+    utterances: (U,) indices; first, last: (U,) positions among them; first beyond its own position.
+    """
+
+    def __init__(self, utterances: IntArray, first: IntArray, last: IntArray) -> None:
+        self._utterances, self._first = utterances, first
+        self._ends = np.cumsum(last - first)  # of the numbers that belong to each utterance
+        self.total = int(self._ends[-1]) if len(utterances) else 0
+
+    def drawn(self, count: int, generator: np.random.Generator) -> IntArray:
+        """Return `count` distinct pairs, (count, 2) utterance indices."""
+        numbers = np.sort(generator.choice(self.total, count, replace=False))
+        one = np.searchsorted(self._ends, numbers, side="right")
+        other = self._first[one] + numbers - (self._ends - np.diff(self._ends, prepend=0))[one]
+        pairs: IntArray = self._utterances[np.stack([one, other], axis=1)]
+        return pairs
+
+
+# ------------------------------------------------------------ scores
+
+
+def cosine_scores(embeddings: Tensor, rows: Rows, trials: Trials) -> Tensor:
+    """Return the cosine of the two embeddings of each trial, (N,) float32 on the CPU; SUPERB's score.
+
+    embeddings: (U, E); rows: the row of each utterance index. Products are taken trial by trial, so the time grows with
+    the trials, not with pairs of utterances, and no score depends on which trials share a block.
+    """
+    unit = F.normalize(embeddings.float(), dim=1)
+    enrolment, test = (rows_of(rows, side).to(unit.device) for side in (trials.enrolment, trials.test))
+    block = max(1, BLOCK // (3 * unit.shape[1]))
+    scores = torch.empty(len(trials))
+    for start in range(0, len(trials), block):
+        part = slice(start, start + block)
+        scores[part] = (unit[enrolment[part]] * unit[test[part]]).sum(dim=1)
+    return scores
+
+
+def normalise_scores(
+    scores: Tensor, trials: Trials, rows: Rows, embeddings: Tensor, cohort: Tensor, top: int | None
+) -> Tensor:
+    """Return symmetrically normalised cosine scores, (N,) float32, in deviations above the cohort's mean.
+
+    Each side of a trial is scored against the cohort; the score minus the mean of those scores, divided by their
+    (population) deviation, is averaged over both sides (s-norm; Kenny, Odyssey 2010). With `top`, mean and deviation
+    are those of each side's `top` highest cohort scores alone: AS-norm1 of Matějka et al., Interspeech 2017.
+
+    scores: (N,) of `trials`; rows, embeddings (U, E): as in `cosine_scores`; cohort: (C, E) embeddings of others,
+    such as the mean of each training speaker's. Scores of a side with equal scores against the whole cohort are
+    centred and not divided. Raises UserError where `top` is not in 2 … C, or C is below two.
+    """
+    if not 2 <= (len(cohort) if top is None else top) <= len(cohort):
+        raise UserError(
+            f"Score normalisation asks for the {len(cohort) if top is None else top} most similar of a cohort "
+            f"of {len(cohort)}; take two or more, and no more than there are."
+        )
+    used = trials.utterances
+    mean, deviation = cohort_statistics(embeddings[rows_of(rows, used)], cohort, top)
+    deviation = torch.where(deviation > ALIKE, deviation, 1.0)
+    sides = [torch.searchsorted(used, side.contiguous()) for side in (trials.enrolment, trials.test)]
+    return torch.stack([(scores.double() - mean[side]) / deviation[side] for side in sides]).mean(dim=0).float()
+
+
+def cohort_statistics(embeddings: Tensor, cohort: Tensor, top: int | None) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each embedding's (`top` highest) cosines with a cohort, (U,) float64 on the CPU.
+
+    embeddings: (U, E); cohort: (C, E).
+    """
+    others = F.normalize(cohort.to(embeddings.device).double(), dim=1).T
+    means, deviations = [], []
+    for block in torch.split(embeddings, max(1, BLOCK // max(cohort.shape))):
+        cosines = F.normalize(block.double(), dim=1) @ others
+        chosen = cosines if top is None else cosines.topk(top, dim=1).values
+        means.append(chosen.mean(dim=1))
+        deviations.append(chosen.std(dim=1, correction=0))
+    return torch.cat(means).cpu(), torch.cat(deviations).cpu()
+
+
+def rows_of(rows: Rows, utterances: Tensor) -> Tensor:
+    """Return the rows of utterance indices, (N,) -> (N,)."""
+    if isinstance(rows, Tensor):
+        return rows[utterances]
+    return torch.tensor([rows[which] for which in utterances.tolist()])
+
+
+def score_lines(trials: Trials, scores: Tensor, ids: Sequence[str]) -> str:
+    """Return a line per trial, "enrolment test score target|nontarget", scores with all digits a float32 has.
+
+    scores: (N,); ids: by utterance index.
+    """
+    labels = {True: "target", False: "nontarget"}
+    columns = (trials.enrolment.tolist(), trials.test.tolist(), scores.tolist(), trials.target.tolist())
+    return "".join(f"{ids[a]} {ids[b]} {score:.9g} {labels[own]}\n" for a, b, score, own in zip(*columns, strict=True))

@@ -1,0 +1,166 @@
+"""Training of all configs of a sweep on all folds together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from downstream.data import Dataset, Fold, development_part
+from downstream.recipes import LearnedRecipe, Recipe, TrainingSettings
+from downstream.states import Means, StateSource
+from downstream.tasks import Task
+from downstream.training.batching import (
+    Balanced,
+    Batching,
+    OfSimilarLength,
+    Shuffled,
+    SuperbBalanced,
+    by_seconds,
+    superb_buckets,
+)
+from downstream.training.learner import Learner
+from downstream.training.loop import Fit, FoldData, Snapshots, development_score, train
+from downstream.training.order import Order
+from downstream.training.scoring import device_of_heads, predict
+from downstream.training.separate import SeparateHeads
+from downstream.training.stacked import StackedHeads, stack_size
+from downstream.training.sweep import Config
+from upstream.base import SAMPLE_RATE
+from upstream.errors import UserError
+
+logger = logging.getLogger("wavprobe")
+
+
+def learn(
+    recipe: Recipe,
+    dataset: Dataset,
+    task: Task,
+    source: StateSource,
+    configs: Sequence[Config],
+    device: torch.device,
+    snapshots: Snapshots,
+    show_progress: bool,
+) -> list[Fit]:
+    """Train all configs on all folds together; return the fits with their development scores.
+
+    Heads of a family that learns nothing are only built and scored on development.
+    device: of heads that read frames.
+    """
+    if recipe.learned is None:
+        return score_untrained(recipe, dataset, task, source, configs, device)
+    settings = recipe.learned.training
+    folds = [FoldData(order_of(fold, dataset, settings), development_part(fold)) for fold in dataset.split.folds]
+    learners = make_learners(recipe.learned, task, source, configs, dataset.split.folds, device)
+    progress: tqdm[Any]
+    described = f"learning {len(configs) * len(folds)} heads"
+    with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not show_progress) as progress:
+        fits = train(learners, folds, task, settings, recipe.select, snapshots, Bar(progress, source))
+    for one in fits:
+        logger.info("fold %d, %s: step %d, development %.4f", one.fold, one.config, one.step, one.development)
+    return fits
+
+
+def score_untrained(
+    recipe: Recipe,
+    dataset: Dataset,
+    task: Task,
+    source: StateSource,
+    configs: Sequence[Config],
+    device: torch.device,
+) -> list[Fit]:
+    """Build heads that learn nothing; return them with their development scores."""
+    where, fits = device_of_heads(source, device), []
+    for number, fold in enumerate(dataset.split.folds):
+        of_fold, part = task.of_fold(fold.train), development_part(fold)
+        heads = [of_fold.build(config.seed, config.layer).eval().to(where) for config in configs]
+        for config, head, predictions in zip(
+            configs, heads, predict(heads, of_fold, of_fold.predicted(part), source, where), strict=True
+        ):
+            fit = Fit(number, config, development=development_score(of_fold, predictions, part, recipe.select))
+            fit.weights = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
+            fits.append(fit)
+    return fits
+
+
+def order_of(fold: Fold, dataset: Dataset, settings: TrainingSettings) -> Order:
+    """Return the order of a fold's training utterances."""
+    return Order(batching_of(fold.train, dataset, settings), settings.accumulate)
+
+
+def batching_of(train: Sequence[int], dataset: Dataset, settings: TrainingSettings) -> Batching:
+    """Return the recipe's division of an epoch into micro-batches."""
+    seconds = [dataset.items[index].seconds for index in train]
+    if settings.batch_seconds is not None:
+        return OfSimilarLength(by_seconds(train, seconds, settings.batch_seconds), settings.order_seed)
+    if settings.batch is None:
+        samples = [round(duration * SAMPLE_RATE) for duration in seconds]
+        batches = superb_buckets(train, samples)
+        if not batches:
+            raise UserError("SUPERB's batches need two training utterances, not one; use more data, or -d asr.")
+        return OfSimilarLength(batches, settings.order_seed)
+    if settings.sampling == "shuffled":
+        return Shuffled(train, settings.batch, settings.order_seed)
+    balanced = SuperbBalanced if settings.sampling == "superb_balanced" else Balanced
+    return balanced(train, dataset.targets.class_numbers(train), settings.batch, settings.order_seed)
+
+
+def make_learners(
+    recipe: LearnedRecipe,
+    task: Task,
+    source: StateSource,
+    configs: Sequence[Config],
+    folds: Sequence[Fold],
+    device: torch.device,
+) -> list[Learner]:
+    """Return stacks of affine heads with few classes on means in memory, else a module per head."""
+    optimizer, training = recipe.optimizer, recipe.training
+    update = (training.batch or 0) * training.accumulate
+    if task.affine is None or not isinstance(source, Means) or task.affine.num_classes > update:
+        where = device_of_heads(source, device)
+        tasks = [task.of_fold(fold.train) for fold in folds]
+        return [SeparateHeads(fold, configs, own, source, optimizer, training, where) for fold, own in enumerate(tasks)]
+    size = stack_size(task, torch.get_num_threads(), len(configs) * len(folds))
+    return [
+        StackedHeads(
+            fold, configs[first : first + size], task.of_fold(folds[fold].train), source.means, optimizer, training
+        )
+        for fold in range(len(folds))
+        for first in range(0, len(configs), size)
+    ]
+
+
+class Bar:
+    """A progress bar of updates; where heads read frames, it also shows seconds of audio a second."""
+
+    def __init__(self, bar: tqdm[Any], source: StateSource) -> None:
+        self._bar, self._source, self._began = bar, source, time.perf_counter()
+
+    def resume(self, done: int) -> None:
+        """Begin at `done`, which does not count in the rate."""
+        self._bar.initial = self._bar.n = self._bar.last_print_n = done
+        self._bar.refresh()
+
+    def update(self, amount: int) -> None:
+        if self._source.audio_seconds > 0:
+            rate = self._source.audio_seconds / (time.perf_counter() - self._began)
+            self._bar.set_postfix_str(f"{rate:.0f} audio s/s", refresh=False)
+        self._bar.update(amount)
+
+
+def refuse_divergence(fits: Sequence[Fit], is_scored: bool, recipe: Recipe) -> None:
+    """Raise UserError unless a head has the primary score (is_scored), since all diverged on some fold."""
+    if is_scored:
+        return
+    if recipe.learned is None:
+        raise UserError("No layer has a finite development score; check the family's metric and predictions.")
+    rates = sorted({fit.config.lr for fit in fits if fit.config.lr is not None})
+    key, value = ("sweep.lr", f"[{rates[0] / 10:g}]") if recipe.sweep.lr else ("optimizer.lr", f"{rates[0] / 10:g}")
+    raise UserError(
+        f"Training diverged: with learning rate {' or '.join(f'{rate:g}' for rate in rates)} the loss was not finite "
+        f"at any evaluation of some fold. Lower it, for example -o {key}={value}."
+    )

@@ -1,0 +1,108 @@
+"""Configs of a sweep, and the choice of fits by their development scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from downstream.recipes import BEST, Recipe
+from downstream.tasks import layer_index
+from upstream.errors import UserError
+
+# Layers of a score: one layer by its number, None for the weighted sum, "best" for the layer that development chooses.
+LayerSetting = int | str | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of one head.
+
+    lr: learning rate; None for a family that learns nothing.
+    seed: of its initial weights and of its dropout; the order of utterances has another seed.
+    layer: the only layer it reads, None for the weighted sum of all.
+    """
+
+    lr: float | None
+    seed: int
+    layer: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of a head that is trained."""
+        assert self.lr is not None
+        return self.lr
+
+
+def layer_settings(recipe: Recipe, num_layers: int, layer: int | None) -> list[LayerSetting]:
+    """Return the layers that a run gives scores for, the primary one first.
+
+    num_layers: of the upstream; a negative layer counts from the last. layer: the only one, where the recipe's sweep
+    lists none; a family that learns nothing has no weighted sum to learn, and takes the best layer by default.
+    Raises UserError for a layer that the upstream does not have, and where both give layers.
+    """
+    sweep = recipe.sweep
+    if sweep.layer and layer is not None:
+        raise UserError(f"Both -l {layer} and the recipe's sweep.layer say which layers to use; leave one of them out.")
+    default: LayerSetting = BEST if layer is None and recipe.learned is None else layer
+    wanted = sweep.layers(num_layers) or (default,)
+    return list(dict.fromkeys(layer_index(one, num_layers) if isinstance(one, int) else one for one in wanted))
+
+
+def configs(recipe: Recipe, settings: Sequence[LayerSetting], num_layers: int, seed: int) -> list[Config]:
+    """Return the configs of the recipe's sweep; where it lists no seed or learning rate, `seed` and the optimiser's.
+
+    Configs of one layer stand together, in the order of `settings`; "best" takes every layer.
+    """
+    rates: Sequence[float | None] = recipe.sweep.lr or (recipe.learned.optimizer.lr if recipe.learned else None,)
+    seeds = recipe.sweep.seed or (seed,)
+    layers: list[int | None] = []
+    for setting in settings:
+        layers += range(num_layers) if isinstance(setting, str) else [setting]
+    return [Config(rate, one_seed, layer) for layer in dict.fromkeys(layers) for one_seed in seeds for rate in rates]
+
+
+class Tried(Protocol):
+    """What `choose` reads of a fit; development: -inf without any score."""
+
+    @property
+    def fold(self) -> int: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def development(self) -> float: ...
+
+
+AnyTried = TypeVar("AnyTried", bound=Tried)
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[AnyTried]):
+    """A fit that development chose, and the layer setting that it was chosen for."""
+
+    setting: LayerSetting
+    fit: AnyTried
+
+
+def choose(tried: Iterable[AnyTried], settings: Sequence[LayerSetting]) -> list[Chosen[AnyTried]]:
+    """Return for every layer setting, fold and seed the fit with the best development score, the first one on a tie.
+
+    Learning rates compete, and for "best" layers too; seeds are repetitions and are not chosen among. A seed of a
+    setting for which some fold has no fit with a development score (all diverged) is left out on all folds, since its
+    mean over folds could not be compared with the others'.
+    """
+    tried = list(tried)
+    folds = {one.fold for one in tried}
+    chosen: list[Chosen[AnyTried]] = []
+    for setting in settings:
+        best: dict[tuple[int, int], AnyTried] = {}
+        for one in tried:
+            competes = one.config.layer is not None if isinstance(setting, str) else one.config.layer == setting
+            group = (one.fold, one.config.seed)
+            if competes and one.development > (best[group].development if group in best else -math.inf):
+                best[group] = one
+        counted = Counter(seed for _, seed in best)
+        chosen += [Chosen(setting, one) for one in best.values() if counted[one.config.seed] == len(folds)]
+    return chosen

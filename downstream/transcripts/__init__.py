@@ -1,1 +1,0 @@
-"""What is said: text as tokens, decoding, word errors."""

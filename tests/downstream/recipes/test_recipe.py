@@ -1,0 +1,214 @@
+"""Recipes: typed, closed, and helpful when they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from downstream.recipes.files import recipe_names, shipped
+from downstream.tasks.classification import ClassificationRecipe
+from downstream.tasks.registry import load_recipe
+from downstream.training.sweep import Config, configs, layer_settings
+from upstream.errors import UserError
+
+RECIPES = shipped("recipes")
+
+
+def emotion(*overrides: str, name: str = "emotion") -> ClassificationRecipe:
+    recipe = load_recipe(name, overrides)
+    assert isinstance(recipe, ClassificationRecipe)
+    return recipe
+
+
+def swept(recipe: ClassificationRecipe, num_layers: int, seed: int, layer: int | None = None) -> list[Config]:
+    return configs(recipe, layer_settings(recipe, num_layers, layer), num_layers, seed)
+
+
+def edited(tmp_path: Path, old: str, new: str) -> str:
+    text = (RECIPES / "emotion.yaml").read_text()
+    assert old in text
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace(old, new))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_valid_and_named_as_its_file(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_superb_er_is_superbs() -> None:
+    """Section 7 and 3 of the protocol: four classes in order, Adam 1e-4, 4 x 8, 30,000 steps, every 1,000."""
+    recipe = emotion(name="superb/er")
+    assert recipe.corpus.classes == ("neutral", "happy", "angry", "sad")
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.weight_decay) == ("adam", 1e-4, 0.0)
+    training = recipe.training
+    assert (training.batch, training.accumulate, training.steps, training.evaluate_every) == (4, 8, 30_000, 1_000)
+    assert (training.clip, recipe.select, recipe.head.projection) == (1.0, "accuracy", 256)
+
+
+def test_overrides_and_another_corpus() -> None:
+    changes = ["optimizer.lr=1e-2", "corpus.classes=[happy, sad]", "training.steps=7"]
+    recipe = emotion(*changes, "corpus.name=emodb")
+    assert (recipe.optimizer.lr, recipe.corpus.classes, recipe.training.steps) == (0.01, ("happy", "sad"), 7)
+    assert recipe.corpus.name == "emodb"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimiser.lr=1", "Did you mean optimizer.lr?"),
+        ("trainig.steps=1", "Did you mean training.steps?"),
+        ("optimizer.lr", "takes key=value"),
+        ("optimizer.lr=-1", "greater than 0"),
+        ("optimizer.lr=fast", "'optimizer.lr' is 'fast'"),
+        ("training.steps=1.5", "'training.steps' is 1.5"),
+        ("split.rule=random", "speaker_folds"),
+        ("training.steps=[", "not valid YAML"),
+        ("corpus.classes=[yes, no]", "put it in quotes"),
+        ("corpus.classes=[sad, sad]", "named twice"),
+        ("optimizer.lr=.inf", "finite"),
+        ("name=/tmp/elsewhere", "cannot be overridden"),
+        ("protocol=superb", "cannot be overridden"),
+    ],
+)
+def test_wrong_overrides_name_the_fix(override: str, words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_recipe("emotion", [override])
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  steps:", "  stepz:", "There is no key 'training.stepz'; did you mean steps?"),
+        ("optimizer:", "optimiser:", "did you mean optimizer?"),
+        ("version: 2", "", "The key 'version' is missing."),
+        ("name: emotion", "name: [", "not valid YAML"),
+        ("name: emotion", "name: ../outside", "'name' is '../outside'"),
+    ],
+)
+def test_wrong_files_name_the_fix(old: str, new: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_recipe(edited(tmp_path, old, new))
+    assert words in str(refusal.value)
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean emotion?"):
+        load_recipe("emotoin")
+    with pytest.raises(UserError, match="Known: asr, demo/asr"):
+        load_recipe("zzzz")
+
+
+def test_an_override_below_a_key_that_is_no_section(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("task: classification\ncorpus: demo\n")
+    with pytest.raises(UserError, match="'corpus' is 'demo' in the recipe, not a section"):
+        load_recipe(str(path), ["corpus.name=emodb"])
+
+
+@pytest.mark.parametrize("content", ["corpus: demo\n", "task:\n", "task: [classification]\n"])
+def test_a_file_without_a_task_names_the_families(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match="'task' is missing; name a family: classification, recognition, verification"):
+        load_recipe(path)
+
+
+def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
+    path = edited(tmp_path, "name: emotion", "name: !!python/object/apply:os.getcwd []")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_recipe(path)
+
+
+def test_a_sweeps_lists_and_words() -> None:
+    recipe = load_recipe("emotion", ["sweep.lr=superb", "sweep.seed=3", "sweep.layer=[mix, 2, -1, 12]"])
+    assert recipe.sweep.lr == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+    found = swept(recipe, num_layers=13, seed=9)
+    assert len(found) == 7 * 1 * 3  # -1 and 12 are one layer
+    assert {(config.seed, config.layer) for config in found} == {(3, None), (3, 2), (3, 12)}
+    every = swept(emotion("sweep.layer=all"), num_layers=4, seed=9)
+    assert [(config.lr, config.seed, config.layer) for config in every] == [(1e-3, 9, n) for n in (None, 0, 1, 2, 3)]
+    assert swept(emotion(), 4, seed=1, layer=-2) == [Config(1e-3, 1, 2)]
+    with pytest.raises(UserError, match="There is no layer 4: this upstream has 4"):
+        swept(emotion("sweep.layer=[0, 4]"), 4, seed=0)
+
+
+def test_the_best_layer_needs_the_heads_of_all_layers() -> None:
+    """Heads of a layer that is asked for twice are learned once, and the order of the settings stays."""
+    recipe = emotion("sweep.layer=[mix, best, 1]", "sweep.lr=[1e-2, 1e-3]")
+    assert layer_settings(recipe, 4, None) == [None, "best", 1]
+    found = swept(recipe, num_layers=4, seed=0)
+    assert [(config.lr, config.layer) for config in found] == [
+        (lr, layer) for layer in (None, 0, 1, 2, 3) for lr in (1e-2, 1e-3)
+    ]
+    assert layer_settings(emotion("sweep.layer=[best, all]"), 3, None) == ["best", None, 0, 1, 2]
+    assert layer_settings(emotion("sweep.layer=best"), 3, None) == ["best"]
+    assert [config.layer for config in swept(emotion("sweep.layer=best"), 3, seed=0)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optimizer.schedule=step"], "'constant', 'linear' or 'cosine'"),
+        (["optimizer.warmup=-1"], "greater than or equal to 0"),
+        (["optimizer.warmup=11", "training.steps=10"], "optimizer.warmup is 11 updates, and training.steps only 10"),
+        (["head.pooling=max"], "'mean' or 'attention'"),
+        (["trials.most=5"], "A recipe of this task has no key 'trials.most'"),
+        (["decoding.method=beam"], "A recipe of this task has no key 'decoding.method'"),
+    ],
+)
+def test_settings_that_a_recipe_cannot_have_are_sentences(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_recipe("emotion", overrides)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "changes"),
+    [
+        ("optimizer.schedule=constant", False),
+        ("optimizer.warmup=0", False),
+        ("head.pooling=mean", False),
+        ("optimizer.schedule=cosine", True),
+        ("optimizer.warmup=5", True),
+        ("head.pooling=attention", True),
+    ],
+)
+def test_a_later_setting_is_in_the_question_only_where_it_is_used(override: str, changes: bool) -> None:
+    plain, changed = emotion().question(), emotion(override).question()
+    assert (changed != plain) == changes
+    key = override.partition("=")[0].split(".")
+    assert (key[1] in changed[key[0]]) == changes
+    assert key[1] not in plain[key[0]]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sweep.lr=[0.1, 0.1]", "a value is listed twice"),
+        ("sweep.lr=[fast]", "valid number"),
+        ("sweep.lr=[-1]", "greater than 0"),
+        (
+            "sweep.layer=[mix, top]",
+            "a layer is a number, mix for the weighted sum, or best for the layer that development chooses",
+        ),
+        (
+            "sweep.layer=[[1]]",
+            "a layer is a number, mix for the weighted sum, or best for the layer that development chooses",
+        ),
+        ("sweep.lr=true", "true and false are not numbers"),
+        ("sweep.rate=[0.1]", "Did you mean sweep.lr"),
+        ("store.mode=disk", "'auto', 'means', 'frames' or 'off'"),
+        ("store.codec=float8", "'float16', 'bfloat16' or 'int8'"),
+    ],
+)
+def test_wrong_sweeps_and_stores_are_sentences(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("emotion", [override])
+
+
+def test_off_is_a_word_in_yaml_too() -> None:
+    assert load_recipe("emotion", ["store.mode=off"]).store.mode == "off"

@@ -1,0 +1,139 @@
+"""Which utterances have a class, and which classes there are: with others, with silence cut from noise."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from small_corpora import WORDS, chosen, keyword, noise, row, word
+from small_datasets import small_dataset
+
+from downstream.data.corpora.speech_commands import TEST_ARCHIVE
+from downstream.data.dataset import Choice
+from downstream.data.splits import Fold
+from downstream.tasks.classification.data import ClassTargets, class_targets, with_class_targets
+from downstream.tasks.registry import load_recipe
+from upstream.errors import UserError
+
+
+def class_of(choice: Choice) -> dict[str, str]:
+    """The class of every utterance, by its id."""
+    return {utterance.id: label for utterance, label in zip(choice.utterances, choice.labels, strict=True)}
+
+
+def test_all_labels_are_classes_where_none_are_named() -> None:
+    recipe = load_recipe("keyword_words", ["corpus.label=[word]"])
+    found = chosen(recipe, [word("stop"), word("go"), word("bed"), row("unlabelled"), noise("rain", 3.0)])
+    assert found.classes == ("bed", "go", "stop")
+    assert class_of(found) == {"bed/s_0": "bed", "go/s_0": "go", "stop/s_0": "stop"}
+    assert (found.column, found.notes) == ("word", ())
+
+
+def test_classes_keep_the_recipes_order_and_utterances_are_sorted_by_id() -> None:
+    utterances = [word("stop"), word("go", take=2), word("go", take=1)]
+    found = chosen(keyword("corpus.classes=[stop, go]", "corpus.others=null", "corpus.silence=null"), utterances)
+    assert found.classes == ("stop", "go")
+    assert [u.id for u in found.utterances] == ["go/s_1", "go/s_2", "stop/s_0"]
+    assert found.labels == ("go", "go", "stop")
+    assert found == chosen(keyword("corpus.classes=[stop, go]", "corpus.others=null", "corpus.silence=null"),
+                           utterances[::-1])  # fmt: skip
+
+
+def test_other_words_are_left_out_or_one_class() -> None:
+    utterances = [word("go"), word("stop"), word("bed"), word("cat"), word("_unknown_")]
+    none = chosen(keyword("corpus.others=null", "corpus.silence=null"), utterances)
+    assert set(class_of(none).values()) == {"go", "stop"}
+    one = chosen(keyword("corpus.silence=null"), utterances)
+    assert one.classes == ("go", "stop", "_unknown_")
+    assert [u.id for u in one.utterances if class_of(one)[u.id] == "_unknown_"] == [
+        "_unknown_/s_0",
+        "bed/s_0",
+        "cat/s_0",
+    ]
+    assert one.utterances[1].labels == {"word": "bed"}, "what was said is still known"
+
+
+def test_others_named_like_a_class_join_it() -> None:
+    found = chosen(keyword("corpus.others=stop", "corpus.silence=null"), [word("go"), word("stop"), word("bed")])
+    assert found.classes == ("go", "stop")
+    assert class_of(found)["bed/s_0"] == "stop"
+
+
+def test_silence_is_cut_from_noise_in_windows_that_have_a_split() -> None:
+    found = chosen(keyword(), [word("go"), word("stop"), word("bed"), noise("rain", 12.3), noise("tap", 3.0)])
+    assert found.classes == ("go", "stop", "_unknown_", "_silence_")
+    silent = [u for u in found.utterances if not u.speech]
+    assert len(silent) == 15
+    assert all(class_of(found)[u.id] == u.labels["word"] == "_silence_" for u in silent)
+    assert Counter(u.split for u in silent) == {"train": 8 + 1, "dev": 2 + 1, "test": 2 + 1}
+    assert all((u.audio.duration, u.speaker) == (1.0, "") for u in silent)
+
+
+def test_noise_is_left_out_where_silence_is_no_class() -> None:
+    found = chosen(keyword("corpus.silence=null"), [word("go"), word("stop"), word("bed"), noise("rain", 3.0)])
+    assert all(u.speech for u in found.utterances)
+
+
+def test_recordings_with_the_label_of_noise_are_noise_though_a_manifest_cannot_say_so() -> None:
+    told = noise("rain", 10.0, speech=True, split="train")
+    found = chosen(keyword("corpus.others=null"), [word("go"), word("stop"), told])
+    silent = [u for u in found.utterances if class_of(found)[u.id] == "_silence_"]
+    assert [u.speech for u in silent] == [False] * 10
+
+
+def test_clips_that_are_silence_already_stay_as_they_are() -> None:
+    """As in the official test archive."""
+    clip = noise("0", 1.0, label="_silence_", part=TEST_ARCHIVE)
+    found = chosen(keyword(), [word("go"), word("stop"), word("bed"), noise("rain", 10.0), clip])
+    assert [u for u in found.utterances if u.part == TEST_ARCHIVE] == [clip]
+    assert class_of(found)[clip.id] == "_silence_"
+
+
+def test_with_superbs_rule_the_recordings_of_noise_stay_whole() -> None:
+    found = chosen(load_recipe("superb/ks", WORDS), [word("go"), word("stop"), word("bed"), noise("rain", 10.0)])
+    silent = [u for u in found.utterances if not u.speech]
+    assert [(u.id, u.audio.duration) for u in silent] == [("_background_noise_/rain", None)]
+    assert class_of(found)["_background_noise_/rain"] == silent[0].labels["word"] == "_silence_"
+
+
+def test_a_class_without_utterances_is_refused_with_the_labels_that_there_are() -> None:
+    cases = [
+        ([word("go"), word("bed"), noise("rain", 5.0)], "no utterance of class stop;.*_background_noise_, bed, go"),
+        ([word("go"), word("stop"), noise("rain", 5.0)], "no utterance of class _unknown_"),
+        ([word("go"), word("stop"), word("bed")], "no utterance of class _silence_"),
+        ([word("go"), word("stop"), word("bed"), noise("click", 0.5)], "no utterance of class _silence_"),
+    ]
+    for utterances, words in cases:
+        with pytest.raises(UserError, match=words):
+            chosen(keyword(), utterances)
+    with pytest.raises(UserError, match=r"no utterance of class \(any other\)"):
+        chosen(load_recipe("keyword_words", ["corpus.label=[word]"]), [word("go")])
+
+
+def test_the_first_label_column_that_there_is_is_learned() -> None:
+    utterances = [row("a", labels={"tone": "low", "mood": "sad"}), row("b", labels={"tone": "high", "mood": "glad"})]
+    recipe = load_recipe("keyword_words", ["corpus.label=[word, mood, tone]"])
+    assert chosen(recipe, utterances).column == "mood"
+    with pytest.raises(UserError, match="no label column word or label; found mood, tone"):
+        chosen(load_recipe("keyword_words", ["corpus.label=[word, label]"]), utterances)
+
+
+def test_words_are_classes_and_the_test_archives_folders_are_not() -> None:
+    recipe = load_recipe("keyword_words", ["corpus.label=[word]"])
+    clips = [word("go", split="train"), word("stop", split="train")]
+    archive = [word("_unknown_", part=TEST_ARCHIVE), word("go", take=9, part=TEST_ARCHIVE)]
+    assert chosen(recipe, [*clips, *archive]).classes == ("go", "stop")
+
+
+def test_targets_are_the_numbers_of_classes_in_their_order() -> None:
+    labels = ("stop", "go", "stop", "bed")
+    dataset = small_dataset("abcd", [Fold("f", (0, 1), (2,), (3,))], classes=("stop", "bed", "go"), labels=labels)
+    targets = class_targets(with_class_targets(dataset))
+    assert (targets.classes, targets.numbers) == (("stop", "bed", "go"), (0, 2, 0, 1))
+    assert targets.class_numbers([3, 0]) == [1, 0]
+    assert targets.labels([0, 2, 1]) == {"stop": 2, "bed": 0, "go": 1}
+    assert targets.labels([]) == {}
+    assert targets.words([0]) is None
+    assert targets.further_test_utterances(dataset.split.folds[0]) == ()
+    assert targets.question() == []
+    assert isinstance(targets, ClassTargets)

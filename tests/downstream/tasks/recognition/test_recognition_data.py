@@ -1,0 +1,51 @@
+"""Which utterances have a transcript, and what recognition learns of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small_corpora import chosen, read, row, voices
+from small_datasets import small_dataset
+
+from downstream.results.build import split_record
+from downstream.tasks.recognition.family import TextTargets, text_targets
+from downstream.tasks.registry import family_of, load_recipe
+from upstream.errors import UserError
+
+
+def test_texts_are_normalised_and_those_without_a_letter_left_out() -> None:
+    utterances = [
+        row("c", text="It\u2019s late, isn't it?"),
+        row("b", text="  "),
+        row("a", text="two words"),
+        row("e", text="?!"),
+        row("d"),
+    ]
+    found = chosen(load_recipe("asr"), utterances)
+    assert [u.id for u in found.utterances] == ["a", "c"]
+    dataset = small_dataset(["s", "s"], [])
+    finished = family_of(load_recipe("asr")).finish(replace(dataset, utterances=found.utterances))
+    assert text_targets(finished).texts == ("TWO WORDS", "IT'S LATE ISN'T IT")
+    assert (found.column, found.classes, found.labels) == ("text", (), ())
+    assert found.notes == ("3 utterances have no transcript and were left out.",)
+    assert chosen(load_recipe("asr"), utterances[2:3]).notes == ()
+    with pytest.raises(UserError, match="Small in nowhere has no transcripts"):
+        chosen(load_recipe("asr"), utterances[3:])
+
+
+def test_words_are_counted() -> None:
+    targets = TextTargets(("ONE", "TWO WORDS", "AND THREE MORE"))
+    assert targets.words([0, 2]) == 4
+    assert targets.words([]) == 0
+    assert targets.labels([0, 1]) == {}
+
+
+def test_recognition_knows_the_words_of_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(monkeypatch, load_recipe("asr"), voices())
+    (fold,) = found.split.folds
+    assert (found.column, found.classes, found.labels) == ("text", (), ())
+    assert text_targets(found).texts[fold.test[0]] == "WORD I"
+    described = split_record(found, fold.test)
+    assert (described.words, described.labels, described.utterances) == (16, {}, 8)
+    assert described.seconds == pytest.approx(2.0)

@@ -1,0 +1,32 @@
+"""README.md: its numbers are generated, and it stays a front door."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from types import ModuleType
+
+import pytest
+from places import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def numbers() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("numbers_of_the_readme", REPOSITORY / "docs" / "numbers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_number_was_typed(numbers: ModuleType) -> None:
+    kept = json.loads((REPOSITORY / "docs" / "numbers.json").read_text(encoding="utf-8"))
+    assert numbers.filled(README, kept) == README, "run `python docs/numbers.py`"
+    assert all(text in README for text in numbers.blocks(kept).values())
+
+
+def test_it_fits_two_screens() -> None:
+    assert len(README.splitlines()) <= 150

@@ -1,0 +1,120 @@
+"""The structure of the code: arrows run downwards, rooms are entered by their doors, families are known by contract."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+# From the bottom: a room imports from those before it alone; those in one line know nothing of each other.
+FLOORS = (
+    ("upstream",),
+    ("recipes",),
+    ("data",),
+    ("states", "tasks"),
+    ("training",),
+    ("results",),
+    ("report", "experiment.py"),
+    ("__init__.py",),
+    ("cli",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FAMILIES = ("classification", "recognition", "verification")
+DOWNSTREAM = REPOSITORY / "downstream"
+MODULES = sorted(DOWNSTREAM.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(DOWNSTREAM).parts[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every imported module of the project, with the names that are taken from it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module, [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+
+
+def named_rooms(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (room, module, names) of every import from the project."""
+    for module, names in imports_of(path):
+        parts = module.split(".")
+        if parts[0] == "upstream":
+            yield "upstream", module, names
+        elif parts[0] == "downstream" and len(parts) > 1:
+            is_file = (DOWNSTREAM / f"{parts[1]}.py").is_file()
+            yield (f"{parts[1]}.py" if is_file else parts[1]), module, names
+        elif parts[0] == "downstream":
+            yield "__init__.py", module, names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(DOWNSTREAM)))
+def test_arrows_run_downwards(path: Path) -> None:
+    own = room_of(path)
+    for room, module, _ in named_rooms(path):
+        assert room == own or FLOOR[room] < FLOOR[own], f"{own} imports {module}, which lies no lower"
+
+
+def test_upstream_imports_nothing_of_downstream() -> None:
+    for path in sorted((REPOSITORY / "upstream").rglob("*.py")):
+        assert not [module for module, _ in imports_of(path) if module.split(".")[0] == "downstream"], path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(DOWNSTREAM)))
+def test_rooms_are_entered_by_what_they_export(path: Path) -> None:
+    for room, module, names in named_rooms(path):
+        if room in ("upstream", room_of(path)) or room.endswith(".py"):
+            continue
+        door = DOWNSTREAM.joinpath(*module.split(".")[1:], "__init__.py")
+        assert door.is_file(), f"{path} imports {module}, a file of another room; import from the room"
+        assert set(names) <= exports(door), f"{path} imports {names} from {module}"
+
+
+def exports(door: Path) -> set[str]:
+    """Return what a room's __init__ lists in __all__."""
+    for node in ast.parse(door.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+@pytest.mark.parametrize(
+    "room", [room for room in FLOOR if not room.endswith(".py") and room not in ("upstream", "cli")]
+)
+def test_everything_exported_is_there(room: str) -> None:
+    lines = f"import downstream.{room} as room; print([n for n in room.__all__ if not hasattr(room, n)])"
+    found = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert found.stdout.strip() == "[]"
+
+
+def test_families_are_named_by_nobody_else() -> None:
+    """Only a family's folder, the registry's line and the recipes know what a family is called."""
+    own = {DOWNSTREAM / "tasks" / "registry.py"}
+    pattern = re.compile(rf"""["']({"|".join(FAMILIES)})["']|tasks[./]({"|".join(FAMILIES)})""")
+    for path in MODULES:
+        if path in own or path.relative_to(DOWNSTREAM).parts[:2] in {("tasks", family) for family in FAMILIES}:
+            continue
+        assert not pattern.search(path.read_text(encoding="utf-8")), f"{path} names a family"
+
+
+def test_families_do_not_know_each_other() -> None:
+    for family in FAMILIES:
+        for path in (DOWNSTREAM / "tasks" / family).glob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert not [other for other in FAMILIES if other != family and f"tasks.{other}" in text], path
+            assert "downstream.training" not in text, path
+            assert "downstream.report" not in text, path
+
+
+def test_nothing_imports_the_command_line() -> None:
+    for path in MODULES:
+        if room_of(path) != "cli":
+            assert not [module for module, _ in imports_of(path) if module.startswith("downstream.cli")], path

@@ -1,0 +1,88 @@
+"""The catalogue: one row a name, lazy loading, and errors for names that cannot be loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from places import REPOSITORY
+
+import upstream
+from upstream.catalog import NAMED, WAVLM, load_for_sizes
+from upstream.errors import UserError
+from upstream.lazy import import_object
+from upstream.request import NamedUpstream
+from upstream.wavlm import WavLMConfig
+
+IMPORTS_NOTHING_HEAVY = """
+import argparse, sys
+import upstream, upstream.store, upstream.wavlm
+from upstream.catalog import NAMED
+from upstream.store import command
+from upstream.wavlm import convert
+
+for verb in (command, convert):
+    verb.add_arguments(argparse.ArgumentParser())
+print([name for name in ("torch", "numpy", "pydantic", "rich") if name in sys.modules])
+"""
+
+
+def test_names_and_command_lines_import_nothing_heavy() -> None:
+    command = [sys.executable, "-c", IMPORTS_NOTHING_HEAVY]
+    output = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    assert output == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["upstream", "upstream.store", "upstream.wavlm"])
+def test_every_exported_name_exists(package: str) -> None:
+    names = import_object(f"{package}:__all__")
+    assert all(import_object(f"{package}:{name}") is not None for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        import_object(f"{package}:absent")
+
+
+@pytest.mark.parametrize("row", NAMED.values(), ids=NAMED)
+def test_every_row_has_a_loader(row: NamedUpstream) -> None:
+    assert callable(import_object(row.loader))
+    assert row.has_weights or row.repository is None
+    if row.loader == WAVLM:
+        assert isinstance(import_object(f"upstream.wavlm.config:{row.configuration}"), WavLMConfig)
+
+
+@pytest.mark.parametrize("name", ["wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"])
+def test_sizes_need_no_trained_weights(name: str) -> None:
+    encoder = load_for_sizes(name)
+    assert encoder.name == name
+    assert encoder.provenance.random_init == NAMED[name].has_weights
+
+
+def test_filterbanks_have_no_untrained_weights() -> None:
+    with pytest.raises(UserError, match="--random-init has no meaning for fbank"):
+        upstream.load("fbank", random_init=True)
+
+
+def test_a_misspelt_name_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean wavlm_base_plus"):
+        upstream.load("wavlm_baseplus")
+
+
+def test_tiny_has_no_published_weights() -> None:
+    with pytest.raises(UserError, match="--random-init"):
+        upstream.load("wavlm_tiny")
+    assert upstream.load("wavlm_tiny", random_init=True).num_layers == 4
+
+
+@pytest.mark.parametrize("name", ["fbank@v2", "wavlm_tiny@abc", "hf:a..b/c d", "hf:./x", "model.py"])
+def test_invalid_names_are_user_errors(name: str) -> None:
+    with pytest.raises(UserError):
+        upstream.load(name)
+
+
+def test_wrong_device_and_precision() -> None:
+    with pytest.raises(UserError, match="'mps' is not supported"):
+        upstream.load("wavlm_tiny", random_init=True, device="mps")
+    with pytest.raises(UserError, match="no precision 'float8'"):
+        upstream.load("wavlm_tiny", random_init=True, dtype="float8")
+    with pytest.raises(UserError, match="no device 'tpu9000'"):
+        upstream.load("wavlm_tiny", random_init=True, device="tpu9000")

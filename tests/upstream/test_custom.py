@@ -1,0 +1,285 @@
+"""A user's model: the documented example works, and every breach of the contract is a UserError."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from upstream import custom
+from upstream.errors import UserError
+
+# A good model; the tests break it in one place at a time.
+GOOD = """\
+import torch
+from torch import nn
+from upstream.base import HiddenStates
+
+class Model(nn.Module):
+    num_layers, dim, stride = 2, 16, 320
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv1d(1, 16, 400, stride=320)
+        self.second = nn.Linear(16, 16)
+        self.register_buffer("calls", torch.zeros(()))
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.05)
+
+    def forward(self, waveforms):
+        return HiddenStates.from_utterances([self.states(waveform) for waveform in waveforms])
+
+    def states(self, waveform):
+        first = self.first(waveform.view(1, 1, -1))[0].T
+        return torch.stack([first, self.second(first)])
+
+def build():
+    return Model()
+"""
+
+
+def write(folder: Path, code: str, name: str = "my_model.py") -> str:
+    file = folder / name
+    file.write_text(textwrap.dedent(code))
+    return f"{file}:build"
+
+
+def change(old: str, new: str) -> str:
+    """The good model with one piece of code replaced."""
+    assert GOOD.count(old) == 1
+    return GOOD.replace(old, new)
+
+
+def noise(samples: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(autouse=True)
+def restore_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+class TestGood:
+    def test_the_documented_example(self, tmp_path: Path) -> None:
+        assert custom.__doc__ is not None
+        example = textwrap.dedent("\n".join(re.findall(r"^(?:    .*)?$", custom.__doc__, flags=re.MULTILINE)))
+        assert 10 < len([line for line in example.splitlines() if line.strip()]) <= 20
+        model = custom.load(write(tmp_path, example))
+        waveform = noise(16_000)
+        states = model([waveform, waveform[:800]])
+        assert (model.num_layers, model.dim, model.stride) == (2, 201, 320)
+        assert states.layers.shape == (2, 2, 49, 201)
+        assert states.lengths.tolist() == [49, 2]
+        spectrum = torch.fft.rfft(waveform[:400] * torch.hann_window(400)).abs()
+        torch.testing.assert_close(states.layers[0, 0, 0], spectrum)
+
+    def test_a_module_is_frozen_and_cast(self, tmp_path: Path) -> None:
+        model = custom.load(write(tmp_path, GOOD), dtype=torch.bfloat16)
+        assert model([noise(8_000)]).layers.dtype == torch.bfloat16
+        assert not model.model.training
+        assert not any(parameter.requires_grad for parameter in model.model.parameters())
+
+    def test_a_pair_of_tensors_is_accepted(self, tmp_path: Path) -> None:
+        pair = change(
+            "return HiddenStates.from_utterances([self.states(waveform) for waveform in waveforms])",
+            "s = HiddenStates.from_utterances([self.states(w) for w in waveforms]); return s.layers, s.lengths.int()",
+        )
+        states = custom.load(write(tmp_path, pair))([noise(8_000)])
+        expected = custom.load(write(tmp_path, GOOD, "good.py"))([noise(8_000)])
+        assert torch.equal(states.layers, expected.layers)
+        assert states.lengths.dtype == torch.int64
+
+    def test_an_object_that_is_no_module(self, tmp_path: Path) -> None:
+        spec = write(tmp_path, PLAIN)
+        model = custom.load(spec)
+        assert model([noise(3_200)]).layers.shape == (1, 1, 20, 1)
+        with pytest.raises(UserError, match=r"not a torch module, so it cannot be cast to torch\.bfloat16"):
+            custom.load(spec, dtype=torch.bfloat16)
+
+    def test_neighbouring_files_can_be_imported(self, tmp_path: Path) -> None:
+        write(tmp_path, GOOD, "neighbour_of_my_model.py")
+        model = custom.load(write(tmp_path, "from neighbour_of_my_model import build"))
+        assert model([noise(8_000)]).layers.shape == (2, 1, 24, 16)
+
+    def test_the_callers_audio_and_generator_are_left_alone(self, tmp_path: Path) -> None:
+        in_place = change("first = self.first", "waveform.mul_(2.0); first = self.first")
+        spec = write(tmp_path, in_place.replace("return Model()", "torch.rand(3); return Model()"))
+        before = torch.random.get_rng_state()
+        model = custom.load(spec)
+        assert torch.equal(before, torch.random.get_rng_state())
+        waveform = noise(8_000)
+        model([waveform])
+        assert torch.equal(waveform, noise(8_000))
+
+
+PLAIN = """
+import torch
+
+class Energy:
+    num_layers, dim, stride = 1, 1, 160
+    gain = 1.0
+
+    def __call__(self, waveforms):
+        frames = [w[: len(w) // 160 * 160].view(-1, 160).square().mean(1) * self.gain for w in waveforms]
+        lengths = torch.tensor([len(f) for f in frames])
+        return torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)[None, :, :, None], lengths
+
+def build():
+    return Energy()
+"""
+
+NUMBERS = "2, 16, 320"
+FIRST = "first = self.first"
+SECOND = "self.second(first)]"
+STACK = "torch.stack([first, self.second(first)])"
+RETURN = "return HiddenStates.from_utterances"
+EACH = "[self.states(waveform) for waveform in waveforms]"
+PADDED = "[self.states(nn.functional.pad(w, (0, 320 * len(waveforms) - 320))) for w in waveforms]"
+FORWARD = "    def forward(self, waveforms):"
+WITH_GRADIENTS = f"    @torch.enable_grad()\n{FORWARD}\n        [w.requires_grad_() for w in waveforms]"
+
+# Text to replace in the good model, its replacement, and the expected message.
+BREACHES = {
+    "no attribute": (NUMBERS, "2, 16, 320; del dim", "no attribute dim; expected a positive int"),
+    "attribute of another type": (NUMBERS, "2.0, 16, 320", r"num_layers = 2\.0; expected a positive int"),
+    "not callable": ("return Model()", "m = Model(); return m.dim", "of type int, which cannot be called"),
+    "wrong number of layers": (NUMBERS, "3, 16, 320", "with num_layers = 2; expected 3"),
+    "wrong width": (NUMBERS, "2, 8, 320", "with dim = 16; expected 8"),
+    "wrong stride": (NUMBERS, "2, 16, 160", "49 frames for 16000 samples; expected about 100"),
+    "utterances lost": (EACH, "[self.states(waveforms[0])]", "with utterances = 1; expected 2"),
+    "three dimensions": (
+        RETURN,
+        "return torch.ones(2, 5, 16), torch.ones(1) #",
+        r"shape \(2, 5, 16\); expected \(L, B",
+    ),
+    "a lone tensor": (RETURN, "return torch.ones(2, 1, 49, 16) #", "returned Tensor; expected HiddenStates or a tuple"),
+    "three tensors": (RETURN, "x = torch.ones(2); return x, x, x #", "returned a tuple of 3; expected HiddenStates"),
+    "whole-number states": (STACK, "torch.stack([first, first]).long()", r"layers of torch\.int64"),
+    "fractional lengths": (RETURN, "return torch.ones(2, 1, 49, 16), torch.ones(1) #", r"lengths of .* torch\.float32"),
+    "lengths beyond the padding": (
+        RETURN,
+        "return torch.ones(2, 1, 49, 16), torch.tensor([50]) #",
+        "49 padded frames, but a length of 50 for an utterance of 16000 samples",
+    ),
+    "not finite": (SECOND, "(first - first).log()]", r"NaN or infinite states .*\(layer 1\)"),
+    "random": (SECOND, "first + torch.rand(())]", "different states for the same waveform"),
+    "remembers": (
+        FIRST,
+        "self.n = getattr(self, 'n', 0) + 1; first = self.n * self.first",
+        "different states for the same",
+    ),
+    "the batch matters": (
+        EACH,
+        "[self.states(w) * len(waveforms) for w in waveforms]",
+        "layer 0 differs by 1 of its norm",
+    ),
+    "padding counts as audio": (EACH, PADDED, "49 frames alone and 50 in a batch"),
+    "statistics go on": (FIRST, f"self.calls += 1; {FIRST}", "changes its parameters"),
+    "training mode": (FIRST, f"self.train(); {FIRST}", "back to training mode"),
+    "thawed": (FIRST, f"self.requires_grad_(True); {FIRST}", r"made first\.weight require gradients again"),
+    "gradients": (FORWARD, WITH_GRADIENTS, "carry gradients"),
+    "fails when built": ("return Model()", "return Model().missing", "failed at line 24 of .*AttributeError"),
+    "fails when called": (FIRST, "first = self.absent", "failed at line 20 of .*absent"),
+    "fails when imported": ("import torch\n", "import no_such_package\n", "failed at line 1 of .*no_such_package"),
+    "is no Python": ("def build()", "def build(", "SyntaxError"),
+    "another name": ("def build", "def built", r"no function 'build'\. Did you mean built\?"),
+    "quite another name": ("def build", "def xyz", r"no function 'build'\. It defines: Model, xyz"),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_breaches_of_the_contract_are_user_errors(breach: str, tmp_path: Path) -> None:
+    old, new, sentence = BREACHES[breach]
+    with pytest.raises(UserError, match=sentence):
+        custom.load(write(tmp_path, change(old, new)))
+
+
+def test_truncated_long_utterances_are_refused_at_the_call(tmp_path: Path) -> None:
+    model = custom.load(write(tmp_path, change("waveform.view(1, 1, -1)", "waveform[:32000].view(1, 1, -1)")))
+    with pytest.raises(UserError, match="99 frames for 48000 samples; expected about 150"):
+        model([noise(48_000)])
+
+
+@pytest.mark.parametrize("spec", ["my_model.py", "my_model:build", "my_model.py:", "my_model.txt:build", "m.py:a b"])
+def test_malformed_names(spec: str) -> None:
+    with pytest.raises(UserError, match=r"is not of the form module\.py:function"):
+        custom.load(spec)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        custom.load(f"{tmp_path}/absent.py:build")
+
+
+class TestFingerprint:
+    def test_repeats_wherever_the_file_lies(self, tmp_path: Path) -> None:
+        first = custom.load(write(tmp_path, GOOD, "here.py")).fingerprint
+        assert first == custom.load(write(tmp_path, GOOD, "there.py")).fingerprint
+
+    def test_covers_weights_that_come_from_elsewhere(self, tmp_path: Path) -> None:
+        weights = tmp_path / "bias.pt"
+        code = change("return Model()", f"m = Model(); m.second.bias.data = torch.load({str(weights)!r}); return m")
+        prints = set()
+        for value in (0.0, 1.0):
+            torch.save(torch.full((16,), value), weights)
+            prints.add(custom.load(write(tmp_path, code)).fingerprint)
+        assert len(prints) == 2
+
+    def test_covers_the_file_even_if_edited_within_a_second(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Same length, same time: a stale .pyc would run the old code under the new digest."""
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+        loaded = []
+        for code in (GOOD, change("[first, self", "[-first,self")):
+            spec = write(tmp_path, code)
+            os.utime(tmp_path / "my_model.py", (1_000_000_000, 1_000_000_000))
+            loaded.append(custom.load(spec))
+        first, second = loaded
+        assert first.fingerprint != second.fingerprint
+        waveform = noise(8_000)
+        assert torch.equal(second([waveform]).layers[0], -first([waveform]).layers[0])
+
+    def test_covers_the_files_of_its_classes(self, tmp_path: Path) -> None:
+        prints = set()
+        for name, code in (("neighbour_one", GOOD), ("neighbour_two", GOOD + "# changed\n")):
+            (tmp_path / name).mkdir()
+            write(tmp_path / name, code, f"{name}.py")
+            spec = write(tmp_path / name, f"import {name} as neighbour\nbuild = neighbour.build\n")
+            prints.add(custom.load(spec).fingerprint)
+            files = custom.source_files(custom.load(spec).model)
+            assert files == {(tmp_path / name / f"{name}.py").resolve()}
+        assert len(prints) == 2
+
+    def test_covers_the_states_of_an_object_that_is_no_module(self, tmp_path: Path) -> None:
+        gain = tmp_path / "gain.txt"
+        code = PLAIN.replace("return Energy()", f"e = Energy(); e.gain = float(open({str(gain)!r}).read()); return e")
+        prints = set()
+        for value in ("1.0", "2.0"):
+            gain.write_text(value)
+            prints.add(custom.load(write(tmp_path, code)).fingerprint)
+        assert len(prints) == 2
+
+    def test_depends_on_functions_of_neighbouring_files(self, tmp_path: Path) -> None:
+        """What a neighbour's function computes shows in the states of the trial."""
+        prints = set()
+        for factor in ("1.0", "-2.0"):
+            (tmp_path / "neighbour.py").write_text(f"def scale():\n    return {factor}\n")
+            sys.modules.pop("neighbour", None)
+            code = "import neighbour\n" + change(
+                "return torch.stack([first,", "return neighbour.scale() * torch.stack([first,"
+            )
+            prints.add(custom.load(write(tmp_path, code)).fingerprint)
+        sys.modules.pop("neighbour", None)
+        assert len(prints) == 2
+
+
+def test_a_model_that_exits_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="failed at line .*SystemExit"):
+        custom.load(write(tmp_path, change("    return Model()", "    raise SystemExit(0)")))

@@ -98,7 +98,7 @@ class VoiceActivityTask(tasks.Task):
         self.dataset, self._upstream = dataset, upstream
 
     def truth(self, index: int, frames: int) -> Tensor:
-        """Whether the centre of each frame of an utterance lies in a segment, (T,) bool."""
+        """Return which frames of an utterance have their centre in a segment, (T,) bool."""
         centres = (torch.arange(frames) * self._upstream.stride + self._upstream.shortest / 2) / SAMPLE_RATE
         inside = torch.zeros(frames, dtype=torch.bool)
         for segment in self.dataset.utterances[index].segments:

@@ -1,4 +1,4 @@
-"""What a loader of upstreams is told: the row of the catalogue, and how to load it."""
+"""Arguments of a loader of upstreams: the row of the catalogue, and how to load it."""
 
 from __future__ import annotations
 

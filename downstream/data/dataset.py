@@ -124,7 +124,7 @@ def development_part(fold: Fold) -> Part:
 def parts_of_test(dataset: Dataset, fold: Fold, named: Sequence[str]) -> list[Part]:
     """Return the parts of a fold's test set that a recipe names, in its order; the first one's score is primary.
 
-    named: `split.test` of the recipe. Utterances of no named part are one part more, called "test".
+    named: `split.test` of the recipe. Utterances of no named part form one more part, "test".
     """
     order = {name: number for number, name in enumerate(named)}
     found: dict[str, list[int]] = {}

@@ -82,12 +82,12 @@ def describe_upstream(result: Result) -> str:
 def states_line(result: Result) -> str:
     """Return the source of the states, and how much audio the upstream encoded for them."""
     timing, states = result.timing, result.states
-    heard = f"{timing.extracted_audio_seconds:,.0f} s of audio went through the upstream in this run"
+    encoded = f"{timing.extracted_audio_seconds:,.0f} s of audio went through the upstream in this run"
     corpus = f"the corpus has {timing.audio_seconds:,.0f} s"
     if states.mode == "off":
-        return f"computed while heads were learned; {heard}, {corpus}"
+        return f"computed while heads were learned; {encoded}, {corpus}"
     codec = f" as {states.codec}" if states.mode == "frames" else ""
-    return f"{states.mode}{codec} from the store; {heard}, {corpus}"
+    return f"{states.mode}{codec} from the store; {encoded}, {corpus}"
 
 
 def seed_line(result: Result) -> str:

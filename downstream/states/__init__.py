@@ -1,4 +1,4 @@
-"""Hidden states of a dataset: cached means, cached frames, or computed on the fly, as the cache plan has it."""
+"""Hidden states of a dataset: cached means, cached frames, or computed on the fly."""
 
 from downstream.states.cache_plan import CachePlan, plan_cache
 from downstream.states.preparation import prepare, read_whole

@@ -153,7 +153,7 @@ class Bar:
 
 
 def refuse_divergence(fits: Sequence[Fit], is_scored: bool, recipe: Recipe) -> None:
-    """Raise UserError unless a head has the primary score (is_scored), since all diverged on some fold."""
+    """Raise UserError where no head is left for the primary score; is_scored: True where one is."""
     if is_scored:
         return
     if recipe.learned is None:

@@ -65,7 +65,7 @@ def configs(recipe: Recipe, settings: Sequence[LayerSetting], num_layers: int, s
 
 
 class Tried(Protocol):
-    """What `choose` reads of a fit; development: -inf without any score."""
+    """The part of a fit that `choose` reads; development: -inf without any score."""
 
     @property
     def fold(self) -> int: ...

@@ -145,13 +145,13 @@ def frequency_lines(output: WordOutput, shown: int) -> list[str]:
     for reference, hypothesis, chunks in zip(output.references, output.hypotheses, output.alignments, strict=True):
         for chunk in chunks:
             said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-            heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            recognised = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
             if chunk.type == "substitute":
-                confused.update(f"{one} -> {other}" for one, other in zip(said, heard, strict=True))
+                confused.update(f"{one} -> {other}" for one, other in zip(said, recognised, strict=True))
             elif chunk.type == "delete":
                 deleted.update(said)
             elif chunk.type == "insert":
-                inserted.update(heard)
+                inserted.update(recognised)
     lists = {
         "Most confused words (reference -> hypothesis)": confused,
         "Most deleted words": deleted,

@@ -14,7 +14,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def numbers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("numbers_of_the_readme", REPOSITORY / "docs" / "numbers.py")
+    spec = importlib.util.spec_from_file_location("numbers_of_the_readme", REPOSITORY / "docs" / "readme_numbers.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ def numbers() -> ModuleType:
 
 def test_no_number_was_typed(numbers: ModuleType) -> None:
     kept = json.loads((REPOSITORY / "docs" / "numbers.json").read_text(encoding="utf-8"))
-    assert numbers.filled(README, kept) == README, "run `python docs/numbers.py`"
+    assert numbers.filled(README, kept) == README, "run `python docs/readme_numbers.py`"
     assert all(text in README for text in numbers.blocks(kept).values())
 
 

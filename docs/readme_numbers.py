@@ -3,7 +3,7 @@
 The records are those of the commands in RUNS (RAVDESS is free to download):
 
     for each of RUNS: wavprobe run ... --results results
-    python docs/numbers.py results
+    python docs/readme_numbers.py results
 
 keeps what the README shows of them in docs/numbers.json and fills the README's generated blocks; with no argument it
 fills the blocks from docs/numbers.json again. `tests/test_readme.py` checks that nobody edited them by hand.

@@ -40,9 +40,16 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         in_hardware = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     else:
-        capabilities = torch.cpu.get_capabilities()
-        in_hardware = packable(torch.bfloat16) and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        in_hardware = packable(torch.bfloat16) and cpu_multiplies_bfloat16()
     return torch.bfloat16 if in_hardware else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Return True if the processor has instructions for products of bfloat16."""
+    if hasattr(torch.cpu, "get_capabilities"):  # since PyTorch 2.11
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def uses_onednn(x: Tensor) -> bool:

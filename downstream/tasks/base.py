@@ -178,7 +178,10 @@ class Family(ABC):
         return dataset
 
     def needs(self) -> Needs:
-        """Return what the recipe's heads need at least: means over time, or all frames."""
+        """Return what the recipe's heads need at least: means over time, or all frames.
+
+        A head that needs means has to take frames as well: `store.mode` of a recipe may ask for them.
+        """
         return "frames"
 
     def test_settings(self) -> Sequence[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from downstream.recipes import Recipe as Recipe
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     from downstream.tasks import load_recipe as load_recipe
     from upstream.base import Upstream
 
-# What else is public, and where it stands; loaded when it is asked for, so that `import downstream` is instant.
-_LAZY = {
-    "Recipe": "downstream.recipes.recipe",
-    "Result": "downstream.results.record",
-    "load_recipe": "downstream.tasks.registry",
-    "load_results": "downstream.results.reading",
-    "read_result": "downstream.results.record",
-}
+# What else is public, and the room that exports it; loaded on demand, so that `import downstream` is instant.
+_exported = lazy_exports(
+    __name__,
+    {
+        "Recipe": "downstream.recipes",
+        "Result": "downstream.results",
+        "load_recipe": "downstream.tasks",
+        "load_results": "downstream.results",
+        "read_result": "downstream.results",
+    },
+)
 
 __all__ = ["Recipe", "Result", "load_recipe", "load_results", "read_result", "run"]
 
@@ -109,6 +113,4 @@ def __getattr__(name: str) -> Any:
             return version("wavprobe")  # of setup.cfg, by way of the installed package
         except PackageNotFoundError:
             return "0+not-installed"
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'downstream' has no attribute {name!r}")
+    return _exported(name)

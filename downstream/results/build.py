@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,11 @@ class Run:
     fits: Sequence[Fit]
     scored: Sequence[ScoredHead]
     timing: Timing
+
+    @cached_property
+    def chosen(self) -> set[int]:
+        """Identities of the fits that were chosen."""
+        return {id(one.fit) for one in self.scored}
 
     @property
     def select(self) -> Metric:
@@ -280,7 +286,7 @@ def fit_record(fit: Fit, run: Run) -> FitRecord:
         development=finite(sign * fit.development),
         curve=[(step, finite(loss), finite(sign * value)) for step, loss, value in fit.history],
         diverged=fit.diverged,
-        chosen=any(fit is one.fit for one in run.scored),
+        chosen=id(fit) in run.chosen,
     )
 
 

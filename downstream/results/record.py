@@ -44,13 +44,18 @@ class MetricRecord(Section):
     higher_is_better: bool
     percent: bool = Field(description="true for a share, written in percent")
 
+    @property
+    def metric(self) -> Metric:
+        """The metric as far as writing it goes; what it is computed from stays with the family."""
+        return Metric(self.title, self.higher_is_better, percent=self.percent)
+
     def written(self, value: float) -> str:
         """Return the value as tables show it, without a unit."""
-        return Metric(self.title, self.higher_is_better, percent=self.percent).written(value)
+        return self.metric.written(value)
 
     @property
     def unit(self) -> str:
-        return " %" if self.percent else ""
+        return self.metric.unit
 
 
 class Primary(Section):

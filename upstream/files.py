@@ -1,10 +1,11 @@
-"""Files that this project leaves on the user's disk: their default folder, and atomic writing."""
+"""Files on the user's disk: where this project leaves its own, atomic writing, and reading what others left."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -40,3 +41,48 @@ def write_atomically(path: Path, *contents: bytes) -> None:
 def is_read_only(error: BaseException | None) -> bool:
     """Return True if writing failed because of permissions or a read-only mount."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def read_regular_file(path: Path, largest: int) -> bytes:
+    """Return the content of a file of at most `largest` bytes.
+
+    Raises UserError if there is no file, if it is something else (a folder, a pipe, a device, a link to nothing), if
+    it is larger, and if it cannot be read.
+    """
+    require_regular_file(path)
+    try:
+        size = path.stat().st_size
+        if size > largest:
+            raise UserError(f"{path} has {size:,} bytes, more than the {largest:,} that are read; check what it is.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}. Check the file and its permissions.") from error
+
+
+def require_regular_file(path: Path) -> None:
+    """Raise UserError with what `path` is, unless it is a file: opening a pipe would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a link to {path.readlink()}, where there is nothing; restore that file, or the link."
+            ) from error
+        raise UserError(f"There is no file {path}; check the path.") from error
+    except (OSError, ValueError) as error:  # too long a name, a ring of links, a zero byte in the name
+        raise UserError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}. Check the path.") from error
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is {_kind(mode)}, not a file; check the path.")
+
+
+def _kind(mode: int) -> str:
+    for is_kind, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if is_kind(mode):
+            return name
+    return "something else"

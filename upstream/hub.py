@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from upstream.errors import UserError
+from upstream.json_file import read_json_object
 
 SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
@@ -97,18 +96,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def shards_of(index: Path) -> list[str]:
     """Return the file names of the shards that an index lists, sorted; they must be beside it."""
-    shards = read_json(index).get("weight_map")
+    shards = read_json_object(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
         raise UserError(f"{index} does not list the files of a checkpoint beside it; download it again.")
     return sorted(set(shards.values()))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raises UserError for anything else."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Download it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not an object. Download it again.")
-    return content

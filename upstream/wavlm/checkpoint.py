@@ -20,7 +20,8 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
-from upstream.hub import read_json, weight_files
+from upstream.hub import weight_files
+from upstream.json_file import read_json_object
 from upstream.wavlm import names
 from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft, with_values
 from upstream.wavlm.model import WavLM
@@ -303,7 +304,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """Return the content of a JSON file, None if it does not exist."""
     if not path.is_file():
         return None
-    return read_json(path)
+    return read_json_object(path)
 
 
 def _first_names(folder: Path) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from downstream.data.splits import Fold as Fold
     from downstream.data.splits import Split as Split
     from downstream.data.splits import speaker_folds as speaker_folds
+    from downstream.data.text_files import read_lines as read_lines
+    from downstream.data.text_files import read_text as read_text
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -48,6 +50,8 @@ else:
             "left_out": "downstream.data.dataset",
             "parts_of_test": "downstream.data.dataset",
             "read_dataset": "downstream.data.dataset",
+            "read_lines": "downstream.data.text_files",
+            "read_text": "downstream.data.text_files",
             "segments_digest": "downstream.data.corpus",
             "speaker_folds": "downstream.data.splits",
         },
@@ -71,6 +75,8 @@ __all__ = [
     "left_out",
     "parts_of_test",
     "read_dataset",
+    "read_lines",
+    "read_text",
     "segments_digest",
     "speaker_folds",
 ]

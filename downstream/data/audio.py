@@ -22,6 +22,7 @@ from downstream.data.effects import Effects
 from upstream.base import SAMPLE_RATE
 from upstream.encode import Audio
 from upstream.errors import UserError
+from upstream.text import printable
 
 if TYPE_CHECKING:
     from torchaudio.transforms import Resample
@@ -60,7 +61,7 @@ class AudioFile:
 
     @property
     def name(self) -> str:
-        return str(self.path)
+        return printable(str(self.path))
 
     def open(self) -> BinaryIO:
         try:

@@ -11,6 +11,15 @@ from pathlib import Path
 
 from downstream.data.audio import AudioCut
 from upstream.errors import UserError
+from upstream.text import composed, printable
+
+
+def compose_fields(row: object, names: Iterable[str]) -> None:
+    """Compose the letters of some text fields of a frozen dataclass, while it is made."""
+    for name in names:
+        text = getattr(row, name)
+        if text is not None and not text.isascii():
+            object.__setattr__(row, name, composed(text))
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class TimedSegment:
         before effects: removing silence moves the audio and leaves these times as they are.
     speaker, label, text: "" where not annotated.
 
-    Segments of one utterance may overlap. Raises UserError for times that are no interval.
+    Segments of one utterance may overlap. Letters are composed (NFC). Raises UserError for times that are no interval.
     """
 
     start: float
@@ -31,6 +40,7 @@ class TimedSegment:
     text: str = ""
 
     def __post_init__(self) -> None:
+        compose_fields(self, ("speaker", "label", "text"))
         if not (0 <= self.start < self.end < math.inf):
             raise UserError(
                 f"A timed segment cannot last from {self.start:g} s to {self.end:g} s; write seconds with "
@@ -53,6 +63,9 @@ class Utterance:
     part: the corpus's name of the part it is in, if that is finer than `split` ("test-other").
     speech: False for background noise, which has no speaker.
     segments: annotated stretches of it, if the corpus has them. Not part of `Corpus.fingerprint`.
+
+    Letters of every field are composed (NFC), so that equal names are equal whatever file or system they come from,
+    and bytes of file names that are no UTF-8 are escaped.
     """
 
     id: str
@@ -66,6 +79,12 @@ class Utterance:
     part: str | None = None
     speech: bool = True
     segments: tuple[TimedSegment, ...] = ()
+
+    def __post_init__(self) -> None:
+        compose_fields(self, ("id", "speaker", "text", "split", "group", "gender", "part"))
+        if not all(column.isascii() and label.isascii() for column, label in self.labels.items()):
+            labels = {composed(column): composed(label) for column, label in self.labels.items()}
+            object.__setattr__(self, "labels", labels)
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,9 @@ class Corpus:
     trials: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("title", "source"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
         repeated = [name for name, count in Counter(u.id for u in self.utterances).items() if count > 1]
         if repeated:
             raise UserError(

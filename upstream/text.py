@@ -1,0 +1,28 @@
+"""Text that may be printed, compared and written anywhere: names of files are bytes, and letters have several forms."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of no character, and of no byte of a name either
+
+
+def printable(name: str) -> str:
+    r"""Return a name or message that can be encoded as UTF-8: bytes that are no UTF-8 become \xNN, the rest stays.
+
+    Python keeps such bytes of a file's name, and of an argument, as lone surrogates (PEP 383), which neither a terminal
+    nor a file of UTF-8 takes. Opening a file takes the name as it was; everything that people read takes this one.
+    """
+    if name.isascii():
+        return name
+    known = LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", name)
+    return known.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def composed(text: str) -> str:
+    """Return the text as `printable` and in Unicode's composed form (NFC), in which equal letters are equal.
+
+    "é" may be one code point or two (an e and an accent); keyboards write the one, file names of macOS the other.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", printable(text))

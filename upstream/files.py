@@ -6,14 +6,24 @@ import contextlib
 import errno
 import os
 import stat
-import uuid
 from pathlib import Path
 
 from upstream.errors import UserError
+from upstream.unfinished import lock_kept, unfinished_name
 
-DEFAULT_STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wavprobe"
+
+def cache_folder() -> Path:
+    """Return the user's folder for caches; below the working directory for a user without a home."""
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # HOME is not set, and the system does not know the user: `docker run -u 1234`
+        return Path(".cache")
+
+
+DEFAULT_STORE = cache_folder() / "wavprobe"
 STATES = "states"  # subfolder of the store that holds hidden states
-UNFINISHED = ".writing-"  # prefix of the names of files that are still being written
 
 
 def write_atomically(path: Path, *contents: bytes) -> None:
@@ -21,21 +31,23 @@ def write_atomically(path: Path, *contents: bytes) -> None:
 
     Raises UserError where the file cannot be written.
     """
-    temporary = path.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+    temporary = unfinished_name(path.parent)
     try:
-        with temporary.open("xb") as stream:
+        with temporary.open("xb") as stream, lock_kept(stream.fileno()):
             for content in contents:
                 stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+            stream.close()  # before it is moved: Windows moves no open file
+            temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         fix = "Free some space or choose another folder (--store, --results)."
         if isinstance(error, FileNotFoundError):
             fix = "Its folder was removed in the meantime; run the same command again."
         raise UserError(f"Cannot write {path}: {error.strerror}. {fix}") from error
+    finally:  # also where it was interrupted
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink(missing_ok=True)
 
 
 def is_read_only(error: BaseException | None) -> bool:

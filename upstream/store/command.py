@@ -160,7 +160,8 @@ def verify_stores(options: argparse.Namespace, console: Console) -> int:
 
 def prune_stores(options: argparse.Namespace, console: Console) -> int:
     """Print the stores and leftovers to remove, and remove them with --yes."""
-    from upstream.store.housekeeping import choose, leftovers, remove, survey, with_stat
+    from upstream.store.housekeeping import choose, remove, survey, unneeded
+    from upstream.unfinished import remove_leftover
 
     conditions = (options.older_than, options.upstream, options.keep)
     if options.all and any(condition is not None for condition in conditions):
@@ -173,19 +174,18 @@ def prune_stores(options: argparse.Namespace, console: Console) -> int:
         keep=None if options.keep is None else parse_size(options.keep),
         everything=options.all,
     )
-    rest = [store for store in stores if store not in chosen]
-    unneeded = [(path, stat.st_size) for path, stat in with_stat(leftovers(rest))]
+    rest = unneeded(options.store, [store for store in stores if store not in chosen], chosen)
     verb = "removed" if options.yes else "would remove"
     for store in chosen:
         if options.yes:
             remove(store)
         say(console, f"{verb} {store.describe()}: {readable(store.nbytes)}, last used {local_time(store.last_used)}")
-    for path, nbytes in unneeded:
+    for path, nbytes in rest:
         if options.yes:
-            path.unlink(missing_ok=True)
-        say(console, f"{verb} leftover {path.parent.name}/{path.name}: {readable(nbytes)}")
-    freed = sum(store.nbytes for store in chosen) + sum(nbytes for _, nbytes in unneeded)
-    if not chosen and not unneeded:
+            remove_leftover(path)
+        say(console, f"{verb} leftover {path.relative_to(options.store)}: {readable(nbytes)}")
+    freed = sum(store.nbytes for store in chosen) + sum(nbytes for _, nbytes in rest)
+    if not chosen and not rest:
         say(console, "Nothing to remove.")
     elif options.yes:
         say(console, f"{readable(freed)} freed.")

@@ -10,17 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from stat import S_ISREG
 
 from upstream.errors import UserError
-from upstream.files import UNFINISHED, is_read_only
+from upstream.files import is_read_only
 from upstream.store.codecs import CODECS
 from upstream.store.key import REDUCTIONS, STORE_VERSION, StoreKey
 from upstream.store.shards import SUFFIX, DamagedShardError, ShardIndex, altered_shards, read_index
 from upstream.store.store import CARD
+from upstream.unfinished import leftovers, remove_leftovers
 
 STORE_NAME = re.compile("[0-9a-f]{24}")  # StoreKey.folder_name; other folders are left alone
-ABANDONED_AFTER = 3600.0  # seconds; writing a shard takes a few
+DEEPEST = 3  # folders below the store's own in which something is written: corpora, one corpus, its version
 DAY = 86_400.0  # seconds
 
 
@@ -47,10 +50,6 @@ class StoreFolder:
     def shards(self) -> list[Path]:
         """Return the paths of its shards."""
         return sorted(self.path.glob(f"*{SUFFIX}"))
-
-    def unfinished(self) -> list[Path]:
-        """Return files that are being written, or were when their process ended."""
-        return sorted(self.path.glob(f"{UNFINISHED}*"))
 
     def indexes(self) -> Iterator[ShardIndex]:
         """Yield the indexes of its shards; unreadable ones are skipped."""
@@ -178,14 +177,20 @@ def choose(
     return chosen
 
 
-def leftovers(stores: Iterable[StoreFolder]) -> list[Path]:
-    """Return unneeded files of these stores: abandoned unfinished files and redundant shards."""
-    latest = time.time() - ABANDONED_AFTER
-    return [
-        path
-        for store in stores
-        for path in [*(p for p, stat in with_stat(store.unfinished()) if stat.st_mtime < latest), *redundant(store)]
-    ]
+def unneeded(root: Path, kept: Iterable[StoreFolder], removed: Iterable[StoreFolder]) -> list[tuple[Path, int]]:
+    """Return what nobody needs below `root`, with its bytes: leftovers of killed processes, redundant shards.
+
+    kept: the stores whose redundant shards are meant. removed: those that are removed as a whole.
+    """
+    gone = {store.path for store in removed}
+    unfinished = [path for depth in range(DEEPEST + 1) for path in leftovers(root, "*/" * depth)]
+    paths = [*(path for path in unfinished if path.parent not in gone), *chain.from_iterable(map(redundant, kept))]
+    return [(path, size_of(path)) for path in paths]
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return sum(stat.st_size for _, stat in with_stat([path, *path.rglob("*")]) if S_ISREG(stat.st_mode))
 
 
 def with_stat(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
@@ -209,7 +214,8 @@ def redundant(store: StoreFolder) -> list[Path]:
 
 def remove(store: StoreFolder) -> None:
     """Remove a store: its files, and its folder if that is empty then."""
-    for path in [*store.shards(), *store.unfinished(), store.path / CARD]:  # the card last: it has the name
+    remove_leftovers(store.path)
+    for path in [*store.shards(), store.path / CARD]:  # the card last: it has the name
         path.unlink(missing_ok=True)
     if not any(store.path.iterdir()):
         store.path.rmdir()

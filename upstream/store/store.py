@@ -33,6 +33,7 @@ from upstream.store.shards import (
     views,
     write_shard,
 )
+from upstream.unfinished import remove_leftovers
 
 CARD = "store.json"
 
@@ -94,6 +95,7 @@ class StateStore:
             raise UserError(
                 f"Cannot create the store {self.folder}: {error.strerror}. Choose another folder with --store."
             ) from error
+        remove_leftovers(self.folder)
         self._update_card(upstream_name)
         self.refresh()
 

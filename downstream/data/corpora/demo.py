@@ -14,7 +14,6 @@ import contextlib
 import csv
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -45,6 +44,7 @@ from downstream.data.corpus import Corpus, PublishedCounts, TimedSegment, Uttera
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
+from upstream.unfinished import remove_leftovers, unfinished_folder
 
 # Part of the cache's key; incremented with every change that can alter a sample, a label or a transcript.
 DEMO_VERSION = 1
@@ -284,8 +284,9 @@ def make(folder: Path, prompts: Sequence[Prompt], seed: int) -> None:
     from tqdm import tqdm
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        draft = Path(scratch) / "draft"
+    remove_leftovers(folder.parent)
+    with unfinished_folder(folder.parent) as scratch:
+        draft = scratch / "draft"
         draft.mkdir()
         with ThreadPoolExecutor(WORKERS) as pool:
             takes = pool.map(perform, prompts, repeat(seed))
@@ -299,7 +300,7 @@ def make(folder: Path, prompts: Sequence[Prompt], seed: int) -> None:
         if intact(folder, prompts):
             return
         if folder.exists():
-            os.replace(folder, Path(scratch) / "damaged")
+            os.replace(folder, scratch / "damaged")
         try:
             os.replace(draft, folder)
         except OSError:

@@ -21,6 +21,7 @@ from upstream.errors import UserError
 from upstream.sizes import readable
 from upstream.store import StateStore, StoreKey, command, estimate_bytes
 from upstream.store.__main__ import main
+from upstream.unfinished import lock_kept
 
 DAY = 86_400
 LAYERS, DIM = 2, 64
@@ -235,21 +236,29 @@ def test_prune_removes_stores_that_meet_conditions(arguments: list[str], remaini
 
 
 def test_prune_removes_only_leftovers_without_conditions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever below the store they lie, files and folders, but not those that a process is writing."""
     before = files(folder)
     store = folder / "states" / MEANS.folder_name()
-    abandoned, recent, notes = store / ".writing-old", store / ".writing-new", store / "notes.txt"
-    for path in (abandoned, recent, notes):
+    (folder / "corpora" / "demo").mkdir(parents=True)
+    names = [".writing-1", "states/.writing-2", f"states/{store.name}/.writing-3"]
+    killed, alive, notes = [folder / name for name in names], store / ".writing-new", store / "notes.txt"
+    for path in (*killed, alive, notes):
         path.write_bytes(b"x" * 1_234)
-    two_hours_ago = time.time() - 7_200
-    os.utime(abandoned, (two_hours_ago, two_hours_ago))
-    os.utime(notes, (two_hours_ago, two_hours_ago))
-    assert run(folder, "prune") == 0
-    shown = capsys.readouterr().out
-    assert f"would remove leftover {store.name}/.writing-old: 1.23 KB" in shown
-    assert ".writing-new" not in shown
-    assert abandoned.exists()
-    assert run(folder, "prune", "--yes") == 0
-    assert files(folder) == before | {recent: b"x" * 1_234, notes: b"x" * 1_234}
+    synthesis = folder / "corpora" / "demo" / ".writing-4"
+    (synthesis / "draft").mkdir(parents=True)
+    (synthesis / "draft" / "one.flac").write_bytes(b"x" * 1_234)
+    for path in (*killed, alive, notes, synthesis):
+        os.utime(path, (time.time() - 60,) * 2)
+    with alive.open("rb+") as stream, lock_kept(stream.fileno()):
+        assert run(folder, "prune") == 0
+        shown = capsys.readouterr().out
+        for name in (*names, "corpora/demo/.writing-4"):
+            assert f"would remove leftover {name}: 1.23 KB" in shown
+        assert alive.name not in shown
+        assert killed[0].exists()
+        assert run(folder, "prune", "--yes") == 0
+    assert files(folder) == before | {alive: b"x" * 1_234, notes: b"x" * 1_234}
+    assert not synthesis.exists()
 
 
 def test_redundant_shards_are_leftovers(tmp_path: Path) -> None:

@@ -74,10 +74,11 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """Digest of a recording's encoded bytes, and its duration in seconds; both without decoding."""
+    """Digest of a recording's encoded bytes, its duration in seconds and its channels; all without decoding."""
 
     digest: str
     seconds: float
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,22 @@ class AudioCut:
 
     start, duration: seconds; None means from the beginning, to the end.
     effects: applied to the part, at 16 kHz.
+    channel: the one that is heard, counted from 0 (a speaker of a telephone call); None for the mean of all.
     """
 
     recording: Recording
     start: float | None = None
     duration: float | None = None
     effects: Effects = NO_EFFECTS
+    channel: int | None = None
 
     def digest(self, info: RecordingInfo | None = None) -> str:
         """Digest of the encoded bytes, the cut and the decoding version: the audio's half of a key in the store."""
         whole = info or inspect(self.recording)
         end = "end" if self.duration is None else f"{self.duration:.6f}"
         key = f"{whole.digest}|{self.start or 0.0:.6f}|{end}|decoding {DECODING_VERSION}"
+        if self.channel is not None:
+            key += f"|channel {self.channel}"
         if self.effects != NO_EFFECTS:
             key += f"|{self.effects.describe()}"
         return hashlib.sha256(key.encode()).hexdigest()
@@ -105,9 +110,14 @@ class AudioCut:
     def seconds(self, info: RecordingInfo | None = None) -> float:
         """Duration in seconds, from the header alone unless silence is removed.
 
-        Raises UserError if the cut ends after the recording.
+        Raises UserError if the cut ends after the recording, or the recording has no such channel.
         """
         whole = info or inspect(self.recording)
+        if self.channel is not None and not 0 <= self.channel < whole.channels:
+            raise UserError(
+                f"{self.recording.name} has no channel {self.channel}: it has {whole.channels}, counted from 0. "
+                "Fix the manifest or leave the utterance out."
+            )
         rest = whole.seconds - (self.start or 0.0)
         if rest <= 0 or (self.duration or 0.0) > rest + CUT_TOLERANCE:
             cut = "its end" if self.duration is None else f"{self.duration:.3f} s later"
@@ -122,8 +132,8 @@ class AudioCut:
     def load(self) -> Tensor:
         """The waveform, (S,) float32 at 16 kHz.
 
-        Integer PCM is scaled to [-1, 1]; channels are averaged; other rates are resampled by a windowed sinc
-        (torchaudio's default: width 6, roll-off 0.99). Clipped and silent recordings are not changed.
+        Integer PCM is scaled to [-1, 1]; channels are averaged where none is named; other rates are resampled by a
+        windowed sinc (torchaudio's default: width 6, roll-off 0.99). Clipped and silent recordings are not changed.
 
         Raises UserError for a recording that cannot be decoded, is empty, or holds non-finite samples.
         """
@@ -140,7 +150,7 @@ class AudioCut:
             raise UserError(
                 f"{self.recording.name} holds no samples in the part asked for; replace the file or leave it out."
             )
-        waveform = mixed_down(samples)
+        waveform = mixed_down(samples) if self.channel is None else np.ascontiguousarray(samples[:, self.channel])
         if not np.isfinite(waveform).all():
             raise UserError(f"{self.recording.name} holds NaN or infinite samples; export it again or leave it out.")
         processed = self.effects(resample(torch.from_numpy(waveform), rate))
@@ -200,7 +210,7 @@ def inspect(recording: Recording) -> RecordingInfo:
         refuse_truncated(recording, stream)
         stream.seek(0)
         with open_sound(recording, stream) as sound:
-            return RecordingInfo(digest, float(sound.frames / sound.samplerate))
+            return RecordingInfo(digest, float(sound.frames / sound.samplerate), sound.channels)
 
 
 def refuse_truncated(recording: Recording, stream: BinaryIO) -> None:

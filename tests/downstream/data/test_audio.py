@@ -165,6 +165,18 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert float(waveform.abs().max()) == pytest.approx(0.375, abs=1e-3)
 
 
+def test_one_channel_is_heard_alone(tmp_path: Path) -> None:
+    """Two speakers of a telephone call; a digest without a channel is what it was before there were channels."""
+    samples = tone(16_000, channels=2) * np.array([1.0, 0.5])
+    call = segment(tmp_path / "a.wav", samples, 16_000)
+    left, right = replace(call, channel=0), replace(call, channel=1)
+    assert [float(one.load().abs().max()) for one in (left, right)] == pytest.approx([0.5, 0.25], abs=1e-3)
+    assert len({call.digest(), left.digest(), right.digest()}) == 3
+    for absent in (2, -1):
+        with pytest.raises(UserError, match=rf"a\.wav has no channel {absent}: it has 2, counted from 0"):
+            replace(call, channel=absent).seconds()
+
+
 def test_a_segment_is_cut_and_has_its_own_digest(tmp_path: Path) -> None:
     samples = np.arange(16_000)[:, None] / 32_768
     whole = segment(tmp_path / "a.wav", samples, 16_000)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upstream.errors import UserError
-from upstream.json_file import read_json_object
 
 SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
@@ -70,33 +69,3 @@ def fetch(name: str, revision: str | None = None) -> Repository:
             f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
         ) from error
     return Repository(folder, folder.name)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a Hugging Face directory: safetensors before .bin, shards in order.
-
-    Raises UserError if there are none, or a shard is missing.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        whole, index = folder / name, folder / f"{name}.index.json"
-        if whole.is_file():
-            return [whole]
-        if index.is_file():
-            shards = shards_of(index)
-            absent = [shard for shard in shards if not (folder / shard).is_file()]
-            if absent:
-                raise UserError(f"{index} lists {absent[0]}, which is missing; download the checkpoint again.")
-            return [folder / shard for shard in shards]
-    found = sorted(entry.name for entry in folder.iterdir())
-    raise UserError(
-        f"{folder} has no weights: expected model.safetensors or pytorch_model.bin, found "
-        f"{', '.join(found[:5]) or 'nothing'}. Download them, or add --random-init for untrained weights."
-    )
-
-
-def shards_of(index: Path) -> list[str]:
-    """Return the file names of the shards that an index lists, sorted; they must be beside it."""
-    shards = read_json_object(index).get("weight_map")
-    if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
-        raise UserError(f"{index} does not list the files of a checkpoint beside it; download it again.")
-    return sorted(set(shards.values()))

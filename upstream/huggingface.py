@@ -28,7 +28,8 @@ from torch import Tensor
 from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, receptive_field
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
-from upstream.hub import fetch, weight_files
+from upstream.hub import fetch
+from upstream.weight_files import weight_files
 
 EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
 

@@ -5,9 +5,7 @@ Checkpoint files are untrusted: only safetensors and PyTorch's weights-only load
 
 from __future__ import annotations
 
-import argparse
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +13,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
-from upstream.hub import weight_files
 from upstream.json_file import read_json_object
 from upstream.wavlm import names
 from upstream.wavlm.config import BASE, LARGE, WavLMConfig, from_hugging_face, from_microsoft, with_values
 from upstream.wavlm.model import WavLM
+from upstream.weight_files import first_names, read_weights, weight_files
 
 FORMATS = (
     "a Hugging Face directory (config.json with model.safetensors or pytorch_model.bin), "
@@ -143,7 +141,7 @@ def _hugging_face_config(folder: Path) -> tuple[WavLMConfig, bool]:
     content = _read_json(folder / "config.json")
     if content is None:
         raise UserError(
-            f"{folder} has no config.json; found {_first_names(folder)}. Expected {FORMATS}. "
+            f"{folder} has no config.json; found {first_names(folder)}. Expected {FORMATS}. "
             "Hugging Face weights need the config.json of their repository in the same directory."
         )
     preprocessor = _read_json(folder / "preprocessor_config.json")
@@ -155,8 +153,7 @@ def _read_hugging_face(folder: Path) -> Checkpoint:
     files = weight_files(folder)
     tensors: names.Tensors = {}
     for file in files:
-        is_safe = file.suffix == ".safetensors"
-        tensors |= _load_safetensors(file) if is_safe else tensors_of(_load_weights_only(file), file)
+        tensors |= tensors_of(read_weights(file), file)
     encoder, heads = _without_heads(tensors)
     notes = []
     if not has_preprocessor:
@@ -190,7 +187,7 @@ def _without_heads(tensors: names.Tensors) -> tuple[names.Tensors, list[str]]:
 
 
 def _read_torch_file(path: Path) -> Checkpoint:
-    content = _load_weights_only(path)
+    content = read_weights(path)
     digest = fingerprint_files([path])
     if isinstance(content.get("cfg"), dict) and "model" in content:
         config = from_microsoft(content["cfg"])
@@ -274,39 +271,8 @@ def config_from_shapes(tensors: Mapping[str, Tensor], path: Path) -> WavLMConfig
 # ---------------------------------------------------------------- files
 
 
-def _load_safetensors(path: Path) -> names.Tensors:
-    try:
-        tensors: names.Tensors = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is cut short or damaged ({error}). Download it again.") from error
-    return tensors
-
-
-def _load_weights_only(path: Path) -> dict[str, Any]:
-    """Load a PyTorch file of tensors and plain containers; s3prl's argparse.Namespace is allowed too."""
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is not a file of plain tensors: loading it would run code from the file, or it is damaged. "
-            f"Only tensors are read. Expected {FORMATS}."
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]  # a damaged pickle fails in any of these ways
-        raise UserError(f"{path} is cut short or damaged ({reason}). Download it again. Expected {FORMATS}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} has a {type(content).__name__}, not a dictionary of tensors. Expected {FORMATS}.")
-    return content
-
-
 def _read_json(path: Path) -> dict[str, Any] | None:
     """Return the content of a JSON file, None if it does not exist."""
     if not path.is_file():
         return None
     return read_json_object(path)
-
-
-def _first_names(folder: Path) -> str:
-    found = sorted(entry.name for entry in folder.iterdir())
-    return ", ".join(found[:5]) + (" …" if len(found) > 5 else "") if found else "nothing"

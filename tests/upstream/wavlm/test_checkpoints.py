@@ -251,13 +251,6 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF not a checkpoint at all", b"PK\x03\x04 half a zip"])
-def test_files_that_are_no_checkpoints(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "file.pt").write_bytes(content)
-    with pytest.raises(UserError, match="Expected a Hugging Face directory"):
-        loaded(tmp_path / "file.pt")
-
-
 @pytest.mark.parametrize(
     "content",
     [

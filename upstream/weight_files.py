@@ -1,0 +1,171 @@
+"""Weight files of every model: which ones a path means, reading them without running code, and what their tensors are.
+
+Weight files are untrusted: only safetensors and PyTorch's weights-only loader are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from upstream.errors import UserError
+from upstream.file_kind import is_safetensors, other_kind
+from upstream.json_file import read_json_object
+
+WHOLE = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face directory, the first that is there
+INDEX = ".index.json"
+PIECE = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")  # as the PEFT library writes them
+
+# What a .pt may contain beside tensors and plain containers: settings, as fairseq, s3prl and Lightning save them.
+# Making one of these runs no code of the file's choice.
+HARMLESS_CLASSES = [argparse.Namespace, pathlib.PosixPath]
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL |unsupported GLOBAL |but got <class ')([\w.]+)")
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the files with the weights that `path` means: a file, the shards of an index, or those of a directory.
+
+    Of a Hugging Face directory, safetensors come before .bin, and shards in order.
+
+    Raises UserError if there are none, a shard is missing, the file is one of several shards, or a LoRA adapter lies
+    beside the weights, which would be left out.
+    """
+    if path.is_dir():
+        refuse_adapter(path)
+        for name in WHOLE:
+            if (path / name).is_file():
+                return [path / name]
+            if (path / f"{name}{INDEX}").is_file():
+                return shards_of(path / f"{name}{INDEX}")
+        raise UserError(
+            f"{path} has no weights: expected {' or '.join(WHOLE)}, found {first_names(path)}. "
+            "Name the weight file itself if it is called otherwise, or add --random-init for untrained weights."
+        )
+    if path.name.endswith(INDEX):
+        return shards_of(path)
+    if piece := PIECE.search(path.name):
+        raise UserError(f"{path} is one of {int(piece[1])} files of a checkpoint; name their folder: {path.parent}")
+    return [path]
+
+
+def shards_of(index: Path) -> list[Path]:
+    """Return the shards that an index lists, sorted; they must be beside it."""
+    shards = read_json_object(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
+        raise UserError(f"{index} does not list the files of a checkpoint beside it; get it again.")
+    files = [index.parent / name for name in sorted(set(shards.values()))]
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise UserError(f"{index} lists {absent[0]}, which is missing; get all {len(files)} files.")
+    return files
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raise UserError for a directory with a LoRA adapter: its weights would be left out without a word."""
+    found = [name for name in ADAPTERS if (folder / name).exists()]
+    if found:
+        raise UserError(
+            f"{folder} has an adapter (LoRA) that is not merged into the weights, {found[0]}. Merge it and save the "
+            "model: model.merge_and_unload().save_pretrained(directory). For the model without the adapter name the "
+            f"weight file itself: {folder / WHOLE[0]}"
+        )
+
+
+def first_names(folder: Path) -> str:
+    """Return the first names in a folder, for a message."""
+    found = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(found[:5]) + (" …" if len(found) > 5 else "") if found else "nothing"
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return the content of a weight file: named tensors of safetensors, or the dictionary in a PyTorch file.
+
+    The bytes decide which of both it is, not the name. A PyTorch file may contain nested dictionaries, numbers, text
+    and `HARMLESS_CLASSES` beside tensors.
+
+    Raises UserError for anything else, with what the file really is, and for one that is damaged or asks for other
+    classes or functions, which would run code.
+    """
+    try:
+        kind = other_kind(path)
+        if kind is not None:
+            raise UserError(f"{path} {kind}")
+        content: object = load_file(path) if is_safetensors(path) else _load_torch(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}. Check its permissions.") from error
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut short or damaged ({error}). Get the file again.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} has a {type(content).__name__}, not a dictionary of tensors; save model.state_dict().")
+    return content
+
+
+def _load_torch(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(HARMLESS_CLASSES):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged or hostile pickle fails in any way
+        if isinstance(error, pickle.UnpicklingError) and (asked := UNSUPPORTED.search(str(error))):
+            raise UserError(
+                f"{path} is not a file of plain tensors: it asks for {asked[1]}, and making that would run code. "
+                "Where it was made, save its tensors alone: torch.save(model.state_dict(), path)."
+            ) from error
+        reason = "it is no pickle of torch.save" if isinstance(error, pickle.UnpicklingError) else first_line(error)
+        raise UserError(
+            f"{path} is cut short or damaged, or of another kind ({reason}). Get the file again."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message without the final period, or the error's type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def require_floats(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise UserError unless all tensors are dense numbers in a floating-point format that is read here.
+
+    Looks at no number: sparse tensors and views of little memory would first take a lot more.
+
+    tensors: of an encoder; tensors of no use, such as counters of a head, are best left out. where: their file.
+    """
+    problems = [f"{name} is {problem}" for name, tensor in tensors.items() if (problem := _problem_of(tensor))]
+    if problems:
+        raise UserError(
+            f"{where} has {len(problems)} tensors that are no plain weights: {', '.join(problems[:3])}"
+            f"{' …' if len(problems) > 3 else ''}. Expected dense float32, float16, bfloat16 or float64; load the "
+            "model where it was made, turn the weights back into these (dequantise them) and save it again."
+        )
+
+
+def _problem_of(tensor: Tensor) -> str | None:
+    """Return what keeps a tensor from being used as a weight, None for a dense tensor of floats."""
+    if tensor.is_meta:
+        return "without numbers (on the meta device)"
+    if tensor.is_quantized:
+        return f"quantised ({_name_of(tensor.dtype)})"
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.dtype not in FLOATS:
+        return _name_of(tensor.dtype)
+    held = tensor.untyped_storage().nbytes() // tensor.itemsize
+    if tensor.numel() > held:
+        return f"a view of {held:,} numbers as {tensor.numel():,}"
+    return None
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -193,5 +194,12 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 
 
 def frozen(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """Return `module` in evaluation mode, without gradients, on `device` in `dtype`."""
-    return module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+    """Return `module` in evaluation mode, without gradients, on `device`, its real numbers in `dtype`.
+
+    Complex tensors stay as they are: `module.to(dtype)` would drop their imaginary parts.
+    """
+    moved = module.eval().requires_grad_(False).to(device=device)
+    for tensor in chain(moved.parameters(), moved.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return moved

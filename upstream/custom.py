@@ -41,10 +41,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import sys
 import sysconfig
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -57,6 +58,8 @@ from torch import Tensor, nn
 from upstream.base import HiddenStates, Provenance, Upstream, frozen
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
+from upstream.foreign import foreign_code
+from upstream.text import printable
 
 CONTRACT_VERSION = 1  # increase it whenever models are called in another way
 
@@ -76,14 +79,26 @@ def load(spec: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = 
     Raises UserError if the file or function is missing or fails, or the model breaks the contract.
     """
     path, function_name = parse(spec)
-    function = find_function(import_file(path), path, function_name)
-    with torch.random.fork_rng(devices=[]):  # the caller's generator is not changed
-        model = call_user_code(f"{function_name}() of {path}", path, function)
     who = f"The model of {spec}"
-    num_layers, dim, stride = declared_sizes(model, who)
-    upstream = CustomUpstream(spec, path, model, (num_layers, dim, stride), torch.device(device), dtype)
-    upstream.fingerprint = fingerprint(upstream, function_name, check_contract(upstream))
+    with settings_of_torch_kept():
+        function = find_function(import_file(path), path, function_name)
+        with running(f"{function_name}() of {path}", path):
+            model = function()
+    with running(who, path):
+        upstream = CustomUpstream(spec, path, model, declared_sizes(model, who), torch.device(device), dtype)
+        upstream.fingerprint = fingerprint(upstream, function_name, check_contract(upstream))
     return upstream
+
+
+@contextmanager
+def settings_of_torch_kept() -> Iterator[None]:
+    """Restore the generator, the gradient mode and the default precision, which a user's file may set for everyone."""
+    precision = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
+    finally:
+        torch.set_default_dtype(precision)
 
 
 class CustomUpstream(Upstream):
@@ -103,21 +118,22 @@ class CustomUpstream(Upstream):
                 f"The model of {spec} is not a torch module, so it cannot be cast to {dtype}; leave the precision at "
                 "float32, or return a torch.nn.Module."
             )
-        self.name, self.path = spec, path
+        self.name, self.path = printable(spec), path
         self.device, self.dtype = device, dtype
         self.num_layers, self.dim, self.stride = sizes
         self.model = frozen(model, device, dtype) if isinstance(model, nn.Module) else model
         self.provenance = Provenance(
-            source=spec,
+            source=printable(spec),
             format=f"custom {type(model).__name__}",
-            notes=(f"{path.name} has the SHA-256 digest {fingerprint_files([path])}.",),
+            notes=(f"{printable(path.name)} has the SHA-256 digest {fingerprint_files([path])}.",),
         )
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Call the model with copies of the waveforms and check its output."""
         # Copies, so that a model that works in place cannot change the caller's audio.
-        output = self.model([waveform.to(self.dtype, copy=True) for waveform in waveforms])
-        states = self.checked(output, waveforms)
+        copies = [waveform.to(self.dtype, copy=True) for waveform in waveforms]
+        with running(f"The model of {self.name}", self.path, memory_passes=True):
+            states = self.checked(self.model(copies), waveforms)
         return HiddenStates(states.layers.to(self.device, self.dtype), states.lengths.to("cpu", torch.int64))
 
     def checked(self, output: object, waveforms: list[Tensor]) -> HiddenStates:
@@ -142,20 +158,17 @@ def parse(spec: str) -> tuple[Path, str]:
 
 def import_file(path: Path) -> ModuleType:
     """Import a Python file by its path, under a unique module name."""
-    name = f"wavprobe_custom_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"wavprobe_custom_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise UserError(f"Python cannot import {path}; expected a source file that ends in .py.")
-    module, loader = module_from_spec(spec), spec.loader
-
-    def run() -> None:
-        # Compiled from the current text, not from a .pyc file that may be older than the fingerprinted file.
-        exec(loader.source_to_code(path.read_bytes(), str(path)), module.__dict__)
-
+    module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look up their module by name
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))  # to import files beside it; last, so that they hide nothing
-    call_user_code(f"Importing {path}", path, run)
+    with running(f"Importing {path}", path):
+        # Compiled from the current text, not from a .pyc file that may be older than the fingerprinted file.
+        exec(spec.loader.source_to_code(path.read_bytes(), str(path)), module.__dict__)
     return module
 
 
@@ -164,25 +177,16 @@ def find_function(module: ModuleType, path: Path, name: str) -> Callable[[], Any
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
-    defined = [key for key, value in vars(module).items() if callable(value) and value.__module__ == module.__name__]
+    callables = {key: value for key, value in vars(module).items() if callable(value)}
+    defined = [key for key, value in callables.items() if getattr(value, "__module__", None) == module.__name__]
     near = difflib.get_close_matches(name, defined, n=1)
     suggestion = f"Did you mean {near[0]}?" if near else f"It defines: {', '.join(defined) or 'no function'}."
     raise UserError(f"{path} has no function {name!r}. {suggestion}")
 
 
-def call_user_code(what: str, path: Path, function: Callable[[], Any]) -> Any:
-    """Return the result of `function`; an exception of the user's code becomes a UserError with the line in `path`.
-
-    what: description of the call in the message.
-    """
-    try:
-        return function()
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything, or exit
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        place = f" at line {lines[-1]} of {path}" if lines else ""
-        raise UserError(f"{what} failed{place}: {type(error).__name__}: {error}. Fix it and run again.") from error
+def running(what: str, path: Path, memory_passes: bool = False) -> AbstractContextManager[None]:
+    """Return a context for the user's code, whose exceptions become a UserError with the line in `path`."""
+    return foreign_code(what, "Fix it and run again.", path, memory_passes)
 
 
 def declared_sizes(model: Any, who: str) -> tuple[int, int, int]:
@@ -216,6 +220,11 @@ def layers_and_lengths(output: object, who: str) -> tuple[Tensor, Tensor]:
 def check_shapes(layers: Tensor, lengths: Tensor, expected: tuple[int, int, int], who: str) -> None:
     """Raise UserError for wrong types or shapes of an output; expected: (L, B, D)."""
     num_layers, batch, dim = expected
+    for tensor in (layers, lengths):
+        if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
+            raise UserError(
+                f"{who} returned a tensor that is sparse, nested, quantised or without data; return others."
+            )
     if layers.ndim != 4:
         raise UserError(f"{who} returned layers of shape {tuple(layers.shape)}; expected (L, B, T, D).")
     if not layers.is_floating_point():
@@ -263,14 +272,10 @@ def check_contract(upstream: CustomUpstream) -> list[HiddenStates]:
     generator = torch.Generator().manual_seed(0)
     waveforms = [0.1 * torch.randn(samples, generator=generator) for samples in TEST_SAMPLES]
 
-    def states_of(*batch: Tensor) -> HiddenStates:
-        result: HiddenStates = call_user_code(who, upstream.path, lambda: upstream(batch))
-        return result
-
     before = tensors_digest(model)
-    alone = [states_of(waveform) for waveform in waveforms]
-    again = [states_of(waveform) for waveform in waveforms]
-    together = states_of(*waveforms)
+    alone = [upstream([waveform]) for waveform in waveforms]
+    again = [upstream([waveform]) for waveform in waveforms]
+    together = upstream(waveforms)
     for index, (first, second) in enumerate(zip(alone, again, strict=True)):
         check_finite(first.utterance(0), who)
         check_repeatable(first.utterance(0), second.utterance(0), who)

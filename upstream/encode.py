@@ -16,22 +16,13 @@ from torch import Tensor
 
 from upstream.base import SAMPLE_RATE, Upstream, check_waveform
 from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2  # decoded while one is computed: the next one, and one more because decoding times vary
 WORKERS = min(4, os.cpu_count() or 1)  # decoding threads; more would take CPU time from an upstream on the CPU
 WORKERS_BESIDE_GPU = min(16, os.cpu_count() or 1)  # the cores are idle; more threads would wait for the interpreter
-
-# Messages of allocators that raise a plain RuntimeError when out of memory: the CPU's on Linux and Windows, the
-# driver, the C++ library and oneDNN.
-OUT_OF_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "std::bad_alloc",
-    "could not create a memory object",
-)
 
 
 class Audio(Protocol):
@@ -104,8 +95,8 @@ def encode(
     reduction: "means" for (L, D) float32 each, "frames" for (L, T_i, D) each in the upstream's precision.
     memory: limit learned from earlier batches. If memory runs out, the batch is halved until it fits.
 
-    Raises UserError with the utterance's name for audio that the upstream refuses, states that are not finite,
-    and an utterance that does not fit into memory alone.
+    Raises UserError with the utterance's name for audio that the upstream refuses or fails on, states that are not
+    finite, and an utterance that does not fit into memory alone.
     """
     memory = memory or Memory()
     states: list[Tensor] = []
@@ -141,13 +132,6 @@ def compute_if_it_fits(
     return None
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return True if the error means that a CPU or GPU is out of memory."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(message in str(error) for message in OUT_OF_MEMORY)
-
-
 def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], reduction: str) -> list[Tensor]:
     """Return the states of all these utterances from one call of the upstream; errors name the utterance."""
     try:
@@ -156,12 +140,13 @@ def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], 
         else:
             hidden = upstream(waveforms)
             states = [hidden.utterance(i) for i in range(len(items))]
-    except UserError:
+    except UserError as error:
         for item, waveform in zip(items, waveforms, strict=True):
             check_waveform(waveform, item.name)
         for item, waveform in zip(items, waveforms, strict=True):
             raise_if_refused(upstream, item, waveform)
-        raise
+        others = f" and {len(items) - 1} more in one batch" if len(items) > 1 else ""
+        raise UserError(f"{items[0].name}{others}: {error}") from error
     finite = torch.stack([torch.isfinite(state).all() for state in states]).tolist()  # one GPU synchronisation, not B
     for item, is_finite in zip(items, finite, strict=True):
         if not is_finite:

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from upstream.encode import is_out_of_memory
 from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
 
 from . import common
 from .encoder_peers import DTYPES, OTHERS, OUR_MEANS, OURS, SIZES, Peer, audio, build, let_go

@@ -25,8 +25,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from upstream.encode import is_out_of_memory
 from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
 
 from . import common, encoder_peers, roofline
 from .encoder_breakdown import COMPONENTS, OUR_NAMES, TRANSFORMERS_NAMES, breakdown

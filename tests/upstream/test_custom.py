@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from upstream import custom
+from upstream.encode import Item, encode
 from upstream.errors import UserError
 
 # A good model; the tests break it in one place at a time.
@@ -283,3 +285,104 @@ class TestFingerprint:
 def test_a_model_that_exits_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="failed at line .*SystemExit"):
         custom.load(write(tmp_path, change("    return Model()", "    raise SystemExit(0)")))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The audio of an utterance: noise of that many samples."""
+
+    samples: int
+
+    def load(self) -> Tensor:
+        return noise(self.samples)
+
+    def item(self) -> Item:
+        return Item(f"utterance of {self.samples}", self, str(self.samples), self.samples / 16_000)
+
+
+def encode_all(code: str, folder: Path, *lengths: int) -> list[Tensor]:
+    model = custom.load(write(folder, code))
+    return encode(model, [Noise(n).item() for n in lengths], [noise(n) for n in lengths], "means")
+
+
+class TestFailures:
+    """Whatever a model raises while a corpus is encoded names the utterance."""
+
+    LONG = "if len(waveform) > 40000:"
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            ("raise IndexError('position 99')", "IndexError: position 99"),
+            ("raise RuntimeError('size mismatch')", "RuntimeError: size mismatch"),
+            ("raise SystemExit(3)", "SystemExit: 3"),
+            ("assert False", "AssertionError"),
+            ("return {}['x']", "KeyError: 'x'"),
+        ],
+    )
+    def test_one_longer_utterance(self, error: str, words: str, tmp_path: Path) -> None:
+        code = change(FIRST, f"\n        {self.LONG} {error}\n        {FIRST}")
+        with pytest.raises(UserError, match=rf"^utterance of 48000: The model of .* failed at line \d+ of .*: {words}"):
+            encode_all(code, tmp_path, 8_000, 48_000, 16_000)
+
+    def test_a_batch_fails_whose_utterances_alone_do_not(self, tmp_path: Path) -> None:
+        code = change(RETURN, f"\n        if len(waveforms) > 2: raise ValueError('too many')\n        {RETURN}")
+        with pytest.raises(UserError, match="^utterance of 8000 and 2 more in one batch: .*ValueError: too many"):
+            encode_all(code, tmp_path, 8_000, 9_000, 10_000)
+
+    def test_a_message_that_fails_itself_and_one_without_end(self, tmp_path: Path) -> None:
+        broken = "class Odd(Exception):\n    def __str__(self): raise ValueError\n"
+        with pytest.raises(UserError, match=r"build\(\) of .* failed at line .*: Odd\. Fix it"):
+            custom.load(write(tmp_path, broken + change("return Model()", "raise Odd")))
+        with pytest.raises(UserError, match=r"ValueError: x{300}…\. Fix it"):
+            custom.load(write(tmp_path, change("return Model()", "raise ValueError('x' * 10000)")))
+
+    def test_running_out_of_memory_still_halves_the_batch(self, tmp_path: Path) -> None:
+        code = change(RETURN, f"\n        if len(waveforms) > 2: raise MemoryError\n        {RETURN}")
+        states = encode_all(code, tmp_path, 8_000, 9_000, 10_000)
+        assert [state.shape for state in states] == [(2, 16)] * 3
+
+    def test_a_model_that_cannot_be_moved(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"The model of .* failed: NotImplementedError: Cannot copy out of meta"):
+            custom.load(write(tmp_path, change("return Model()", "return Model().to('meta')")))
+
+    @pytest.mark.parametrize("property_", ["num_layers", "stride"])
+    def test_attributes_may_fail_too(self, property_: str, tmp_path: Path) -> None:
+        code = GOOD.replace(
+            "    def forward", f"    @property\n    def {property_}(self): return 1 / 0\n\n    def forward"
+        )
+        with pytest.raises(UserError, match=r"failed at line \d+ .*ZeroDivisionError"):
+            custom.load(write(tmp_path, code))
+
+    @pytest.mark.parametrize(
+        "tensor", ["torch.ones(2, 1, 49, 16).to_sparse()", "torch.ones(2, 1, 49, 16, device='meta')"]
+    )
+    def test_tensors_without_plain_numbers(self, tensor: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="sparse, nested, quantised or without data"):
+            custom.load(write(tmp_path, change(RETURN, f"return {tensor}, torch.tensor([49]) #")))
+
+
+def test_what_a_file_sets_for_everyone_is_set_back(tmp_path: Path) -> None:
+    """Scripts for inference switch gradients off at their top; heads that are learned afterwards need them."""
+    code = "import torch\ntorch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float64)\n" + GOOD
+    custom.load(write(tmp_path, code))
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_complex_tensors_keep_their_imaginary_parts(tmp_path: Path) -> None:
+    code = change('"calls", torch.zeros(())', '"turn", torch.tensor([0, 1j])').replace(
+        "return torch.stack([first,", "first = first * self.turn[1].imag; return torch.stack([first,"
+    )
+    states = custom.load(write(tmp_path, code))([noise(8_000)]).layers
+    expected = custom.load(write(tmp_path, GOOD, "good.py"))([noise(8_000)]).layers
+    assert torch.equal(states[0], expected[0])
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 reach Python as lone surrogates, which no record can hold."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    model = custom.load(write(folder, GOOD, os.fsdecode(b"m\xfcdel.py")))
+    for text in (model.name, model.provenance.source, *model.provenance.notes):
+        assert r"m\xfcdel.py" in text.encode().decode()

@@ -1,0 +1,53 @@
+"""Calls of code that is not this project's, a user's model or transformers: what it raises becomes a sentence."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
+
+LONGEST_WORDS = 300  # characters of a foreign message; some list every model that a library knows
+
+
+@contextmanager
+def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: bool = False) -> Iterator[None]:
+    """Turn whatever the code inside raises into a UserError; an interruption by the user passes.
+
+    what, fix: the start and the end of the message.
+    file: of the user, whose last line in the traceback is named.
+    memory_passes: True to let errors of memory through, for callers that go on with a smaller batch.
+
+    with foreign_code("Importing my_model.py", "Fix it and run again.", Path("my_model.py")):
+        ...                        # Importing my_model.py failed at line 3 of my_model.py: KeyError: 'x'. Fix it and …
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # it may raise anything, or exit
+        if memory_passes and is_out_of_memory(error):
+            raise
+        raise UserError(f"{what} failed{_place(error, file)}: {words_of(error)}. {fix}") from error
+
+
+def words_of(error: BaseException) -> str:
+    """Return the kind and the words of an error in one line, without a final period: "KeyError: 'x'"."""
+    try:
+        lines = str(error).split("\n")
+    except Exception:  # an exception class of others may fail here too
+        lines = []
+    words = next((line.strip() for line in lines if line.strip()), "")
+    shown = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+    return f"{type(error).__name__}: {shown}".rstrip(". :")
+
+
+def _place(error: BaseException, file: Path | None) -> str:
+    """Return where in the user's file an error arose, for the message; nothing if it arose elsewhere."""
+    if file is None:
+        return ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f" at line {lines[-1]} of {file}" if lines else ""

@@ -29,7 +29,7 @@ ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.b
 
 # What a .pt may contain beside tensors and plain containers: settings, as fairseq, s3prl and Lightning save them.
 # Making one of these runs no code of the file's choice.
-HARMLESS_CLASSES = [argparse.Namespace, pathlib.PosixPath]
+HARMLESS_CLASSES: list[Any] = [argparse.Namespace, pathlib.PosixPath]
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL |unsupported GLOBAL |but got <class ')([\w.]+)")
 

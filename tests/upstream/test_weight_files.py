@@ -85,7 +85,7 @@ PLAIN = bytes_of(lambda stream: torch.save(WEIGHTS, stream))
         (pickle.dumps({"a": 1}, protocol=2), "a plain pickle"),
         (pickle.dumps({"a": 1}, protocol=5), "a plain pickle"),
         (PLAIN[: len(PLAIN) // 2], "cut short or damaged"),
-        (b"anything else", "cut short, damaged or of another kind"),
+        (b"anything else", "cut short or damaged, or of another kind"),
         (bytes_of(lambda stream: torch.save([1, 2], stream)), "has a list, not a dictionary"),
     ],
     ids=lambda value: str(value)[:20],

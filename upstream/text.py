@@ -26,3 +26,8 @@ def composed(text: str) -> str:
     "é" may be one code point or two (an e and an accent); keyboards write the one, file names of macOS the other.
     """
     return text if text.isascii() else unicodedata.normalize("NFC", printable(text))
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with its noun (and verb): counted(1, "file is", "files are") is "1 file is"."""
+    return f"{number} {one if number == 1 else several}"

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from upstream.errors import UserError
+from upstream.files import read_regular_file
 from upstream.text import composed
 
+LARGEST = 2**30  # bytes; the longest lists of trials have a tenth of it
 WIDE_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 LINE_END = re.compile("\r\n?")
 BYTES_LINE_END = re.compile(b"\r\n?|\n")
@@ -23,7 +25,7 @@ def read_text(path: Path, tolerant: bool = False) -> str:
 
     Raises UserError, with the line's number, for a file that cannot be read or is not text in UTF-8.
     """
-    content = read_bytes(path)
+    content = read_regular_file(path, LARGEST)
     refuse_wide(content, path)
     try:
         text = content.decode(errors="backslashreplace" if tolerant else "strict")
@@ -40,17 +42,6 @@ def read_lines(path: Path, tolerant: bool = False) -> list[str]:
     """Return the lines of a text file without their ends, read as by `read_text`; the first is line 1 in an editor."""
     lines = read_text(path, tolerant).split("\n")
     return lines if lines[-1] else lines[:-1]
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a regular file; raise UserError for anything else, such as a pipe that nobody writes to."""
-    if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "a pipe or a device"
-        raise UserError(f"{path} is {what}, not a file; put the file itself there.")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}. Check the path and its permissions.") from error
 
 
 def refuse_wide(content: bytes, path: Path) -> None:

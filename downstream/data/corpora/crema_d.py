@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import CREMA_D as CARD
+from downstream.data.corpora.files import files_in
 from downstream.data.corpora.folder import (
     assemble,
     existing_folder,
-    files_in,
     foreign_folder,
-    gender_of,
-    left_out,
     read_recordings,
 )
+from downstream.data.corpora.genders import genders_in
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 
@@ -54,13 +52,12 @@ def read(folder: Path) -> Corpus:
     """
     inside = existing_folder(folder) / AUDIO_FOLDER
     audio_folder = inside if inside.is_dir() else folder
-    utterances, others = read_recordings(files_in(audio_folder), utterance)
+    utterances, notes = read_recordings(files_in(audio_folder), utterance, "in CREMA-D (1001_DFA_ANG_XX)")
     if not utterances:
         raise foreign_folder(CARD, folder)
     check_fetched(audio_folder, utterances[0])
-    genders = read_genders(audio_folder.resolve().parent / DEMOGRAPHICS)
+    genders = genders_in(audio_folder.resolve().parent / DEMOGRAPHICS, "ActorID", "Sex")
     utterances = [replace(u, gender=genders.get(u.speaker)) for u in utterances]
-    notes = left_out([file.name for file in others], "not named as in CREMA-D (1001_DFA_ANG_XX)")
     if not genders:
         notes.append(f"There is no {DEMOGRAPHICS} beside {AUDIO_FOLDER}: the actors' genders are not known.")
     return assemble(CARD, utterances, str(folder), [*notes, *silence_note(utterances)])
@@ -93,18 +90,6 @@ def check_fetched(audio_folder: Path, first: Utterance) -> None:
             f"The files in {audio_folder} are git-lfs pointers, not audio; "
             "type `git lfs pull` in the clone of CREMA-D to fetch the recordings."
         )
-
-
-def read_genders(path: Path) -> dict[str, str]:
-    """Gender of each actor from the corpus's table of demographics; empty if there is no table."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if not {"ActorID", "Sex"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path} has no columns ActorID and Sex; fetch it again or remove it.")
-        genders = {row["ActorID"]: gender_of(row["Sex"]) for row in rows}
-    return {actor: gender for actor, gender in genders.items() if gender is not None}
 
 
 def silence_note(utterances: list[Utterance]) -> list[str]:

@@ -1,46 +1,129 @@
-"""CSV files that users write, read with line numbers for messages: manifest.csv and segments.csv."""
+"""Tables of cells in text: manifest.csv and segments.csv, which users write, and the tables that corpora ship."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from downstream.data.text_files import read_text
 from upstream.errors import UserError
 
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DECLARATION = re.compile("sep=(.)\n?")  # a first line that Excel writes
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+QUOTED = re.compile('"[^"]*"')
 
-def read_rows(path: Path, check_columns: Callable[[list[str]], None]) -> list[tuple[str, dict[str, str]]]:
-    """("FILE, line N", stripped cells by column) of every line below the column names.
+# What the csv module says, and what the writer of the file can do about it.
+FAULTS = {
+    "unexpected end of data": 'the double quote that begins a cell here is never closed; remove it, or put one (") '
+    "behind the cell's text",
+    "expected after": "there is text behind a closing double quote; write each double quote within a quoted text twice",
+    "larger than field limit": "a cell is longer than 131,072 characters; a double quote before it may be unclosed, "
+    "else shorten it",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read.
+
+    columns: the names in its first line, without empty ones.
+    rows: ("FILE, line N", stripped cells by column) of every line below that is not empty.
+    notes: sentences on how the file differs from cells that are separated by commas.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, dict[str, str]], ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path, check_columns: Callable[[list[str]], None], tolerant: bool = False) -> Table:
+    """Read a file of cells between commas, semicolons, tabs or bars; its first line names the columns.
 
     check_columns: raises UserError for column names that the file cannot have.
-    Raises UserError for a file that is not UTF-8 or not CSV, repeated columns, and lines with too few or many cells.
+    tolerant: bytes that are not UTF-8 are escaped, and missing cells are empty; for tables that corpora ship.
+
+    Raises UserError, with the line's number, for a file that is not text in UTF-8 or not CSV, repeated columns, and
+    lines with too few or too many cells.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, strict=True)
-            columns = [column.strip() for column in rows.fieldnames or ()]
-            check_columns(columns)
-            repeated = sorted({column for column in columns if columns.count(column) > 1})
-            if repeated:
-                raise UserError(f"{path} has more than one column {repeated[0]!r}; rename or remove one.")
-            rows.fieldnames = columns
-            places = ((f"{path}, line {rows.line_num}", row) for row in rows)
-            return [(where, checked_cells(row, where)) for where, row in places]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as CSV in UTF-8.") from error
-    except csv.Error as error:
-        raise UserError(f"{path} is not a CSV file ({error}); save it again as CSV with commas.") from error
+    text = read_text(path, tolerant)
+    declared = DECLARATION.match(text)
+    delimiter = declared[1] if declared else delimiter_of(text.partition("\n")[0])
+    lines = records(text, path, delimiter)
+    if declared:
+        next(lines)
+    names = [name.strip() for name in next(lines, (0, []))[1]]
+    columns = tuple(name for name in names if name)
+    check_columns(list(columns))
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise UserError(f"{path} has more than one column {repeated[0]!r}; rename or remove one.")
+    rows = []
+    unnamed = False
+    for number, cells in lines:
+        where = f"{path}, line {number}"
+        stripped = fitted([cell.strip() for cell in cells], names, delimiter, where, tolerant)
+        unnamed |= any(cell and not name for name, cell in zip(names, stripped, strict=True))
+        if any(stripped):
+            rows.append((where, {name: cell for name, cell in zip(names, stripped, strict=True) if name}))
+    notes = [] if delimiter == "," else [f"The cells of {path.name} are separated by {in_words(delimiter)}."]
+    if unnamed:
+        notes.append(f"A column of {path.name} has no name and was not read.")
+    return Table(columns, tuple(rows), tuple(notes))
 
 
-def checked_cells(row: Mapping[str | None, str | list[str] | None], where: str) -> dict[str, str]:
-    """The stripped cells of one line by column; raise UserError unless there are as many as columns."""
-    if None in row or None in row.values():
+def delimiter_of(header: str) -> str:
+    """Return the delimiter that stands most often in the line of column names; a comma where none does."""
+    names = QUOTED.sub("", header)
+    return max(DELIMITERS, key=names.count)
+
+
+def in_words(delimiter: str) -> str:
+    return DELIMITERS.get(delimiter, repr(delimiter))
+
+
+def records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of its first line, and the cells, of every record that is not a blank line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns = None
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = next((mend for said, mend in FAULTS.items() if said in str(error)), f"it is no CSV ({error})")
+            raise UserError(f"{path}, line {number}: {fault}.") from error
+        columns = columns or len(cells)
+        if columns > 1 and any(holds_lines(cell, delimiter, columns) for cell in cells):
+            raise UserError(
+                f"{path}, line {number}: the double quote that begins a cell here is closed in line {reader.line_num}, "
+                "so that the lines between are no lines of the table. Remove the quotes, or write the text in one line."
+            )
+        if cells:
+            yield number, cells
+
+
+def holds_lines(cell: str, delimiter: str, columns: int) -> bool:
+    """Return whether a cell of several lines holds as many delimiters as if these were lines of the table."""
+    return "\n" in cell and cell.count(delimiter) == cell.count("\n") * (columns - 1)
+
+
+def fitted(cells: list[str], columns: Sequence[str], delimiter: str, where: str, tolerant: bool) -> list[str]:
+    """Return as many cells as columns; raise UserError where there are others, empty ones at the end aside."""
+    count = len(columns)
+    if any(cells[count:]) or (len(cells) < count and any(cells) and not tolerant):
         raise UserError(
-            f"{where}: {'more' if None in row else 'fewer'} cells than there are columns; "
-            "put a text that holds commas in double quotes."
+            f"{where}: {'more' if len(cells) > count else 'fewer'} cells than there are columns; "
+            f"put a text that holds {in_words(delimiter)} in double quotes."
         )
-    return {str(column): str(cell).strip() for column, cell in row.items()}
+    return cells[:count] + [""] * (count - len(cells))
 
 
 def seconds(row: Mapping[str, str], column: str, where: str) -> float | None:
@@ -48,10 +131,7 @@ def seconds(row: Mapping[str, str], column: str, where: str) -> float | None:
     cell = row.get(column, "")
     if not cell:
         return None
-    try:
-        time = float(cell)
-    except ValueError:
-        time = math.nan
+    time = float(cell) if NUMBER.fullmatch(cell) else math.nan
     if not (math.isfinite(time) and time >= 0):
         raise UserError(f"{where}: the {column} is {cell!r}; write seconds, 0 or more, such as 1.25.")
     return time

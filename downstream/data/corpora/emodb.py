@@ -7,12 +7,11 @@ from pathlib import Path
 
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import EMODB as CARD
+from downstream.data.corpora.files import files_in
 from downstream.data.corpora.folder import (
     assemble,
     existing_folder,
-    files_in,
     foreign_folder,
-    left_out,
     read_recordings,
 )
 from downstream.data.corpus import Corpus, Utterance
@@ -59,10 +58,10 @@ def read(folder: Path) -> Corpus:
     Raises UserError for a folder without EmoDB recordings.
     """
     inside = existing_folder(folder) / "wav"
-    utterances, others = read_recordings(files_in(inside if inside.is_dir() else folder), utterance)
+    files = files_in(inside if inside.is_dir() else folder)
+    utterances, notes = read_recordings(files, utterance, "in EmoDB (03a01Fa)")
     if not utterances:
         raise foreign_folder(CARD, folder)
-    notes = left_out([file.name for file in others], "not named as in EmoDB (03a01Fa)")
     return assemble(CARD, utterances, str(folder), notes)
 
 

@@ -1,21 +1,21 @@
-"""Functions shared by the readers: find recordings, refuse folders of other corpora, write notes on counts."""
+"""Functions shared by the readers: parse names, refuse folders of other corpora, write notes on counts."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import CARDS, CorpusCard
+from downstream.data.corpora.files import Entry, left_out, names_of, shown, sort_out, walk
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.text_files import read_lines
 from upstream.errors import UserError
 
-GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male"}
-NAMES_SHOWN = 3
 FILES_LOOKED_AT = 2000  # enough to recognise a corpus, few enough not to walk a whole disk
 
 Parser = Callable[[str, AudioCut], Utterance | None]
@@ -33,27 +33,16 @@ def existing_folder(folder: Path) -> Path:
     raise UserError(f"The data folder {folder} {what}; give --data the folder that holds the corpus.")
 
 
-def read_recordings(files: Iterable[Path], parse: Parser) -> tuple[list[Utterance], list[Path]]:
-    """The utterances of the files that are recordings of the corpus, and the other files."""
-    utterances, others = [], []
-    for file in files:
-        audio = AudioCut(AudioFile(file))
-        utterance = parse(file.stem, audio) if file.suffix.lower() in AUDIO_SUFFIXES else None
-        if utterance is None:
-            others.append(file)
-        else:
-            utterances.append(utterance)
-    return utterances, others
+def read_recordings(entries: Iterable[Entry], parse: Parser, naming: str) -> tuple[list[Utterance], list[str]]:
+    """The utterances of the entries that are recordings of the corpus, and sentences on the others.
 
-
-def gender_of(cell: str | None) -> str | None:
-    """ "female" or "male" from a cell such as "F" or "male"; None for anything else."""
-    return GENDERS.get((cell or "").strip().lower())
-
-
-def files_in(folder: Path) -> list[Path]:
-    """The files directly in `folder`, sorted."""
-    return sorted(path for path in folder.iterdir() if path.is_file())
+    naming: how its recordings are named, such as "in EmoDB (03a01Fa)".
+    """
+    found = sort_out(entries)
+    parsed = [(path, parse(path.stem, AudioCut(AudioFile(path)))) for path in found.recordings]
+    others = sorted([*found.others, *(path for path, utterance in parsed if utterance is None)])
+    notes = [*left_out(names_of(others), f"not named as {naming}"), *found.notes]
+    return [utterance for _, utterance in parsed if utterance is not None], notes
 
 
 def assemble(
@@ -116,21 +105,8 @@ def trial_names(path: Path) -> set[str]:
 
     Malformed lines are skipped here; what reads the list for scoring reports them.
     """
-    rows = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    rows = (line.split() for line in read_lines(path))
     return {name for row in rows if len(row) == 3 and row[0] in ("0", "1") for name in row[1:]}
-
-
-def left_out(names: Sequence[str], why: str) -> list[str]:
-    """A sentence on what was not read, if anything."""
-    if not names:
-        return []
-    return [f"{len(names)} {'file was' if len(names) == 1 else 'files were'} left out, {why}: {shown(names)}."]
-
-
-def shown(names: Sequence[str]) -> str:
-    """The first few names, and the number of others."""
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def foreign_folder(card: CorpusCard, folder: Path) -> UserError:
@@ -163,7 +139,7 @@ def suggestion(card: CorpusCard, folder: Path) -> str:
 
 def recognised(folder: Path) -> list[CorpusCard]:
     """The corpora whose file names match recordings in `folder`."""
-    files = [path for path in islice(walk(folder), FILES_LOOKED_AT) if path.suffix.lower() in AUDIO_SUFFIXES]
+    files = sort_out(islice(walk(folder), FILES_LOOKED_AT)).recordings
     return [card for card in CARDS if any(named_as(card, path) for path in files)]
 
 
@@ -172,9 +148,3 @@ def named_as(card: CorpusCard, path: Path) -> bool:
     folders = card.recording.count("/")
     name = "/".join(path.with_suffix("").parts[-1 - folders :])
     return re.fullmatch(card.recording, name) is not None
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Every file under `folder`, unsorted."""
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent) / name for name in names)

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import CorpusCard, HubCopy, HubPart
-from downstream.data.corpora.folder import Parser, assemble, left_out, shown
+from downstream.data.corpora.files import left_out, shown
+from downstream.data.corpora.folder import Parser, assemble
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 

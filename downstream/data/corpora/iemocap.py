@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import IEMOCAP as CARD
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, gender_of, left_out
+from downstream.data.corpora.files import by_name, files_in, left_out, sort_out
+from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder
+from downstream.data.corpora.genders import gender_of
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.text_files import read_lines
 
 # SUPERB's classes (s3prl, downstream/emotion): excited counts as happy, every other label is dropped.
 EMOTIONS = {"neu": "neutral", "hap": "happy", "exc": "happy", "ang": "angry", "sad": "sad"}
@@ -36,7 +39,8 @@ def read(folder: Path) -> Corpus:
     notes: list[str] = []
     dropped: Counter[str] = Counter()
     for session in sessions:
-        labels, recordings, texts = read_labels(session), find_recordings(session), read_texts(session)
+        labels, texts = read_labels(session), read_texts(session)
+        recordings, recording_notes = find_recordings(session)
         wanted = {name: EMOTIONS[label] for name, label in labels.items() if label in EMOTIONS}
         dropped.update(label for label in labels.values() if label not in EMOTIONS)
         utterances += [
@@ -46,6 +50,7 @@ def read(folder: Path) -> Corpus:
         silent, unlabelled = sorted(wanted.keys() - recordings.keys()), sorted(recordings.keys() - labels.keys())
         notes += left_out(silent, f"labelled in {session.name} but without a recording")
         notes += left_out(unlabelled, f"recorded in {session.name} but without a label")
+        notes += recording_notes
     if not utterances:
         raise foreign_folder(CARD, folder)
     return assemble(CARD, utterances, str(folder), [*dropped_note(dropped), *notes])
@@ -81,13 +86,14 @@ def read_texts(session: Path) -> dict[str, str]:
 def lines(folder: Path) -> Iterator[str]:
     """Every line of a session's text files, without the hidden files of the release (._Ses...)."""
     for path in sorted(folder.glob("Ses*.txt")):
-        yield from path.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from read_lines(path, tolerant=True)
 
 
-def find_recordings(session: Path) -> dict[str, Path]:
-    """Files of the utterances, cut from their dialogues, by utterance id."""
-    files = sorted((session / "sentences" / "wav").glob("*/Ses*"))
-    return {file.stem: file for file in files if file.suffix.lower() in AUDIO_SUFFIXES}
+def find_recordings(session: Path) -> tuple[dict[str, Path], list[str]]:
+    """Files of the utterances, cut from their dialogues, by utterance id; and sentences on others."""
+    dialogues = sorted(place for place in (session / "sentences" / "wav").glob("*") if place.is_dir())
+    found = sort_out(entry for dialogue in dialogues for entry in files_in(dialogue))
+    return by_name(path for path in found.recordings if path.name.startswith("Ses")), found.notes
 
 
 def dropped_note(dropped: Counter[str]) -> list[str]:

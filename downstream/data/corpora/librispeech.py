@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import LIBRISPEECH as CARD
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, gender_of, left_out
+from downstream.data.corpora.files import by_name, left_out, names_of, sort_out, walk
+from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder
+from downstream.data.corpora.genders import gender_of
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.text_files import read_lines
 from upstream.errors import UserError
 
 CORPUS_FOLDER = "LibriSpeech"
@@ -20,11 +22,11 @@ TRANSCRIPTS = ".trans.txt"
 
 @dataclass
 class Subset:
-    """Content of one subset's folder: recordings and transcripts by utterance id, and other audio files."""
+    """Content of one subset's folder: recordings and transcripts by utterance id, and sentences on other files."""
 
-    recordings: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    recordings: dict[str, Path]
+    texts: dict[str, str]
+    notes: list[str]
 
 
 def read(folder: Path) -> Corpus:
@@ -48,7 +50,7 @@ def read(folder: Path) -> Corpus:
         recorded, transcribed = subset.recordings.keys(), subset.texts.keys()
         notes += left_out(sorted(transcribed - recorded), f"transcribed in {name} but without a recording")
         notes += left_out(sorted(recorded - transcribed), f"recorded in {name} but without a transcript")
-        notes += left_out(sorted(subset.others), f"not named as in {CARD.title} (26-495-0004)")
+        notes += subset.notes
     if recordings and not utterances:
         raise UserError(
             f"None of the {recordings} recordings in {root} has a transcript; each chapter's folder must hold a file "
@@ -68,24 +70,21 @@ def utterance(stem: str, audio: AudioCut) -> Utterance | None:
 
 
 def read_subset(folder: Path) -> Subset:
-    """Read the recordings and transcripts under a subset's folder, in one pass."""
-    subset = Subset()
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if name.endswith(TRANSCRIPTS):
-                subset.texts.update(read_transcripts(Path(parent) / name))
-            elif suffix.lower() in AUDIO_SUFFIXES and re.fullmatch(CARD.recording, stem):
-                subset.recordings[stem] = Path(parent) / name
-            elif suffix.lower() in AUDIO_SUFFIXES:
-                subset.others.append(name)
-    return subset
+    """Read the recordings and transcripts under a subset's folder; folders in it may be links."""
+    found = sort_out(walk(folder))
+    named = [path for path in found.recordings if re.fullmatch(CARD.recording, path.stem)]
+    others = set(found.recordings) - set(named)
+    texts: dict[str, str] = {}
+    for path in found.others:
+        if path.name.endswith(TRANSCRIPTS):
+            texts.update(read_transcripts(path))
+    notes = left_out(sorted(names_of(others)), f"not named as in {CARD.title} (26-495-0004)")
+    return Subset(by_name(named), texts, [*notes, *found.notes])
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
     """Transcripts of one chapter by utterance id ("26-495-0004 THE WORDS" a line); other lines are skipped."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    rows = (line.partition(" ") for line in lines)
+    rows = (line.partition(" ") for line in read_lines(path))
     return {name: text.strip() for name, _, text in rows if re.fullmatch(CARD.recording, name)}
 
 
@@ -104,7 +103,7 @@ def read_genders(path: Path) -> dict[str, str]:
     """Gender of each reader from the corpus's table ("26 | M | train-clean-100 | ..."); empty if there is no table."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_lines(path, tolerant=True)
     rows = ([cell.strip() for cell in line.split("|")] for line in lines if not line.startswith(";"))
     genders = {row[0]: gender_of(row[1]) for row in rows if len(row) > 1}
     return {reader: gender for reader, gender in genders.items() if gender is not None}

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora import segments
 from downstream.data.corpora.cards import MANIFEST as CARD
-from downstream.data.corpora.csv_table import read_rows, seconds
-from downstream.data.corpora.folder import contents, existing_folder, gender_of, suggestion
+from downstream.data.corpora.csv_table import read_table, seconds
+from downstream.data.corpora.files import find_file
+from downstream.data.corpora.folder import contents, existing_folder, suggestion
+from downstream.data.corpora.genders import gender_of
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 
 FILE_NAME = "manifest.csv"
-FIXED_COLUMNS = ("path", "speaker", "text", "split", "start", "duration", "id", "group", "gender")
+TIMES = ("start", "end", "stop", "duration")
+FIXED_COLUMNS = ("path", "speaker", "text", "split", *TIMES, "channel", "id", "group", "gender")
+CHANNELS = {"a": 0, "b": 1, "left": 0, "right": 1}  # how telephone corpora and stereo call them
+ROUNDING = 0.01  # seconds by which an end and a duration may differ
+
+# Names that other tools give to the columns above, without capitals, blanks and underscores.
+SYNONYMS = {
+    **dict.fromkeys(("speakerid", "spk", "spkid", "talker", "clientid"), "speaker"),
+    **dict.fromkeys(("transcript", "transcription", "sentence"), "text"),
+    **dict.fromkeys(("begin", "starttime", "begintime", "offset", "onset", "tmin", "xmin"), "start"),
+    **dict.fromkeys(("endtime", "stoptime", "tmax", "xmax"), "end"),
+    **dict.fromkeys(("dur", "length", "seconds"), "duration"),
+    **dict.fromkeys(("file", "filename", "filepath", "wav", "audio", "audiopath"), "path"),
+    **dict.fromkeys(("subset", "partition", "set"), "split"),
+    **dict.fromkeys(("uttid", "utteranceid", "utterance", "segmentid"), "id"),
+    **{"chan": "channel", "sex": "gender", "session": "group"},
+}
 SPLIT_NAMES = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+
+FIRST_LINE = "Its first line must name the columns, for instance path,speaker,label,text."
 
 
 def read(folder: Path) -> Corpus:
-    """Read a folder by its manifest.csv (UTF-8, comma-separated, with a line of column names).
+    """Read a folder by its manifest.csv (UTF-8, with a line of column names; see `csv_table` on its cells).
 
     Columns: `path` (of the recording, relative to the folder or absolute), and optionally `speaker`, `text`,
     `split` (train, dev or validation, test, or a name that begins with one of these, like train-clean-100), `start`
-    and `duration` (seconds within the recording), `id` (default: the path, or path@start), `group`, `gender`. Every
-    further column is a label column, such as `label`. Empty cells mean "not given".
+    and `duration` or `end` (also `stop`; seconds within the recording), `channel` (of it, from 0, or A and B), `id`
+    (default: the path, or path@start), `group`, `gender`. Every further column is a label column, such as `label`.
+    Empty cells mean "not given".
 
     Timed segments come from segments.csv in the folder, if it is there (see `segments`).
 
@@ -36,8 +58,8 @@ def read(folder: Path) -> Corpus:
     path = existing_folder(folder) / FILE_NAME
     if not path.is_file():
         raise UserError(f"There is no {FILE_NAME} in {folder}; {contents(folder)}. {suggestion(CARD, folder)}")
-    rows = read_rows(path, lambda columns: check_columns(columns, path))
-    utterances = [utterance(row, folder, where) for where, row in rows]
+    table = read_table(path, lambda columns: check_columns(columns, path))
+    utterances = [utterance(row, folder, where) for where, row in table.rows]
     if not utterances:
         raise UserError(f"{path} lists no utterance; add a line for each below the column names.")
     corpus = Corpus(
@@ -46,42 +68,57 @@ def read(folder: Path) -> Corpus:
         licence=licence(folder),
         utterances=tuple(utterances),
         source=str(folder),
-        notes=tuple(speaker_note(utterances)),
+        notes=(*table.notes, *column_notes(table.columns), *speaker_note(utterances)),
     )
     if not (folder / segments.FILE_NAME).is_file():
         return corpus
     ids_by_path = defaultdict(list)
-    for (_, row), listed in zip(rows, utterances, strict=True):
+    for (_, row), listed in zip(table.rows, utterances, strict=True):
         ids_by_path[row["path"]].append(listed.id)
     found = segments.read_segments(folder / segments.FILE_NAME, utterances, ids_by_path)
     return replace(corpus, utterances=tuple(replace(u, segments=found.get(u.id, ())) for u in utterances))
 
 
 def check_columns(columns: list[str], path: Path) -> None:
-    """Raise UserError if there is no column path."""
+    """Raise UserError if there is no column path, or two that end an utterance."""
     if "path" not in columns:
         found = ", ".join(columns) or "none"
+        meant = [column for column in columns if meaning(column) == "path"]
         raise UserError(
-            f"{path} has no column path; found {found}. Its first line must name the columns, "
-            "for instance path,speaker,label,text."
+            f"{path} has no column path; found {found}. "
+            + (f"If {meant[0]!r} names the recordings, call it path." if meant else FIRST_LINE)
         )
+    if {"end", "stop"} <= set(columns):
+        raise UserError(f"{path} has the columns end and stop, which mean the same; remove one of them.")
+
+
+def meaning(column: str) -> str | None:
+    """The column that a manifest would have under another name; None for what reads like a label."""
+    plain = re.sub(r"[\W_]", "", column.lower())
+    near = difflib.get_close_matches(plain, FIXED_COLUMNS, n=1, cutoff=0.85)
+    return SYNONYMS.get(plain) or next(iter(near), None)
+
+
+def column_notes(columns: Sequence[str]) -> list[str]:
+    """Sentences on label columns whose names read like those of other columns that are not there."""
+    read_like = {column: meaning(column) for column in columns if column not in FIXED_COLUMNS}
+    return [
+        f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}."
+        for column, meant in read_like.items()
+        if meant is not None and meant not in columns
+    ]
 
 
 def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
     """The utterance of one line; `where` names the line in messages."""
     if not row["path"]:
         raise UserError(f"{where}: the path is empty; name the recording or remove the line.")
-    recording = folder / row["path"]
-    if not recording.is_file():
-        raise UserError(
-            f"{where}: there is no file {recording}; paths are relative to {folder}. Fix the path or remove the line."
-        )
-    start, duration = seconds(row, "start", where), seconds(row, "duration", where)
-    if duration == 0:
-        raise UserError(f"{where}: the duration is 0; write seconds, or leave it empty for all of the recording.")
+    name, recording = named_recording(row["path"], folder, where)
+    start, channel = seconds(row, "start", where), channel_of(row.get("channel", ""), where)
+    cut = ("" if start is None else f"@{row['start']}") + ("" if channel is None else f"#{channel}")
     return Utterance(
-        id=row.get("id") or (row["path"] if start is None else f"{row['path']}@{row['start']}"),
-        audio=AudioCut(AudioFile(recording), start, duration),
+        id=row.get("id") or f"{name}{cut}",
+        audio=AudioCut(AudioFile(recording), start, duration_of(row, where), channel=channel),
         speaker=row.get("speaker", ""),
         labels={column: cell for column, cell in row.items() if cell and column not in FIXED_COLUMNS},
         text=row.get("text") or None,
@@ -90,6 +127,53 @@ def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
         gender=gender_of(row.get("gender")),
         part=part_of(row.get("split", "")),
     )
+
+
+def named_recording(name: str, folder: Path, where: str) -> tuple[str, Path]:
+    """The path of a line, with slashes in place of Windows's if it takes these, and the file; UserError if none."""
+    for spelling in (name, name.replace("\\", "/")):
+        found = find_file(folder, spelling)
+        if found is not None:
+            return spelling, found
+    raise UserError(
+        f"{where}: there is no file {folder / name}; paths are relative to {folder}. Fix the path or remove the line."
+    )
+
+
+def duration_of(row: Mapping[str, str], where: str) -> float | None:
+    """Seconds of the cut, by its duration or its end; None if it is all the rest of the recording."""
+    start, duration = seconds(row, "start", where), seconds(row, "duration", where)
+    if duration == 0:
+        raise UserError(f"{where}: the duration is 0; write seconds, or leave it empty for all of the recording.")
+    column = "end" if "end" in row else "stop"
+    end = seconds(row, column, where)
+    if end is None:
+        return duration
+    lasting = round(end - (start or 0.0), 6)
+    if lasting <= 0:
+        raise UserError(
+            f"{where}: the utterance starts at {start or 0.0:g} s and ends at {end:g} s; the {column} must be later."
+        )
+    if duration is not None and abs(duration - lasting) > ROUNDING:
+        raise UserError(
+            f"{where}: the duration is {duration:g} s, and from the start to the {column} are {lasting:g} s; correct "
+            "one of them, or remove it."
+        )
+    return lasting if duration is None else duration
+
+
+def channel_of(cell: str, where: str) -> int | None:
+    """The channel that is heard, from 0; None if the cell is empty, for the mean of all."""
+    if not cell:
+        return None
+    if cell.isascii() and cell.isdigit() and len(cell) < 4:
+        return int(cell)
+    if cell.lower() not in CHANNELS:
+        raise UserError(
+            f"{where}: the channel is {cell!r}; write its number, from 0 on, or A or B. If the column holds labels, "
+            "call it otherwise."
+        )
+    return CHANNELS[cell.lower()]
 
 
 def split_of(cell: str, where: str) -> str | None:

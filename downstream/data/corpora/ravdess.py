@@ -7,12 +7,11 @@ from pathlib import Path
 
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import RAVDESS as CARD
+from downstream.data.corpora.files import files_in
 from downstream.data.corpora.folder import (
     assemble,
     existing_folder,
-    files_in,
     foreign_folder,
-    left_out,
     read_recordings,
 )
 from downstream.data.corpus import Corpus, Utterance
@@ -45,10 +44,9 @@ def read(folder: Path) -> Corpus:
     """
     places = speech_places(existing_folder(folder))
     files = [file for actor in places[0] for file in files_in(actor)] if places else []
-    utterances, others = read_recordings(files, utterance)
+    utterances, notes = read_recordings(files, utterance, "RAVDESS speech (03-01-...)")
     if not utterances:
         raise foreign_folder(CARD, folder)
-    notes = left_out([file.name for file in others], "not named as RAVDESS speech (03-01-...)")
     if len(places) > 1:
         notes.append(f"{places[1][0].parent} holds actors too; only {places[0][0].parent} was read.")
     return assemble(CARD, utterances, str(folder), [*notes, *duplicate_note(utterances)])

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from downstream.data.audio import CUT_TOLERANCE
-from downstream.data.corpora.csv_table import read_rows, seconds
+from downstream.data.corpora.csv_table import read_table, seconds
 from downstream.data.corpus import TimedSegment, Utterance
 from upstream.errors import UserError
 
@@ -40,7 +40,7 @@ def read_segments(
     """
     durations = {u.id: u.audio.duration for u in utterances}
     found: dict[str, list[TimedSegment]] = defaultdict(list)
-    for where, row in read_rows(path, lambda columns: check_columns(columns, path)):
+    for where, row in read_table(path, lambda columns: check_columns(columns, path)).rows:
         name = segment_owner(row, durations, paths, where)
         segment = timed_segment(row, where)
         duration = durations[name]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import SPEECH_COMMANDS_V1, SPEECH_COMMANDS_V2, WORDS_V1, WORDS_V2, CorpusCard
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    files_in,
-    foreign_folder,
-    left_out,
-    missing,
-)
+from downstream.data.corpora.files import Sorted, files_in, left_out, shown, sort_out
+from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.text_files import read_lines
 from upstream.errors import UserError
 
 VERSIONS = {SPEECH_COMMANDS_V1.name: "v0.01", SPEECH_COMMANDS_V2.name: "v0.02"}
@@ -61,10 +57,11 @@ def read(folder: Path, card: CorpusCard = SPEECH_COMMANDS_V1) -> Corpus:
     if not words:
         raise foreign_folder(card, folder)
     words, list_notes = divided(words, root)
+    noise, noise_notes = read_noise(root)
     archive = find_archive(folder, root, f"speech_commands_test_set_{version}")
     tested, archive_notes = read_archive(archive, version)
-    notes += [*list_notes, *folder_notes(root, card, archive), *archive_notes]
-    return assemble(card, [*words, *read_noise(root), *tested], str(folder), notes)
+    notes += [*noise_notes, *list_notes, *folder_notes(root, card, archive), *archive_notes]
+    return assemble(card, [*words, *noise, *tested], str(folder), notes)
 
 
 def refuse_other_data(root: Path, card: CorpusCard) -> None:
@@ -85,37 +82,51 @@ def refuse_other_data(root: Path, card: CorpusCard) -> None:
 def read_words(root: Path, words: Iterable[str]) -> tuple[list[Utterance], list[str]]:
     """The clips in the folders of the words, and a sentence on files with other names."""
     clips, others = [], []
-    for word in sorted(words):
-        for file in recordings_in(root / word):
-            name = CLIP.fullmatch(file.stem)
-            if name is None:
-                others.append(f"{word}/{file.name}")
-            else:
-                clips.append(clip(f"{word}/{file.stem}", file, word, MAIN, name["speaker"]))
-    return clips, left_out(others, "not named as in Speech Commands (6526afd1_nohash_0)")
+    found = recordings_in(root, sorted(words))
+    for file in found.recordings:
+        word, name = file.parent.name, CLIP.fullmatch(file.stem)
+        if name is None:
+            others.append(f"{word}/{file.name}")
+        else:
+            clips.append(clip(f"{word}/{file.stem}", file, word, MAIN, name["speaker"]))
+    return clips, [*left_out(others, "not named as in Speech Commands (6526afd1_nohash_0)"), *found.notes]
 
 
 def divided(clips: list[Utterance], root: Path) -> tuple[list[Utterance], list[str]]:
-    """The clips with their official split, and sentences on missing lists and on listed clips that are not here."""
+    """The clips with their official split, and sentences on missing lists and on listed clips that are not here.
+
+    Where no clip of the test's list is here, the split is not known either: all words would train, and noise alone be
+    the test.
+    """
     absent = [name for name in LISTS.values() if not (root / name).is_file()]
     if absent:
         return clips, [f"There is no {' and no '.join(absent)} in {root}: the clips' official split is not known."]
     listed = {split: read_official_list(root / name) for split, name in LISTS.items()}
     split_of = {name: split for split, names in listed.items() for name in names}
     here = {utterance.id for utterance in clips}
+    if not listed["test"] & here:
+        found = f" ({shown(sorted(listed['test']))})" if listed["test"] else ""
+        return clips, [
+            f"None of the {len(listed['test'])} clips that {LISTS['test']} names{found} is here, where they are named "
+            f"{shown(sorted(here)[:1])}: the clips' official split is not known."
+        ]
     notes = [note for split, names in listed.items() for note in missing(names - here, LISTS[split])]
     return [replace(utterance, split=split_of.get(utterance.id, "train")) for utterance in clips], notes
 
 
 def read_official_list(path: Path) -> set[str]:
-    """Ids of the clips in an official list ("bed/6526afd1_nohash_0.wav" a line; the suffix on disk may differ)."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {line.strip().rpartition(".")[0] for line in lines if line.strip()}
+    """Ids of the clips in an official list ("bed/6526afd1_nohash_0.wav" a line; the suffix on disk may differ).
+
+    Slashes may be Windows's, and further folders may stand before the word's.
+    """
+    paths = (line.strip().replace("\\", "/") for line in read_lines(path) if line.strip())
+    return {"/".join(os.path.splitext(name)[0].split("/")[-2:]) for name in paths}
 
 
-def read_noise(root: Path) -> list[Utterance]:
-    """The long noise recordings."""
-    return [clip(f"{NOISE}/{file.stem}", file, NOISE, MAIN, None) for file in recordings_in(root / NOISE)]
+def read_noise(root: Path) -> tuple[list[Utterance], list[str]]:
+    """The long noise recordings, and sentences on what is no recording."""
+    found = recordings_in(root, [NOISE])
+    return [clip(f"{NOISE}/{file.stem}", file, NOISE, MAIN, None) for file in found.recordings], found.notes
 
 
 def find_archive(folder: Path, root: Path, name: str) -> Path | None:
@@ -129,13 +140,13 @@ def read_archive(archive: Path | None, version: str) -> tuple[list[Utterance], l
     if archive is None:
         return [], [f"The separate test archive (speech_commands_test_set_{version}) is not here."]
     clips = []
-    for label in TEST_FOLDERS:
-        for file in recordings_in(archive / label):
-            name = CLIP.fullmatch(file.stem)
-            speaker = None if label == SILENCE else "" if name is None else name["speaker"]
-            clips.append(clip(f"test_set/{label}/{file.stem}", file, label, TEST_ARCHIVE, speaker))
+    found = recordings_in(archive, TEST_FOLDERS)
+    for file in found.recordings:
+        label, name = file.parent.name, CLIP.fullmatch(file.stem)
+        speaker = None if label == SILENCE else "" if name is None else name["speaker"]
+        clips.append(clip(f"test_set/{label}/{file.stem}", file, label, TEST_ARCHIVE, speaker))
     absent = [label for label in TEST_FOLDERS if not (archive / label).is_dir()]
-    return clips, [f"The test archive has no folder {', '.join(absent)}."] if absent else []
+    return clips, [*found.notes, *([f"The test archive has no folder {', '.join(absent)}."] if absent else [])]
 
 
 def clip(name: str, file: Path, word: str, part: str, speaker: str | None) -> Utterance:
@@ -150,11 +161,9 @@ def clip(name: str, file: Path, word: str, part: str, speaker: str | None) -> Ut
     )
 
 
-def recordings_in(folder: Path) -> list[Path]:
-    """The audio files directly in a folder, sorted; [] if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return [file for file in files_in(folder) if file.suffix.lower() in AUDIO_SUFFIXES]
+def recordings_in(root: Path, folders: Iterable[str]) -> Sorted:
+    """The audio files directly in some folders of `root`, and sentences on others."""
+    return sort_out(entry for name in folders for entry in files_in(root / name))
 
 
 def folder_notes(root: Path, card: CorpusCard, archive: Path | None) -> list[str]:

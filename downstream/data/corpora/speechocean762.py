@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import SPEECHOCEAN762 as CARD
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    foreign_folder,
-    gender_of,
-    left_out,
-    missing,
-    shown,
-    trial_names,
-)
+from downstream.data.corpora.files import by_name, left_out, shown, sort_out, walk
+from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing, trial_names
+from downstream.data.corpora.genders import gender_of
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.text_files import read_lines
 from upstream.errors import UserError
 
 SPLITS = ("train", "test")
@@ -45,8 +39,7 @@ def read(folder: Path) -> Corpus:
     Raises UserError for a folder without such recordings, and for missing tables.
     """
     utterances: list[Utterance] = []
-    notes: list[str] = []
-    on_disk = recordings_on_disk(existing_folder(folder))
+    on_disk, notes = recordings_on_disk(existing_folder(folder))
     if not on_disk:
         raise foreign_folder(CARD, folder)
     for split in (split for split in SPLITS if (folder / split).is_dir()):
@@ -64,16 +57,15 @@ def read(folder: Path) -> Corpus:
     return assemble(CARD, utterances, str(folder), notes, trials=trials)
 
 
-def recordings_on_disk(folder: Path) -> dict[str, str]:
-    """Paths, relative to the folder, of the recordings under WAVE, by that path without its suffix."""
-    found = {}
-    for parent, _, names in os.walk(folder / "WAVE"):
-        place = PurePosixPath(Path(parent).relative_to(folder).as_posix())
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in AUDIO_SUFFIXES:
-                found[str(place / stem)] = str(place / name)
-    return found
+def recordings_on_disk(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Paths, relative to the folder, of the recordings under WAVE, by that path without its suffix.
+
+    And sentences on other files there.
+    """
+    place = folder / "WAVE"
+    found = sort_out(walk(place) if place.is_dir() else ())
+    named = by_name(found.recordings, folder)
+    return {name: path.relative_to(folder).as_posix() for name, path in named.items()}, found.notes
 
 
 def read_tables(folder: Path) -> Tables:
@@ -91,8 +83,7 @@ def read_table(path: Path) -> dict[str, str]:
     """The values of a Kaldi table ("KEY VALUE ..." a line) by key; empty if there is no table."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    rows = (line.split(maxsplit=1) for line in lines if line.strip())
+    rows = (line.split(maxsplit=1) for line in read_lines(path) if line.strip())
     return {row[0]: row[1].strip() if len(row) > 1 else "" for row in rows}
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import VOXCELEB1 as CARD
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    foreign_folder,
-    gender_of,
-    left_out,
-    missing,
-    trial_names,
-)
+from downstream.data.corpora.files import Entry, files_in, folders_in, left_out, sort_out
+from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing, trial_names
+from downstream.data.corpora.genders import genders_in
 from downstream.data.corpus import Corpus, Utterance
-from upstream.errors import UserError
 
 SPLIT_OF_PART = {"dev": "train", "test": "test"}  # verification trains on the corpus's "dev"
-META, META_COLUMNS = "vox1_meta.csv", {"VoxCeleb1 ID", "Gender"}
+META = "vox1_meta.csv"
 
 # SUPERB's list first, then the dataset's own list of that size, then its cleaned list of 37,611 trials.
 TRIAL_LISTS = ("voxceleb1_test_v2.txt", "veri_test.txt", "veri_test2.txt")
@@ -44,19 +35,22 @@ def read(folder: Path) -> Corpus:
     trials = next((folder / name for name in TRIAL_LISTS if (folder / name).is_file()), None)
     named = set() if trials is None else trial_names(trials)
     tested = frozenset(name.partition("/")[0] for name in named) or TEST_SPEAKERS
-    genders = read_genders(folder / META)
+    genders = genders_in(folder / META, "VoxCeleb1 ID", "Gender")
     utterances: list[Utterance] = []
-    others: list[str] = []
+    notes: list[str] = []
     for part, place in places:
-        for name, path in files_by_speaker(place):
-            row = utterance(name, Path(path), part, tested, genders)
+        found = sort_out(files_by_speaker(place))
+        others = [name_of(path) for path in found.others]
+        for path in found.recordings:
+            row = utterance(path, part, tested, genders)
             if row is None:
-                others.append(name)
+                others.append(name_of(path))
             else:
                 utterances.append(row)
+        notes += left_out(sorted(others), "not audio named as in VoxCeleb1 (id10270/x6uYqmx31kE/00001.wav)")
+        notes += found.notes
     if not utterances:
         raise foreign_folder(CARD, folder)
-    notes = left_out(others, "not audio named as in VoxCeleb1 (id10270/x6uYqmx31kE/00001.wav)")
     if not genders:
         notes.append(f"There is no {META} in the folder: the speakers' genders are not known.")
     notes += trials_notes(trials, named, utterances)
@@ -71,33 +65,28 @@ def speech_places(folder: Path) -> list[tuple[str | None, Path]]:
     return found or [(None, merged if merged.is_dir() else folder)]
 
 
-def files_by_speaker(place: Path) -> Iterator[tuple[str, str]]:
-    """("SPEAKER/VIDEO/FILE", path) of every file two levels below `place`, sorted; folders may be links."""
+def files_by_speaker(place: Path) -> Iterator[Entry]:
+    """Every file two levels below `place`, sorted; folders may be links."""
     for speaker in folders_in(place):
         if speaker.name.startswith("id1"):
             for video in folders_in(speaker):
-                for name in sorted(os.listdir(video)):
-                    yield f"{speaker.name}/{video.name}/{name}", f"{video.path}/{name}"
+                yield from files_in(video)
 
 
-def folders_in(folder: os.DirEntry[str] | Path) -> list[os.DirEntry[str]]:
-    """The folders in a folder, sorted by name."""
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
+def name_of(path: Path) -> str:
+    """SPEAKER/VIDEO/FILE of a recording."""
+    return "/".join(path.parts[-3:])
 
 
-def utterance(
-    name: str, path: Path, part: str | None, tested: frozenset[str], genders: dict[str, str]
-) -> Utterance | None:
-    """The utterance of one file; None if its name is not one of VoxCeleb1's.
+def utterance(path: Path, part: str | None, tested: frozenset[str], genders: dict[str, str]) -> Utterance | None:
+    """The utterance of one recording; None if its name is not one of VoxCeleb1's.
 
-    name: "SPEAKER/VIDEO/FILE".
     part: the part whose folder the file is in; None to derive it from the speaker.
     tested: speakers of the test part.
     """
-    stem, suffix = os.path.splitext(name)
+    stem = name_of(path.with_suffix(""))
     fields = re.fullmatch(CARD.recording, stem)
-    if fields is None or suffix.lower() not in AUDIO_SUFFIXES:
+    if fields is None:
         return None
     speaker = fields["speaker"]
     found_part = part or ("test" if speaker in tested else "dev")
@@ -109,21 +98,6 @@ def utterance(
         gender=genders.get(speaker),
         part=found_part,
     )
-
-
-def read_genders(path: Path) -> dict[str, str]:
-    """Gender of each speaker from the dataset's table (separated by tabs); empty if there is no table."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        if not set(rows.fieldnames or ()) >= META_COLUMNS:
-            raise UserError(
-                f"{path} has no columns {' and '.join(sorted(META_COLUMNS))}, separated by tabs; fetch it again or "
-                "remove it."
-            )
-        genders = {row["VoxCeleb1 ID"]: gender_of(row["Gender"]) for row in rows}
-    return {speaker: gender for speaker, gender in genders.items() if gender is not None}
 
 
 def trials_notes(trials: Path | None, named: set[str], utterances: Sequence[Utterance]) -> list[str]:

@@ -57,6 +57,6 @@ def test_odd_bytes_are_escaped_where_they_do_not_matter(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert "is a pipe or a device, not a file" in message(read_text, tmp_path / "pipe")
+    assert "is a pipe, not a file" in message(read_text, tmp_path / "pipe")
     assert "is a folder, not a file" in message(read_text, tmp_path)
-    assert "Cannot read" in message(read_text, tmp_path / "absent")
+    assert "There is no file" in message(read_text, tmp_path / "absent")

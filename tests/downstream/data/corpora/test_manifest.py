@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from places import SHARED_DATA
 from trees import message, sound, write
 
@@ -60,7 +62,17 @@ def test_manifest_with_every_column(tmp_path: Path) -> None:
         ("path,duration\na.wav,inf\n", "line 2: the duration is 'inf'"),
         ("path,duration\na.wav,0\n", "line 2: the duration is 0"),
         ("path,label\na.wav,yes\na.wav,no\n", "'a.wav' first; ids must be unique"),
-        ('path,text\na.wav,"never closed\n', "is not a CSV file"),
+        ('path,text\na.wav,"never closed\n', "line 2: the double quote that begins a cell here is never closed"),
+        ("path,start,end\na.wav,0.5,0.25\n", "line 2: the utterance starts at 0.5 s and ends at 0.25 s"),
+        (
+            "path,start,end,duration\na.wav,0,0.5,0.25\n",
+            "line 2: the duration is 0.25 s, and from the start to the end",
+        ),
+        ("path,end,stop\na.wav,1,1\n", "has the columns end and stop, which mean the same"),
+        ("path,channel\na.wav,telephone\n", "line 2: the channel is 'telephone'; write its number, from 0 on"),
+        ("path,channel\na.wav,-1\n", "line 2: the channel is '-1'"),
+        ("filename,label\na.wav,yes\n", "If 'filename' names the recordings, call it path."),
+        ("Path,label\na.wav,yes\n", "If 'Path' names the recordings, call it path."),
     ],
 )
 def test_malformed_manifests_name_their_line(tmp_path: Path, text: str, said: str) -> None:
@@ -72,7 +84,7 @@ def test_malformed_manifests_name_their_line(tmp_path: Path, text: str, said: st
 def test_manifest_in_another_encoding_or_not_there(tmp_path: Path) -> None:
     assert "There is no manifest.csv in" in message(manifest.read, tmp_path)
     (tmp_path / "manifest.csv").write_bytes("path,text\na.wav,süß\n".encode("latin-1"))
-    assert "is not UTF-8" in message(manifest.read, tmp_path)
+    assert "manifest.csv, line 2: the byte 0xfc is not UTF-8" in message(manifest.read, tmp_path)
 
 
 def test_manifest_without_speakers_says_so(tmp_path: Path) -> None:
@@ -82,6 +94,75 @@ def test_manifest_without_speakers_says_so(tmp_path: Path) -> None:
     corpus = manifest.read(tmp_path)
     assert corpus.notes == ("1 of 1 utterances name no speaker.",)
     assert corpus.licence == "as its LICENSE.txt states"
+
+
+def test_an_utterance_ends_where_its_line_says(tmp_path: Path) -> None:
+    """By its end or stop as by its duration; both are right where they agree."""
+    sound(tmp_path / "a.wav", seconds=1.0)
+    for text in (
+        "path,start,end\na.wav,0.1,0.5\na.wav,,0.4\n",
+        "path,start,stop\na.wav,0.1,0.5\na.wav,,0.4\n",
+        "path,start,duration\na.wav,0.1,0.4\na.wav,,0.4\n",
+        "path,start,duration,end\na.wav,0.1,0.4,0.5\na.wav,,,0.4\n",
+    ):
+        write(tmp_path / "manifest.csv", text)
+        corpus = manifest.read(tmp_path)
+        assert [(u.id, u.audio.start, u.audio.duration, u.labels) for u in corpus.utterances] == [
+            ("a.wav@0.1", 0.1, 0.4, {}),
+            ("a.wav", None, 0.4, {}),
+        ]
+        assert [u.audio.load().shape for u in corpus.utterances] == [(6400,), (6400,)]
+
+
+def test_a_channel_is_heard_alone(tmp_path: Path) -> None:
+    left, right = np.full(1600, 0.25), np.full(1600, -0.5)
+    soundfile.write(tmp_path / "call.wav", np.stack([left, right], 1), 16_000)
+    for first, second in (("0", "1"), ("A", "B"), ("left", "Right")):
+        write(tmp_path / "manifest.csv", f"path,speaker,channel\ncall.wav,ann,{first}\ncall.wav,bob,{second}\n")
+        rows = manifest.read(tmp_path).utterances
+        assert [(u.id, u.speaker, u.labels) for u in rows] == [("call.wav#0", "ann", {}), ("call.wav#1", "bob", {})]
+        assert [float(u.audio.load().mean()) for u in rows] == [0.25, -0.5]
+        assert rows[0].audio.digest() != rows[1].audio.digest()
+    write(tmp_path / "manifest.csv", "path,channel\ncall.wav,1\ncall.wav,2\n")
+    assert "has no channel 2" in message(manifest.read(tmp_path).utterances[1].audio.seconds)
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        *[("Speaker", "speaker"), ("speaker_id", "speaker"), ("spk", "speaker"), ("Start Time", "start")],
+        *[
+            ("end_time", "end"),
+            ("DURATION", "duration"),
+            ("transcript", "text"),
+            ("Sex", "gender"),
+            ("spliit", "split"),
+        ],
+    ],
+)
+def test_a_label_column_that_reads_like_another_is_said(tmp_path: Path, column: str, meant: str) -> None:
+    sound(tmp_path / "a.wav")
+    write(tmp_path / "manifest.csv", f"path,{column}\na.wav,1\n")
+    corpus = manifest.read(tmp_path)
+    assert f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}." in corpus.notes
+    assert corpus.utterances[0].labels == {column: "1"}
+
+
+def test_columns_that_are_labels_are_not_doubted(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    labels = ["label", "emotion", "word", "keyword", "accent", "age", "genre", "room", "digit", "intent"]
+    write(tmp_path / "manifest.csv", f"path,speaker,speaker_id,{','.join(labels)}\na.wav,s,7{',x' * len(labels)}\n")
+    assert manifest.read(tmp_path).notes == ()
+
+
+def test_paths_as_windows_and_macos_write_them(tmp_path: Path) -> None:
+    sound(tmp_path / "train/ho\u0308her.wav")  # on disk as macOS's archives have it
+    sound(tmp_path / "a\\b.wav")
+    write(tmp_path / "manifest.csv", "path,label\ntrain\\h\u00f6her.wav,ho\u0308her\na\\b.wav,h\u00f6her\n")
+    first, second = manifest.read(tmp_path).utterances
+    assert (first.id, first.audio.load().shape) == ("train/h\u00f6her.wav", (160,))
+    assert (second.id, second.audio.load().shape) == ("a\\b.wav", (160,))  # a name on Linux
+    assert first.labels == second.labels == {"label": "h\u00f6her"}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +265,7 @@ def test_segments_are_relative_to_an_utterance_cut_from_its_recording(tmp_path: 
         ("id,start,end\nfirst,2,1\n", "starts at 2 s and ends at 1 s"),
         ("id,start,end,text\nfirst,0,1,well, yes\n", "line 2: more cells"),
         ("id,start,end\nfirst,0\n", "line 2: fewer cells"),
-        ('id,start,end,text\nfirst,0,1,"never closed\n', "is not a CSV file"),
+        ('id,start,end,text\nfirst,0,1,"never closed\n', "line 2: the double quote that begins a cell"),
     ],
 )
 def test_malformed_segments_name_their_line(tmp_path: Path, text: str, said: str) -> None:

@@ -49,6 +49,9 @@ def shared(name: str) -> Path:
 # LibriSpeech
 
 
+APPLEDOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X" + b"\0" * 90
+
+
 def librispeech_tree(folder: Path) -> Path:
     for subset, stem in (
         ("train-clean-100", "26-495-0000"),
@@ -92,17 +95,51 @@ def test_librispeech_says_what_has_no_transcript_no_recording_or_another_name(tm
     librispeech_tree(tmp_path)
     chapter = tmp_path / "train-clean-100/26/495"
     sound(chapter / "26-495-0007.flac")
-    sound(chapter / "._26-495-0000.flac")
+    sound(chapter / "intro.flac")
+    (chapter / "._26-495-0000.flac").write_bytes(APPLEDOUBLE)
+    (chapter / "._26-495.trans.txt").write_bytes(APPLEDOUBLE)
+    (chapter / ".DS_Store").write_bytes(APPLEDOUBLE)
     with (chapter / "26-495.trans.txt").open("a", encoding="utf-8") as file:
         file.write("26-495-0008 NOBODY SAYS THIS\n\nnot a line of a transcript\n")
     (tmp_path / "SPEAKERS.TXT").unlink()
     corpus = load(LIBRISPEECH, tmp_path)
     assert len(corpus.utterances) == 5
-    silent, untold, named, genders, _ = corpus.notes
+    silent, untold, named, hidden, genders, _ = corpus.notes
     assert silent.endswith("left out, transcribed in train-clean-100 but without a recording: 26-495-0008.")
     assert untold.endswith("left out, recorded in train-clean-100 but without a transcript: 26-495-0007.")
-    assert named.endswith("not named as in LibriSpeech (26-495-0004): ._26-495-0000.flac.")
+    assert hidden == "1 file was left out, hidden, as those in which macOS keeps what is no sound: ._26-495-0000.flac."
+    assert named.endswith("not named as in LibriSpeech (26-495-0004): intro.flac.")
     assert "genders are not known" in genders
+
+
+def test_librispeech_through_links_and_with_marks(tmp_path: Path) -> None:
+    """A reader on another disk, a ring of links, and transcripts with byte order marks and Windows's line ends."""
+    librispeech_tree(tmp_path)
+    (tmp_path / "train-clean-100/26").rename(tmp_path / "another disk")
+    os.symlink(tmp_path / "another disk", tmp_path / "train-clean-100/26")
+    os.symlink(tmp_path / "train-clean-100", tmp_path / "another disk/back")
+    os.symlink("ring", tmp_path / "train-clean-100/ring")
+    os.symlink("nowhere", tmp_path / "train-clean-100/27")
+    for path in tmp_path.glob("*/**/*.trans.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    corpus = load(LIBRISPEECH, tmp_path)
+    assert len(corpus.utterances) == 5
+    assert by_id(corpus)["26-495-0000"].text == "WORDS OF 26-495-0000"
+    assert corpus.notes[0] == "2 files were left out, links that lead nowhere, or no files: 27, ring."
+
+
+def test_two_recordings_of_one_name(tmp_path: Path) -> None:
+    librispeech_tree(tmp_path)
+    sound(tmp_path / "train-clean-100/26/495/26-495-0001.wav")
+    said = message(load, LIBRISPEECH, tmp_path)
+    assert said.startswith("There are two recordings 26-495-0001: ")
+    assert said.endswith("Remove one of them.")
+
+
+def test_transcripts_that_are_not_utf_8(tmp_path: Path) -> None:
+    librispeech_tree(tmp_path)
+    (tmp_path / "dev-clean/84/121123/84-121123.trans.txt").write_bytes(b"84-121123-0000 CAF\xc9\n")
+    assert "84-121123.trans.txt, line 1: the byte 0xc9 is not UTF-8" in message(load, LIBRISPEECH, tmp_path)
 
 
 def test_librispeech_without_any_transcript(tmp_path: Path) -> None:
@@ -227,6 +264,55 @@ def test_speech_commands_in_the_wrong_version_or_only_the_test_archive(tmp_path:
     assert len(rows) == 9
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "yes\\{}.wav",
+        "./yes/{}.wav",
+        "speech_commands_v0.01/yes/{}.wav",
+        "C:\\data\\yes\\{}.wav",
+        "\ufeffyes/{}.wav\r",
+        "yes/{}",
+    ],
+)
+def test_official_lists_as_other_systems_write_them(tmp_path: Path, line: str) -> None:
+    commands_tree(tmp_path)
+    write(tmp_path / "speech_commands_v0.01/testing_list.txt", line.format("6526afd1_nohash_1") + "\n")
+    corpus = load(SPEECH_COMMANDS_V1, tmp_path)
+    assert [u.id for u in corpus.utterances if u.split == "test"] == ["yes/6526afd1_nohash_1"]
+    assert len(corpus.notes) == 1
+
+
+@pytest.mark.parametrize("text", ["yes:6526afd1_nohash_1.wav\n", "", "6526afd1_nohash_1.wav\n"])
+def test_an_official_list_that_names_no_clip_here_divides_nothing(tmp_path: Path, text: str) -> None:
+    commands_tree(tmp_path)
+    write(tmp_path / "speech_commands_v0.01/testing_list.txt", text)
+    corpus = load(SPEECH_COMMANDS_V1, tmp_path)
+    assert {u.split for u in corpus.utterances} == {None}
+    assert f"None of the {len(text.split())} clips that testing_list.txt names" in corpus.notes[0]
+
+
+def test_hidden_files_and_other_audio_beside_words_and_noise(tmp_path: Path) -> None:
+    commands_tree(tmp_path)
+    main, test = tmp_path / "speech_commands_v0.01", tmp_path / "speech_commands_test_set_v0.01"
+    for path in (
+        main / "_background_noise_/._tap.wav",
+        main / "yes/._78dde6c4_nohash_0.wav",
+        test / "_silence_/._0.wav",
+    ):
+        path.write_bytes(APPLEDOUBLE)
+    (main / "_background_noise_/rain.mp3").write_bytes(b"ID3")
+    corpus = load(SPEECH_COMMANDS_V1, tmp_path)
+    assert len(corpus.utterances) == 8
+    hidden, noise, encoded, silence, _ = corpus.notes
+    assert [note.rpartition(" ")[2] for note in (hidden, noise, silence)] == [
+        "._78dde6c4_nohash_0.wav.",
+        "._tap.wav.",
+        "._0.wav.",
+    ]
+    assert encoded.endswith("(convert them, such as with ffmpeg): rain.mp3.")
+
+
 def test_superbs_hash_of_speakers() -> None:
     parts = {
         "9e3779b1": "dev",
@@ -312,12 +398,17 @@ def test_voxceleb_lists_of_trials_in_superbs_order(tmp_path: Path) -> None:
 
 def test_voxceleb_odd_files_and_a_strange_table(tmp_path: Path) -> None:
     voxceleb_tree(tmp_path)
-    write(tmp_path / "dev/wav/id10001/Y8hIVOBuels/00001.m4a", "not decoded")
+    write(tmp_path / "dev/wav/id10001/Y8hIVOBuels/00001.m4a", "the same as the WAV beside it")
+    write(tmp_path / "dev/wav/id10001/Y8hIVOBuels/00002.m4a", "not decoded")
+    write(tmp_path / "dev/wav/id10001/Y8hIVOBuels/00003.txt", "no audio")
     write(tmp_path / "dev/wav/notes/readme/00001.wav", "no speaker")
-    (note, _) = load(VOXCELEB1, tmp_path).notes
-    assert note.startswith("1 file was left out, not audio named as in VoxCeleb1")
-    write(tmp_path / "vox1_meta.csv", META.replace("\t", ","))
-    assert "has no columns Gender and VoxCeleb1 ID" in message(load, VOXCELEB1, tmp_path)
+    (named, encoded, _) = load(VOXCELEB1, tmp_path).notes
+    assert named.startswith("1 file was left out, not audio named as in VoxCeleb1")
+    assert encoded == "1 file was left out, neither .wav nor .flac (convert them, such as with ffmpeg): 00002.m4a."
+    write(tmp_path / "vox1_meta.csv", "\ufeff" + META.replace("\t", ","))
+    assert by_id(load(VOXCELEB1, tmp_path))["id10270/5r0dWxy17C8/00001.wav"].gender == "female"
+    write(tmp_path / "vox1_meta.csv", META.replace("Gender", "Sex"))
+    assert "has no columns VoxCeleb1 ID and Gender" in message(load, VOXCELEB1, tmp_path)
 
 
 def test_voxceleb_is_given_out_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,160 @@
+"""Files of a corpus on disk: found through links, and told from what systems and people leave beside recordings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from downstream.data.audio import AUDIO_SUFFIXES
+from upstream.errors import UserError
+from upstream.text import composed, counted, printable
+
+# Endings of recordings that readers leave out, to say so: copies of corpora are often compressed.
+OTHER_AUDIO = frozenset((".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp3", ".ogg", ".opus", ".sph", ".wma"))
+NAMES_SHOWN = 3
+
+
+class Entry(NamedTuple):
+    """A name in a folder that is no folder's; `is_file` is False for links that lead nowhere, pipes and devices."""
+
+    path: Path
+    is_file: bool
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Entries, told apart.
+
+    recordings: the audio files that are read. others: further files, hidden ones aside.
+    notes: sentences on recordings that are left out.
+    """
+
+    recordings: list[Path]
+    others: list[Path]
+    notes: list[str]
+
+
+def files_in(folder: Path) -> list[Entry]:
+    """The entries directly in `folder` that are no folders, sorted by name; [] if there is no such folder."""
+    return scan(folder)[0] if folder.is_dir() else []
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in `folder`, links to folders among them, sorted by name."""
+    return scan(folder)[1]
+
+
+def walk(folder: Path) -> Iterator[Entry]:
+    """Every entry under `folder` that is no folder, in the order of names, with what lies behind links last.
+
+    A folder is entered once, however many links lead to it. Raises UserError for folders that may not be read.
+    """
+    entered: set[tuple[int, int]] = set()
+    waiting, links = [folder], list[Path]()
+    while waiting or links:
+        place = waiting.pop() if waiting else links.pop(0)
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        entries, folders = scan(place)
+        yield from entries
+        links += [below for below in folders if below.is_symlink()]
+        waiting += [below for below in reversed(folders) if not below.is_symlink()]
+
+
+def scan(folder: Path) -> tuple[list[Entry], list[Path]]:
+    """The entries directly in a folder, and the folders; each sorted by name."""
+    try:
+        with os.scandir(folder) as found:
+            below = sorted(found, key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise UserError(f"The folder {folder} may not be read by this user; change its permissions.") from error
+    entries: list[Entry] = []
+    folders: list[Path] = []
+    for entry in below:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()  # known from the folder, links aside
+        except OSError:  # a link that leads to itself
+            is_folder = is_file = False
+        if is_folder:
+            folders.append(folder / entry.name)
+        else:
+            entries.append(Entry(folder / entry.name, is_file))
+    return entries, folders
+
+
+def sort_out(entries: Iterable[Entry]) -> Sorted:
+    """Tell the recordings among entries from hidden files, from other kinds of audio, and from the rest."""
+    recordings, hidden, encoded, strays, others = (list[Path]() for _ in range(5))
+    for path, is_file in entries:
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            hidden += [path] if suffix in AUDIO_SUFFIXES else []
+        elif not is_file:
+            strays.append(path)
+        elif suffix in AUDIO_SUFFIXES:
+            recordings.append(path)
+        elif suffix in OTHER_AUDIO:
+            encoded.append(path)
+        else:
+            others.append(path)
+    there = {path.with_suffix("") for path in recordings}
+    encoded = [path for path in encoded if path.with_suffix("") not in there]
+    notes = [
+        *left_out(names_of(hidden), "hidden, as those in which macOS keeps what is no sound"),
+        *left_out(names_of(encoded), f"neither {' nor '.join(AUDIO_SUFFIXES)} (convert them, such as with ffmpeg)"),
+        *left_out(names_of(strays), "links that lead nowhere, or no files"),
+    ]
+    return Sorted(recordings, others, notes)
+
+
+def by_name(recordings: Iterable[Path], above: Path | None = None) -> dict[str, Path]:
+    """Recordings by their names without suffix; raise UserError where two have one, such as a WAV and a FLAC.
+
+    above: a folder from which on the folders are part of the name; None for the file's own name.
+    """
+    found: dict[str, Path] = {}
+    for path in recordings:
+        name = path.stem if above is None else path.relative_to(above).with_suffix("").as_posix()
+        earlier = found.setdefault(name, path)
+        if earlier != path:
+            raise UserError(f"There are two recordings {name}: {earlier} and {path}. Remove one of them.")
+    return found
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """The file that a list calls `name`, relative to `folder`; None if there is none.
+
+    Letters may be composed otherwise on disk than in the list, which is equal to the eye.
+    """
+    if os.path.isfile(folder / name):
+        return folder / name
+    place = folder
+    for part in Path(name).parts:
+        below = place / part
+        if not os.path.exists(below):
+            names = os.listdir(place) if place.is_dir() else []
+            below = next((place / other for other in names if composed(other) == composed(part)), below)
+        place = below
+    return place if os.path.isfile(place) else None
+
+
+def left_out(names: Sequence[str], why: str) -> list[str]:
+    """A sentence on what was not read, if anything."""
+    if not names:
+        return []
+    return [f"{counted(len(names), 'file was', 'files were')} left out, {why}: {shown(names)}."]
+
+
+def names_of(paths: Iterable[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first few names, and the number of others."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(map(printable, names[:NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -23,6 +23,7 @@ from downstream.tasks.recognition.recipe import RecognitionRecipe
 from downstream.tasks.recognition.record import ErrorDetails, RecognitionDetails
 from downstream.tasks.recognition.spec_augment import SpecAugment
 from downstream.tasks.recognition.text import Vocabulary, characters_of, normalise, superb_vocabulary
+from downstream.tasks.recognition.transcript_notes import transcript_notes
 from downstream.tasks.recognition.word_errors import ErrorCounts
 from upstream.base import States, Upstream
 from upstream.errors import UserError
@@ -44,6 +45,11 @@ class TextTargets(Targets):
 
     def words(self, indices: Sequence[int]) -> int:
         return sum(len(self.texts[index].split()) for index in indices)
+
+    def question(self) -> list[str]:
+        """Return letters without a capital, if any: once they were written as others, and such a run is another one."""
+        small = {letter for text in self.texts for letter in text if letter.upper() != letter}
+        return [f"letters without a capital: {''.join(sorted(small))}"] if small else []
 
 
 class Recognition(Family):
@@ -69,7 +75,10 @@ class Recognition(Family):
         return Choice("text", used, notes=left_out(corpus, used, "have no transcript"))
 
     def finish(self, dataset: Dataset) -> Dataset:
-        return replace(dataset, targets=TextTargets(tuple(normalise(u.text or "") for u in dataset.utterances)))
+        texts = [u.text or "" for u in dataset.utterances]
+        normalised = tuple(map(normalise, texts))
+        notes = transcript_notes(texts, normalised, self._recipe.primary)
+        return replace(dataset, targets=TextTargets(normalised), notes=(*dataset.notes, *notes))
 
     def task(self, dataset: Dataset, upstream: Upstream) -> RecognitionTask:
         task = RecognitionTask(dataset, upstream.num_layers, upstream.dim, self._recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,9 @@ SUPERB_CHARACTERS = "ETAONIHSRDLUMCWFGYPBVK'XJQZ"
 
 # Characters used in place of the plain apostrophe.
 APOSTROPHES = str.maketrans("\u2018\u2019\u201b\u02bc\uff07\u00b4`", "'" * 7)
+
+# Forms of printing types, which are several letters: ŉ, then the ligatures of Latin (ﬁ) and Armenian.
+LIGATURES = {code: unicodedata.normalize("NFKD", chr(code)) for code in (0x0149, *range(0xFB00, 0xFB18))}
 
 
 @dataclass(frozen=True)
@@ -98,18 +101,48 @@ def characters_of(texts: Iterable[str]) -> Vocabulary:
 def normalise(text: str, upper: bool = True) -> str:
     """Return a transcript in its form for scoring: words of letters, marks, digits and apostrophes.
 
-    Works for any script. Unicode's composed form (NFC), upper case unless `upper` is False, typographic
-    apostrophes as plain ones; invisible characters (soft hyphens, joiners, direction marks) are dropped, all
-    other characters become spaces, and spaces are collapsed. LibriSpeech's transcripts are unchanged.
+    Works for any script. Unicode's composed form (NFC), capitals by `capital` unless `upper` is False, ligatures as
+    letters and typographic apostrophes as plain ones; invisible characters (soft hyphens, joiners, direction marks) are
+    dropped, all other characters become spaces, and spaces are collapsed. LibriSpeech's transcripts are unchanged.
     """
-    cased = text.upper() if upper else text
-    composed = unicodedata.normalize("NFC", cased).translate(APOSTROPHES)
-    return " ".join("".join(map(_kept, composed)).split())
+    letters = unicodedata.normalize("NFD", text.translate(LIGATURES))  # with accents apart, every letter has a capital
+    composed = unicodedata.normalize("NFC", letters.translate(CAPITALS) if upper else letters)
+    return " ".join(composed.translate(APOSTROPHES).translate(KEPT).split())
 
 
-def _kept(character: str) -> str:
+class EachCharacter(dict[int, str]):
+    """A table for `str.translate` whose entries are computed when they are first needed."""
+
+    def __init__(self, replace: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replace = replace
+
+    def __missing__(self, code: int) -> str:
+        self[code] = self._replace(chr(code))
+        return self[code]
+
+
+def capital(character: str) -> str:
+    """Return the capital of a letter, where it is one letter and no other letter's; else the small letter.
+
+    Words that differ in more than case stay different: Turkish ı and i both have the capital I in Unicode, ß has SS and
+    Armenian և has ԵՒ, so that ı, ß and և stay small. Two letters become one exactly where Unicode's simple case folding
+    (CaseFolding.txt, status C and S) makes them one: σ and ς, forms of one letter, do.
+    """
+    if unicodedata.category(character)[0] == "M":
+        return character  # the iota below a Greek vowel, whose capital would be a letter
+    lower = character.lower()
+    small = lower if len(lower) == 1 else character
+    upper = small.upper()
+    return upper if len(upper) == 1 and upper.casefold() == small.casefold() else small
+
+
+def kept(character: str) -> str:
     """Return the replacement of a character by its Unicode category: itself, nothing or a space."""
     category = unicodedata.category(character)
     if category[0] in "LMN" or character == "'":  # letter, mark, number
         return character
     return "" if category == "Cf" else " "
+
+
+CAPITALS, KEPT = EachCharacter(capital), EachCharacter(kept)

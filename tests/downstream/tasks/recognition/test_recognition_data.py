@@ -34,6 +34,16 @@ def test_texts_are_normalised_and_those_without_a_letter_left_out() -> None:
         chosen(load_recipe("asr"), utterances[3:])
 
 
+def test_what_transcripts_look_like_is_noted_and_letters_without_a_capital_identify_a_run() -> None:
+    dataset = small_dataset(["s", "s"], [], notes=("a note of the reader",))
+    marked = tuple(replace(u, text=text) for u, text in zip(dataset.utterances, ("so [laughs]", "Maße"), strict=True))
+    finished = family_of(load_recipe("asr")).finish(replace(dataset, utterances=marked))
+    assert finished.notes[0] == "a note of the reader"
+    assert "[laughs] (1)" in finished.notes[1]
+    assert finished.targets.question() == ["letters without a capital: ß"]
+    assert TextTargets(("ÉTÉ", "IT'S 1", "नमस्ते")).question() == []  # the runs of such corpora are found again
+
+
 def test_words_are_counted() -> None:
     targets = TextTargets(("ONE", "TWO WORDS", "AND THREE MORE"))
     assert targets.words([0, 2]) == 4

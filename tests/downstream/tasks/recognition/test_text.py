@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 
 import pytest
 from places import SHARED_DATA
@@ -105,7 +106,11 @@ def test_an_unknown_character_without_a_token_for_it_is_refused() -> None:
     [
         ("Don’t  stop—now!", "DON'T STOP NOW"),
         ("it`s „1999“, O‘Neill", "IT'S 1999 O'NEILL"),
-        ("Cafe\u0301 Stra\u00dfe", "CAFÉ STRASSE"),  # decomposed é
+        ("Cafe\u0301 Stra\u00dfe", "CAFÉ STRAßE"),  # decomposed é; ß has no capital of one letter
+        ("Phở ngon lắm, kho\u0302ng?", "PHỞ NGON LẮM KHÔNG"),
+        ("ο λόγος, Ο ΛΟΓΟΣ", "Ο ΛΌΓΟΣ Ο ΛΟΓΟΣ"),  # a final sigma is a sigma
+        ("ﬁnd diﬀerent oﬃce", "FIND DIFFERENT OFFICE"),  # ligatures of printing types
+        ("ĳs en Ĳs", "ĲS EN ĲS"),
         ("co\u00adoperate\ufeff", "COOPERATE"),
         ("Жить-то, ёлка", "ЖИТЬ ТО ЁЛКА"),
         ("¿Qué? ¡Ñandú!", "QUÉ ÑANDÚ"),
@@ -120,6 +125,42 @@ def test_an_unknown_character_without_a_token_for_it_is_refused() -> None:
 def test_normalisation(text: str, expected: str) -> None:
     assert normalise(text) == expected
     assert normalise(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ılık", "ilik"),  # Turkish: lukewarm, marrow
+        ("Maße", "Masse"),
+        ("և", "եւ"),
+        ("τῷ", "τωι"),  # an iota below
+        ("hâlâ", "hala"),
+        ("и\u0306", "и"),  # й, decomposed
+    ],
+)
+def test_words_that_differ_stay_different(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+    for form in (normalise(one), normalise(other)):
+        assert normalise(form) == form
+        assert len(form.split()) == 1
+
+
+@pytest.mark.parametrize("word", ["straße", "λόγος", "τῷ", "ǰan", "ΐδιος", "ḟind", "dž", "ёж", "ế", "ꭰꭱ"])
+def test_case_and_the_form_of_letters_make_no_difference(word: str) -> None:
+    capitals = "".join(letter.upper() if letter != "ß" else "ẞ" for letter in unicodedata.normalize("NFD", word))
+    for form in ("NFC", "NFD"):
+        assert normalise(unicodedata.normalize(form, word)) == normalise(unicodedata.normalize(form, word.title()))
+        if "ῷ" not in word:  # its iota is a letter where Python writes it in capitals
+            assert normalise(unicodedata.normalize(form, capitals)) == normalise(word)
+
+
+def test_letters_become_one_where_they_differ_in_case_alone() -> None:
+    """Of all letters of Unicode: two that are scored as one have one form in full case folding, too."""
+    classes: dict[str, set[str]] = {}
+    for letter in filter(str.isalpha, map(chr, range(0x110000))):
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", letter).casefold())
+        classes.setdefault(normalise(letter), set()).add(folded)
+    assert [folded for folded in classes.values() if len(folded) > 1] == []
 
 
 def test_case_may_stay() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -156,6 +157,7 @@ def read_dataset(recipe: Recipe, family: Chooser, data: Path | None, cache: Path
     """
     corpus = load_corpus(recipe.corpus.name, data, cache)
     choice = family.choose(with_effects(corpus, recipe.corpus.effects))
+    refuse_lost_parts(corpus, choice, recipe)
     choice, split = only_used(*divide(choice, recipe))
     items = surveyed(choice.utterances, cache / DURATIONS, progress)
     split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
@@ -180,6 +182,22 @@ def with_effects(corpus: Corpus, settings: EffectsSettings) -> Corpus:
     return replace(
         corpus, utterances=tuple(replace(u, audio=replace(u.audio, effects=effects)) for u in corpus.utterances)
     )
+
+
+def refuse_lost_parts(corpus: Corpus, choice: Choice, recipe: Recipe) -> None:
+    """Raise UserError where the task can use nothing of a part that the corpus has and the split needs."""
+    rule = recipe.split
+    if rule.rule not in ("published", "superb_asv"):
+        return
+    needed = {*rule.train, *rule.dev, *rule.test, "train", "test"}
+    here = Counter(part for u in corpus.utterances for part in {u.split, u.part} & needed)
+    lost = here.keys() - {part for u in choice.utterances for part in (u.split, u.part)}
+    for part in sorted(map(str, lost)):
+        why = " ".join(choice.notes) or "None of them has what is learned."
+        raise UserError(
+            f"The {part} part of {corpus.title} in {corpus.source} has {here[part]} utterances, and none of them "
+            f"can be used. {why} Complete their column {choice.column}, or choose -o split.rule=speaker_folds."
+        )
 
 
 def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:

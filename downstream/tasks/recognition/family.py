@@ -69,10 +69,10 @@ class Recognition(Family):
         used = tuple(sorted((u for u in corpus.utterances if normalise(u.text or "")), key=lambda u: u.id))
         if not used:
             raise UserError(
-                f"{corpus.title} in {corpus.source} has no transcripts; write them into the column text of a "
-                "manifest.csv (-c manifest), or choose another corpus with -c."
+                f"{corpus.title} in {corpus.source} has no transcripts with a letter or digit; write them into the "
+                "column text of a manifest.csv (-c manifest), or choose another corpus with -c."
             )
-        return Choice("text", used, notes=left_out(corpus, used, "have no transcript"))
+        return Choice("text", used, notes=left_out(corpus, used, "have no letter or digit in their transcript"))
 
     def finish(self, dataset: Dataset) -> Dataset:
         texts = [u.text or "" for u in dataset.utterances]

@@ -28,7 +28,7 @@ def test_texts_are_normalised_and_those_without_a_letter_left_out() -> None:
     finished = family_of(load_recipe("asr")).finish(replace(dataset, utterances=found.utterances))
     assert text_targets(finished).texts == ("TWO WORDS", "IT'S LATE ISN'T IT")
     assert (found.column, found.classes, found.labels) == ("text", (), ())
-    assert found.notes == ("3 utterances have no transcript and were left out.",)
+    assert found.notes == ("3 utterances have no letter or digit in their transcript and were left out.",)
     assert chosen(load_recipe("asr"), utterances[2:3]).notes == ()
     with pytest.raises(UserError, match="Small in nowhere has no transcripts"):
         chosen(load_recipe("asr"), utterances[3:])
@@ -42,6 +42,17 @@ def test_what_transcripts_look_like_is_noted_and_letters_without_a_capital_ident
     assert "[laughs] (1)" in finished.notes[1]
     assert finished.targets.question() == ["letters without a capital: ß"]
     assert TextTargets(("ÉTÉ", "IT'S 1", "नमस्ते")).question() == []  # the runs of such corpora are found again
+
+
+def test_a_test_part_without_words_is_said_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that there is no test part, or that parts are named wrongly."""
+    silent = [u if u.split != "test" else replace(u, text="?!", part="far") for u in voices()]
+    for overrides in ([], ["split.train=[train]", "split.dev=[dev]", "split.test=[far]"]):
+        with pytest.raises(UserError, match=r"test|far part of Small .* has 8 utterances.* no letter or digit"):
+            read(monkeypatch, load_recipe("asr", overrides), silent)
+    undeveloped = [u if u.split != "dev" else replace(u, text="…") for u in voices()]
+    found = read(monkeypatch, load_recipe("asr"), undeveloped)
+    assert "8 utterances have no letter or digit in their transcript and were left out." in found.notes
 
 
 def test_words_are_counted() -> None:

@@ -126,7 +126,7 @@ def build_record(run: Run) -> Result:
         timing=run.timing,
         environment=environment(upstream.device),
         command=run.options.command,
-        caveats=caveats(run, folds, heads),
+        caveats=caveats(run, folds, layers[0], heads),
     )
 
 
@@ -302,7 +302,7 @@ def mean(values: Iterable[float]) -> float:
 # ---------------------------------------------------------------- caveats
 
 
-def caveats(run: Run, folds: Sequence[FoldRecord], heads: Sequence[HeadRecord]) -> list[str]:
+def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Sequence[HeadRecord]) -> list[str]:
     """Return what a reader of the score should know, the most important first."""
     recipe, options = run.recipe, run.options
     found = []
@@ -313,10 +313,24 @@ def caveats(run: Run, folds: Sequence[FoldRecord], heads: Sequence[HeadRecord]) 
         found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
         found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
+    found += scores_without_meaning(run, first)
+    found += run.task.caveats()
     found += unseen_classes(folds)
     found += chosen_on_test(run)
     found += of_the_sweep(run, heads)
     return found + [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
+
+
+def scores_without_meaning(run: Run, first: LayerScores) -> list[str]:
+    """Return a sentence for each test part where knowing nothing is always right."""
+    metric = run.family.metrics[run.recipe.primary]
+    best = metric.highest if metric.higher_is_better else metric.lowest
+    return [
+        f"Chance on the part {one.part} ({run.family.chance_means}) is {metric.title} {metric.written(best)}"
+        f"{metric.unit}: no head can do better, and the score says nothing."
+        for one in first.scores
+        if one.metric == run.recipe.primary and one.chance == best
+    ]
 
 
 def unseen_classes(folds: Sequence[FoldRecord]) -> list[str]:

@@ -106,6 +106,10 @@ class Task(ABC):
     def chance(self, part: Part) -> Mapping[str, float]:
         """Return the chance level of the metrics, or of some; the primary metric must be among them."""
 
+    def caveats(self) -> Sequence[str]:
+        """Return sentences on what a reader of the score should know of this task, such as what cannot be learned."""
+        return ()
+
     def of_fold(self, train: Sequence[int]) -> Task:
         """Return the task of a fold with these training utterances; differs where a head's outputs depend on them."""
         return self

@@ -26,6 +26,10 @@ class ClassTargets(Targets):
     def class_numbers(self, indices: Sequence[int]) -> list[int]:
         return [self.numbers[index] for index in indices]
 
+    def commonest(self, indices: Sequence[int]) -> int:
+        """Return the class that most of the utterances have; of several, the one that comes first."""
+        return Counter(self.class_numbers(indices)).most_common(1)[0][0]
+
     def labels(self, indices: Sequence[int]) -> dict[str, int]:
         count = Counter(self.numbers[index] for index in indices)
         return {name: count[number] for number, name in enumerate(self.classes)} if count else {}
@@ -76,7 +80,9 @@ def choose_utterances(recipe: ClassificationRecipe, corpus: Corpus) -> Choice:
             f"labels in its column {column!r} are {there.strip()}. Fix the recipe with {' '.join(fixes)}."
         )
     seconds = settings.silence.seconds if settings.silence else None
-    return Choice(column, used, classes, tuple(str(class_of(u)) for u in used), seconds)
+    unlabelled = sum(column not in u.labels for u in corpus.utterances)
+    notes = (f"{unlabelled} utterances have no label in the column {column} and were left out.",) if unlabelled else ()
+    return Choice(column, used, classes, tuple(str(class_of(u)) for u in used), seconds, notes)
 
 
 def apart(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
+from downstream.tasks.classification.class_parts import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
 from downstream.tasks.classification.heads import HEADS, UtteranceClassifier
 from downstream.tasks.classification.metrics import METRICS, confusion_matrix
@@ -43,7 +44,10 @@ class Classification(Family):
         return choose_utterances(self._recipe, corpus)
 
     def finish(self, dataset: Dataset) -> Dataset:
-        return with_class_targets(dataset)
+        """Return the dataset with the class of every utterance; refuse parts without what a classifier needs."""
+        finished = with_class_targets(dataset)
+        notes = class_notes(finished, self._recipe.split.test_parts)
+        return replace(finished, notes=(*dataset.notes, *notes))
 
     def needs(self) -> Needs:
         """Return means for mean pooling, where a classifier is affine up to its mean over frames; else frames."""
@@ -99,7 +103,7 @@ class ClassificationTask(Task):
         return self.classes
 
     def chance(self, part: Part) -> Mapping[str, float]:
-        commonest = Counter(class_targets(self.dataset).class_numbers(part.fold.train)).most_common(1)[0][0]
+        commonest = class_targets(self.dataset).commonest(part.fold.train)
         truth = self.targets[list(part.utterances)].numpy()
         confusion = confusion_matrix(truth, np.full_like(truth, commonest), len(self.classes))
         return {name: metric.of_counts(confusion) for name, metric in METRICS.items() if metric.of_counts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,11 +12,13 @@ import pytest
 from chosen_heads import LARGE, PARTS, SMALL, chosen, classification_run, fit, verification_run
 from small_datasets import whole_test
 
-from downstream.data.dataset import parts_of_test
+from downstream.data.dataset import Part, parts_of_test
 from downstream.data.splits import Fold
 from downstream.results.build import Run, build_record, chance_of, fit_record, fold_record, head_record, layer_scores
 from downstream.results.record import Result
+from downstream.tasks.base import Task
 from downstream.tasks.classification.metrics import METRICS
+from downstream.tasks.classification.recipe import ClassifierSettings
 from downstream.tasks.verification.error_rates import trial_intervals
 from downstream.tasks.verification.family import TrialEvaluation
 from downstream.training.loop import Fit
@@ -194,3 +197,27 @@ def test_verifications_parts_have_every_metric_with_its_interval() -> None:
     rules = {part: record.heads[0].details[part]["trials"]["rule"] for part in ("far", "close")}
     assert rules == {"far": "all pairs of u6 to u11", "close": "all pairs of u0 to u5"}
     assert record.heads[0].development == 0.25
+
+
+def test_a_score_that_knowing_nothing_reaches_is_said_to_say_nothing() -> None:
+    """All test utterances of one class, which is the commonest in training, too."""
+    run = classification_run()
+    assert not any("says nothing" in caveat for caveat in build_record(run).caveats)
+
+    class AlwaysRight(type(run.task)):  # type: ignore[misc]
+        def chance(self, part: Part) -> dict[str, float]:
+            return dict.fromkeys(METRICS, 1.0)
+
+        def caveats(self) -> list[str]:
+            return ["The task has a caveat."]
+
+        def of_fold(self, train: Sequence[int]) -> Task:
+            return self
+
+    task = AlwaysRight(run.dataset, 2, 4, ClassifierSettings(projection=3))
+    found = build_record(replace(run, task=task)).caveats
+    assert found[:2] == [
+        f"Chance on the part test ({run.family.chance_means}) is accuracy 100.00 %: no head can do better, and the "
+        "score says nothing.",
+        "The task has a caveat.",
+    ]

@@ -26,7 +26,8 @@ def test_all_labels_are_classes_where_none_are_named() -> None:
     found = chosen(recipe, [word("stop"), word("go"), word("bed"), row("unlabelled"), noise("rain", 3.0)])
     assert found.classes == ("bed", "go", "stop")
     assert class_of(found) == {"bed/s_0": "bed", "go/s_0": "go", "stop/s_0": "stop"}
-    assert (found.column, found.notes) == ("word", ())
+    assert found.column == "word"
+    assert found.notes == ("1 utterances have no label in the column word and were left out.",)
 
 
 def test_classes_keep_the_recipes_order_and_utterances_are_sorted_by_id() -> None:

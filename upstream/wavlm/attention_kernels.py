@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from upstream.wavlm.fastest import MARGIN, TOLERANCE, TURNS, Way, take_turns
 from upstream.wavlm.products import multiply
 
 if TYPE_CHECKING:
@@ -175,41 +176,45 @@ def compiled_flex_attention(
 ) -> Callable[..., Tensor] | None:
     """Return FlexAttention compiled for this GPU and these sizes; other lengths need no new compilation.
 
-    The compiled kernel depends on the versions of PyTorch, Triton and the driver, so it is tested on two short batches
-    first. If it fails, or differs from `attend_one`, this logs a warning and returns None.
+    The compiled kernel depends on the versions of PyTorch, Triton and the driver, so it is tried first. Where it fails,
+    differs from `attend_one_by_one` or is slower, this says so in the log and returns None.
     """
     from torch.nn.attention.flex_attention import flex_attention
 
     compiler: Callable[..., Callable[..., Tensor]] = torch.compile
     flex = compiler(flex_attention, dynamic=True)
-    for lengths in ([200, 60], [40]):  # several tiles, and one
+    for lengths in ([200, 60], [40], [249] * 8):  # several tiles, one, and a batch of five seconds, which is timed
+        packed, plain = both_ways(lengths, device, dtype, heads, head_dim, flex)
         try:
-            difference = packed_difference(lengths, device, dtype, heads, head_dim, flex)
+            difference = float((packed().float() - plain().float()).norm() / plain().float().norm())
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers raise anything
             logger.warning("attention runs utterance by utterance: FlexAttention cannot be compiled here (%s)", error)
             return None
-        if not difference < 16 * torch.finfo(dtype).eps:  # NaN fails this test too
+        if not difference < TOLERANCE * torch.finfo(dtype).eps:  # NaN fails this test too
             logger.warning("attention runs utterance by utterance: FlexAttention is %.1e off here", difference)
             return None
-    return flex
+    seconds = take_turns({"FlexAttention": packed, "utterance by utterance": plain}, TURNS, device)
+    logger.info("attention in %s: %s", dtype, ", ".join(f"{way} {1000 * own:.3g} ms" for way, own in seconds.items()))
+    return None if seconds["utterance by utterance"] * MARGIN < seconds["FlexAttention"] else flex
 
 
-def packed_difference(
+def both_ways(
     lengths: Sequence[int],
     device: torch.device,
     dtype: torch.dtype,
     heads: int,
     head_dim: int,
     flex: Callable[..., Tensor],
-) -> float:
-    """Return the relative difference between `attend_packed` and `attend_one_by_one` on a batch of noise."""
+) -> tuple[Way, Way]:
+    """Return `attend_packed` and `attend_one_by_one` of the same batch of noise."""
     generator = torch.Generator().manual_seed(0)
     projected, gate, by_distance = (
         torch.randn(*shape, generator=generator).to(device, dtype)
         for shape in ((sum(lengths), 3, heads, head_dim), (sum(lengths), heads), (heads, 301))
     )
-    found = attend_packed(projected, gate, by_distance, lengths, flex).float()
-    expected = attend_one_by_one(projected, gate, by_distance, lengths).float()
-    return float((found - expected).norm() / expected.norm())
+    return (
+        lambda: attend_packed(projected, gate, by_distance, lengths, flex),
+        lambda: attend_one_by_one(projected, gate, by_distance, lengths),
+    )

@@ -22,6 +22,7 @@ from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.products import Convolution, Linear
+from upstream.wavlm.ways import POSITIONAL
 
 
 class PositionalConv(Convolution):
@@ -29,6 +30,8 @@ class PositionalConv(Convolution):
 
     The weight norm of checkpoints is folded into `weight` when they are read.
     """
+
+    operation = POSITIONAL
 
     def __init__(self, config: WavLMConfig) -> None:
         dim, groups = config.hidden_size, config.num_conv_pos_embedding_groups

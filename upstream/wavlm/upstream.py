@@ -13,7 +13,7 @@ from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
 from upstream.request import NamedUpstream, Request
-from upstream.wavlm import checkpoint, products
+from upstream.wavlm import checkpoint, products, ways
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
 
@@ -96,7 +96,7 @@ def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:
 
     Raises UserError if no weights are published, or they cannot be fetched or read.
     """
-    dtype = request.dtype or products.fastest_dtype(request.device)
+    dtype = request.dtype or ways.fastest_dtype(request.device)
     if request.random_seed is not None:
         config: WavLMConfig = import_object(f"upstream.wavlm.config:{row.configuration}")
         return load_untrained(request.typed, config, request.random_seed, request.device, dtype)
@@ -109,7 +109,7 @@ def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:
 def load_path(request: Request) -> WavLMUpstream:
     """Load the WavLM checkpoint at the path that was typed; raises UserError if it cannot be read."""
     path = Path(request.typed)
-    dtype = request.dtype or products.fastest_dtype(request.device)
+    dtype = request.dtype or ways.fastest_dtype(request.device)
     if request.random_seed is not None:
         return load_untrained(request.typed, checkpoint.read_config(path), request.random_seed, request.device, dtype)
     return load_checkpoint(request.typed, path, None, str(path), request.device, dtype)

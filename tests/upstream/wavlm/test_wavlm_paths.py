@@ -14,11 +14,11 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import upstream
 from upstream.errors import UserError
-from upstream.wavlm import attention, attention_kernels, checkpoint, front_end, products
+from upstream.wavlm import attention, attention_kernels, checkpoint, front_end, onednn, products, ways
 from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.model import WavLM, untrained
-from upstream.wavlm.products import Convolution, Linear, packable
+from upstream.wavlm.products import Convolution, Linear
 from upstream.wavlm.upstream import load_untrained
 
 CPU = torch.device("cpu")
@@ -30,7 +30,9 @@ CONFIGS = {
     "an odd positional kernel": WavLMConfig(**(vars(TINY) | {"num_conv_pos_embeddings": 17})),
     "few distances": WavLMConfig(**(vars(TINY) | {"num_buckets": 16, "max_bucket_distance": 20})),
 }
-needs_packing = pytest.mark.skipif(not packable(torch.float32), reason="this PyTorch has no oneDNN to pack weights for")
+needs_packing = pytest.mark.skipif(
+    not onednn.available(torch.float32), reason="this PyTorch has no oneDNN to pack weights for"
+)
 
 
 def noise(samples: int, seed: int) -> Tensor:
@@ -53,18 +55,33 @@ def assert_equal_to_rounding(found: list[Tensor], expected: list[Tensor], tolera
     assert max(errors) < tolerance, errors
 
 
+def only(way: str) -> Callable[[str, torch.dtype], str]:
+    """A replacement of `ways.way_of`: that way for operations that have it, else oneDNN's if it is one of oneDNN's."""
+
+    def chosen(operation: str, dtype: torch.dtype) -> str:
+        return ways.ONEDNN if way == ways.PIECES and operation != ways.POSITIONAL else way
+
+    return chosen
+
+
 @needs_packing
+@pytest.mark.parametrize("way", [ways.ONEDNN, ways.PIECES])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_packed_weights_give_the_plain_products_states(
-    name: str, utterances: list[Tensor], monkeypatch: pytest.MonkeyPatch
+def test_every_way_gives_the_plain_ways_states(
+    name: str, way: str, utterances: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ways, "way_of", only(way))
     fast = states_of(CONFIGS[name], utterances)
-    monkeypatch.setattr(products, "packable", lambda dtype: False)
+    monkeypatch.setattr(ways, "way_of", only(ways.PLAIN))
     assert_equal_to_rounding(fast, states_of(CONFIGS[name], utterances))
 
 
 @needs_packing
-def test_a_packed_model_holds_its_weights_once_and_computes_as_before() -> None:
+@pytest.mark.parametrize("way", [ways.ONEDNN, ways.PIECES])
+def test_a_packed_model_holds_its_weights_once_and_computes_as_before(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "way_of", only(way))
     model = untrained(TINY, 0).requires_grad_(False)
     layer, convolution = model.blocks[0].feed_forward_in, model.positional_conv
     assert isinstance(layer, Linear)
@@ -74,6 +91,7 @@ def test_a_packed_model_holds_its_weights_once_and_computes_as_before() -> None:
     with torch.no_grad():
         products.pack(model)
         packed = layer(x), layer(x, gelu=True), convolution(rows, gelu=True), layer(x, plus=torch.ones(7, 128))
+    assert (layer.way, convolution.way) == (ways.ONEDNN, way)
     assert_equal_to_rounding(list(packed), list(plain))
     assert "blocks.0.feed_forward_in.weight" not in dict(model.named_parameters())
     with pytest.raises(RuntimeError, match=r"feed_forward_in\.weight is packed|weight is packed"):
@@ -101,7 +119,7 @@ def test_the_gpu_code_path_gives_the_same_states(
     def all_at_once(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: list[int], _: float) -> Tensor:
         return attention_kernels.attend_packed(projected, gate, by_distance, lengths, flex_attention)
 
-    monkeypatch.setattr(products, "packable", lambda dtype: False)
+    monkeypatch.setattr(ways, "way_of", only(ways.PLAIN))
     monkeypatch.setattr(FrontEnd, "_pieces", FrontEnd._together)
     monkeypatch.setattr(front_end, "PIECES_ON_GPU", 7)
     monkeypatch.setattr(attention, "attend", all_at_once)
@@ -119,31 +137,32 @@ def test_the_mask_has_exactly_the_non_empty_tiles(lengths: list[int]) -> None:
     assert torch.equal(mask.to_dense(), expected.to_dense())
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
-        ({}, torch.float32),
-    ],
-)
-def test_auto_is_bfloat16_where_the_processor_has_products_for_it(
-    capabilities: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+CAPABLE = [{"avx512_bf16": True, "amx_bf16": False}, {"avx512_bf16": False, "amx_bf16": True}]
+INCAPABLE = [{"avx512_bf16": False, "amx_bf16": False}, {}]
+
+
+@pytest.mark.parametrize("capabilities", CAPABLE + INCAPABLE)
+@pytest.mark.parametrize("of_float32", [0.5, 0.9, 2.0])
+def test_auto_is_bfloat16_where_it_is_in_hardware_and_faster(
+    capabilities: dict[str, bool], of_float32: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    took = {torch.bfloat16: of_float32, torch.float32: 1.0}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)  # new in 2.11
-    monkeypatch.setattr(products, "packable", lambda dtype: True)
-    assert products.fastest_dtype(CPU) == expected
+    monkeypatch.setattr(onednn, "available", lambda dtype: True)
+    monkeypatch.setattr(ways, "seconds_of_base", lambda device, dtype: took[dtype])
+    is_faster = capabilities in CAPABLE and of_float32 == 0.5
+    assert ways.fastest_dtype(CPU) == (torch.bfloat16 if is_faster else torch.float32)
 
 
 @pytest.mark.parametrize(("generation", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
 def test_auto_on_a_gpu(generation: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
-    assert products.fastest_dtype(torch.device("cuda")) == expected
+    monkeypatch.setattr(ways, "seconds_of_base", lambda device, dtype: 1.0 if dtype == torch.bfloat16 else 2.0)
+    assert ways.fastest_dtype(torch.device("cuda")) == expected
 
 
 def test_auto_is_for_wavlm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(ways, "fastest_dtype", lambda device: torch.bfloat16)
     assert upstream.load("wavlm_tiny", random_init=True, dtype="auto").dtype == torch.bfloat16
     assert upstream.load("fbank", dtype="auto").dtype == torch.float32
     with pytest.raises(UserError, match="float16, auto"):
@@ -174,7 +193,10 @@ def test_a_failing_compiler_falls_back_to_single_utterances(
         assert attention_kernels.compiled_flex_attention.__wrapped__(CPU, torch.float32, 4, 16) is None
         assert said in caplog.text
     monkeypatch.setattr(torch, "compile", compiled_to(flex_attention))  # type: ignore[arg-type]
-    assert attention_kernels.compiled_flex_attention.__wrapped__(CPU, torch.float32, 4, 16) is flex_attention
+    for flex, one_by_one, expected in ((1.0, 1.2, flex_attention), (1.0, 0.5, None)):
+        took = {"FlexAttention": flex, "utterance by utterance": one_by_one}
+        monkeypatch.setattr(attention_kernels, "take_turns", lambda *_, took=took: took)
+        assert attention_kernels.compiled_flex_attention.__wrapped__(CPU, torch.float32, 4, 16) is expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

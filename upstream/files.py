@@ -10,17 +10,7 @@ from pathlib import Path
 
 from upstream.errors import UserError
 from upstream.unfinished import lock_kept, unfinished_name
-
-
-def cache_folder() -> Path:
-    """Return the user's folder for caches; below the working directory for a user without a home."""
-    if folder := os.environ.get("XDG_CACHE_HOME"):
-        return Path(folder)
-    try:
-        return Path.home() / ".cache"
-    except RuntimeError:  # HOME is not set, and the system does not know the user: `docker run -u 1234`
-        return Path(".cache")
-
+from upstream.user import cache_folder
 
 DEFAULT_STORE = cache_folder() / "wavprobe"
 STATES = "states"  # subfolder of the store that holds hidden states

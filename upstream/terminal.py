@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 
+import rich.console
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 
 REDIRECTED_WIDTH = 120  # columns of tables in a file or a pipe, which has no width
+
+
+class Console(rich.console.Console):
+    """A console that leaves it to the command what a reader who has read enough means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def console() -> Console:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 
 from upstream.catalog import NAMED, OTHER_FORMS
+from upstream.command_line import add_verbose
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no arguments."""
+    """Add the arguments of every verb."""
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the tables."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
     from downstream.data.corpora import describe
     from downstream.recipes import find_recipe, read_yaml, recipe_names
+    from upstream.terminal import console
 
-    console = Console()
+    shown = console()
     recipes = [read_yaml(find_recipe(name)) for name in recipe_names()]
     tables = (
         ("upstreams (-u)", ("name", "what"), [(e.name, e.title) for e in NAMED.values()] + list(OTHER_FORMS)),
@@ -40,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
         table = Table(*named, title=title, title_justify="left")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        console.print(table)
+        shown.print(table)
     return 0

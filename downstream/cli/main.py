@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
-from upstream.errors import UserError, sentence
+from upstream.command_line import USER_ERROR, carry_out, take_any_text
 
 VERBS = {
     "run": "score an upstream on a recipe",
@@ -20,7 +18,6 @@ VERBS = {
     "store": "list, estimate, verify and prune the stored hidden states",
     "convert": "convert a WavLM checkpoint to a Hugging Face directory",
 }
-INTERRUPTED = 130
 
 
 class Verb(Protocol):
@@ -55,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `wavprobe`; returns the exit status."""
+    take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     made = parser()
     options = made.parse_args(given)
@@ -65,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.verb is None:
         made.print_help()
-        return 2
+        return USER_ERROR
     options.command = shlex.join(["wavprobe", *given])
-    return carry_out(verb(options.verb), options, f"wavprobe {options.verb}")
+    return carry_out_verb(verb(options.verb), options, f"wavprobe {options.verb}")
 
 
 def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
     """Entry point of `run_downstream.py`, which is `wavprobe run` under the name that users of s3prl know."""
+    take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     module = verb("run")
     made = argparse.ArgumentParser(
@@ -82,24 +81,13 @@ def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
     module.add_arguments(made)
     options = made.parse_args(given)
     options.command = shlex.join(["python", program, *given])
-    return carry_out(module, options, program)
+    return carry_out_verb(module, options, program)
 
 
-def carry_out(module: Verb, options: argparse.Namespace, program: str) -> int:
-    """Run a verb; print a sentence on standard error, and return 2, for errors that the user can fix."""
-    verbose = getattr(options, "verbose", False)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
-    try:
-        return module.run(options)
-    except (UserError, OSError) as error:
-        if verbose:
-            traceback.print_exc()
-        print(f"{program}: {sentence(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        more = "; the same command goes on from here" if module is verb("run") else ""
-        print(f"\nInterrupted{more}.", file=sys.stderr)
-        return INTERRUPTED
+def carry_out_verb(module: Verb, options: argparse.Namespace, program: str) -> int:
+    """Run a verb; return its exit status, with a sentence on standard error where it is not 0."""
+    more = "; what was computed is kept, and the same command goes on from here" if module is verb("run") else ""
+    return carry_out(lambda: module.run(options), program, options.verbose, more)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from upstream.arguments import positive, whole_number
 from upstream.catalog import DTYPES, FASTEST
+from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE
 from upstream.sizes import parse_size
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="discard an earlier run and start again")
     parser.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print more, with tracebacks of errors")
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:

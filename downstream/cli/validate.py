@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from upstream.command_line import add_verbose
 from upstream.errors import UserError
 
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field"
     )
     parser.add_argument("--show", action="store_true", help="print each recipe with every setting and default")
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from upstream.errors import UserError, sentence
+from upstream.command_line import carry_out, take_any_text
 from upstream.store.command import DESCRIPTION, add_arguments, run
 
 
@@ -13,15 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status, 2 for an error the user can fix."""
     parser = argparse.ArgumentParser(prog="python -m upstream.store", description=DESCRIPTION)
     add_arguments(parser)
+    take_any_text()
     options = parser.parse_args(arguments)
-    try:
-        return run(options)
-    except (UserError, OSError) as error:
-        print(f"{parser.prog}: {sentence(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
+    return carry_out(lambda: run(options), parser.prog, options.verbose)
 
 
 if __name__ == "__main__":

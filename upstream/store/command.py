@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.arguments import count, not_negative, positive
+from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE, STATES
 from upstream.sizes import free_space, parse_size, readable
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"folder of hidden states, as for `wavprobe run` (default {DEFAULT_STORE})",
     )
+    add_verbose(store)
     commands = parser.add_subparsers(dest="store_command", required=True, metavar="list|estimate|verify|prune")
 
     commands.add_parser("list", parents=[store], help="list the stores")

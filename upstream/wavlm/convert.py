@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from upstream.errors import UserError, sentence
+from upstream.command_line import add_verbose, carry_out, take_any_text
 
 DESCRIPTION = "Convert any WavLM checkpoint to a Hugging Face directory."
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth or s3prl .ckpt",
     )
     parser.add_argument("destination", type=Path, metavar="DESTINATION", help="the directory to write")
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,11 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status, 2 for an error the user can fix."""
     parser = argparse.ArgumentParser(prog="python -m upstream.wavlm.convert", description=DESCRIPTION)
     add_arguments(parser)
-    try:
-        return run(parser.parse_args(arguments))
-    except (UserError, OSError) as error:
-        print(f"{parser.prog}: {sentence(error)}", file=sys.stderr)
-        return 2
+    take_any_text()
+    options = parser.parse_args(arguments)
+    return carry_out(lambda: run(options), parser.prog, options.verbose)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import pwd
+import shlex
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,6 +21,7 @@ from downstream.cli import validate
 from downstream.cli.main import VERBS, main
 from downstream.results.record import read_result
 from upstream.errors import UserError
+from upstream.user import cache_folder, name_user
 
 FAST = ["-o", "split.folds=3", "-o", "training.steps=20", "-o", "training.evaluate_every=10"]
 
@@ -88,13 +94,35 @@ def test_verbose_shows_the_traceback_of_a_mistake(capsys: pytest.CaptureFixture[
     assert said.strip().splitlines()[-1].startswith("wavprobe run: ")
 
 
-def test_a_bug_is_no_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_a_sentence_that_asks_for_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(_: object) -> int:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("of a count")
 
     monkeypatch.setattr(validate, "run", broken)
-    with pytest.raises(ZeroDivisionError):
-        main(["validate", "emotion"])
+    assert main(["validate", "emotion"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: of a count (downstream/cli/main.py, line " in said
+    assert "Please report it" in said
+    assert main(["validate", "emotion", "-v"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert said in shown
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_too_little_memory_is_no_bug(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(validate, "run", broken)
+    assert main(["validate", "emotion"]) == 2
+    assert "There is not enough memory" in capsys.readouterr().err
 
 
 def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +163,85 @@ def test_its_list_imports_no_pytorch() -> None:
     shown = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines()[-1] == "0 False"
     assert "wavlm_base" in shown.stdout
+
+
+# ---------------------------------------------------------------- surroundings
+
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, ASCII])
+def test_a_terminal_that_is_not_utf8_gets_what_it_can_show(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        (REPOSITORY / "recipes" / "emotion.yaml").read_text().replace("title: ", "title: 感情 ▂█ – "), encoding="utf-8"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "downstream.cli.main", "validate", "--show", str(tmp_path / "own.yaml")],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        capture_output=True,
+        check=True,
+    )
+    assert b"\\u611f\\u60c5 :@ " in shown.stdout
+
+
+def test_a_reader_who_has_read_enough_ends_it_quietly() -> None:
+    for command in (["list"], ["validate", "--show", "emotion"]):
+        line = f"set -o pipefail; {shlex.join([sys.executable, '-m', 'downstream.cli.main', *command])} | true"
+        ended = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("where", "status"), [("> /dev/full", 2), (">&-", 0)])
+def test_an_output_that_cannot_be_written(where: str, status: int) -> None:
+    line = f"{shlex.join([sys.executable, '-m', 'downstream.cli.main', 'validate', 'emotion'])} {where}"
+    ended = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == status
+    said = "wavprobe validate: No space left on device. Check the path, its permissions and the space on its disk.\n"
+    assert ended.stderr == (said if status else "")
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None or os.getuid() != 0, reason="only root can become a nobody")
+def test_a_user_whom_the_system_does_not_know(tmp_path: Path) -> None:
+    """As in `docker run -u 1234`: PyTorch's optimisers and transformers ask for the user's name."""
+    tmp_path.chmod(0o777)
+    script = (
+        "import os; from downstream.cli.main import main\n"
+        "assert main(['list']) == 0\n"
+        "from upstream.files import DEFAULT_STORE; print(DEFAULT_STORE)\n"
+        "import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])"
+    )
+    known = {name: value for name, value in os.environ.items() if name not in USER_VARIABLES}
+    shown = subprocess.run(
+        ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", sys.executable, "-B", "-c", script],
+        cwd=tmp_path,
+        env=known | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Permission denied" in shown.stderr or "No module named" in shown.stderr:
+        pytest.skip("this interpreter is not for everybody")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines()[-1] == ".cache/wavprobe"
+
+
+USER_VARIABLES = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME")
+
+
+def test_the_nameless_get_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in USER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert cache_folder() == Path(".cache")
+    name_user()
+    assert getpass.getuser() == f"user{os.getuid()}"
+    monkeypatch.setenv("LOGNAME", "ada")
+    name_user()
+    assert getpass.getuser() == "ada"
 
 
 # ---------------------------------------------------------------- validate

@@ -1,0 +1,25 @@
+"""The user, whom the system need not know: `docker run -u 1234` has no entry in passwd, and often no HOME."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+
+def name_user() -> None:
+    """Give a user without a name one: PyTorch's optimisers and transformers ask for it, and fail without."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # from Python 3.13 on an OSError
+        os.environ["LOGNAME"] = f"user{os.getuid()}"
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for caches; below the working directory for a user without a home."""
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return Path(".cache")

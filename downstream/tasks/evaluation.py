@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,17 @@ class Metric:
 
 
 DRAWS = 2000
+
+# White space, and a percent sign that could be taken for a quoted character.
+SEPARATING = re.compile(r"\s|%(?=[0-9A-Fa-f]{2})")
+
+
+def one_field(name: str) -> str:
+    """Return an utterance's id for a file whose fields are separated by blanks: a blank in it is %20, as in URLs.
+
+    Different ids stay different, and `urllib.parse.unquote` restores them.
+    """
+    return SEPARATING.sub(lambda found: quote(found[0]), name)
 
 
 class Evaluation(ABC):

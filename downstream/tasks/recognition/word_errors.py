@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from downstream.tasks.evaluation import one_field
+
 if TYPE_CHECKING:
     from jiwer import CharacterOutput, WordOutput
 
@@ -182,7 +184,7 @@ def alignment(reference: str, hypothesis: str) -> str:
 def transcript_lines(ids: Sequence[str], texts: Sequence[str]) -> str:
     """Return a transcript file in Kaldi's format: a line "ID TEXT" per utterance, in the order given.
 
-    Spaces in an id become underscores, because the first space of a line ends its id.
+    Ids are written by `one_field`, because the first space of a line ends its id.
     """
-    lines = ("_".join(name.split()) + " " + " ".join(text.split()) for name, text in zip(ids, texts, strict=True))
+    lines = (one_field(name) + " " + " ".join(text.split()) for name, text in zip(ids, texts, strict=True))
     return "".join(f"{line.rstrip()}\n" for line in lines)

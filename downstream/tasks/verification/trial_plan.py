@@ -11,6 +11,7 @@ import torch
 
 from downstream.data import Corpus, Dataset, Fold, Part, Split, Utterance, parts_of_test
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe
+from downstream.tasks.verification.trial_notes import trial_notes
 from downstream.tasks.verification.trials import Trials, draw_trials, read_trials
 from upstream.errors import UserError
 
@@ -41,6 +42,8 @@ def plan_trials(dataset: Dataset, recipe: VerificationRecipe) -> tuple[Split, Tr
             tested = [whole] if len(parts) == 1 else [among(whole, part, listed) for part in parts]
             crossing = len(whole) - sum(map(len, tested))
             notes += [f"{crossing} trials of {listed.name} are between test parts and were left out."] * (crossing > 0)
+        origin = "the draw" if listed is None else listed.name
+        notes += [note for pairs in tested for note in trial_notes(dataset, pairs, origin)]
         test = tuple(sorted(index for pairs in tested for index in pairs.utterances.tolist()))
         # By SUPERB's rule the test trials choose the step.
         developed = merged(tested) if fold.dev == fold.test else drawn(dataset, fold.dev, "development", recipe.trials)

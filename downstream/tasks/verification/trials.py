@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from downstream.data import AUDIO_SUFFIXES
+from downstream.data import AUDIO_SUFFIXES, read_lines
+from downstream.tasks.evaluation import one_field
 from upstream.errors import UserError
 
 IntArray = NDArray[np.int64]
@@ -75,14 +77,14 @@ SPELLINGS = (
 def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
     """Return the trials of a list, in its order, in VoxCeleb's format ("1 a b") or Kaldi's ("a b target").
 
-    index: utterance id -> utterance index. An id of the list is looked up as it stands, then without its audio
-    suffix or with another one. Raises UserError where a line is in neither format or not in that of the first,
-    where utterances are unknown, and where there are no targets or no non-targets.
+    Fields are separated by single tabs where a line has two, else by any white space; in an id without tabs around it a
+    blank is written as %20. index: utterance id -> utterance index. An id of the list is looked up as it stands, then
+    without its audio suffix or with another one. Raises UserError where a line is in neither format or not in that of
+    the first, where utterances are unknown, and where there are no targets or no non-targets.
     """
-    content = path.read_bytes()
     numbers: dict[str, int] = {}  # of the distinct ids, in order of appearance
     enrolment, test, target = array("q"), array("q"), array("b")
-    for first, second, is_target in parsed(decoded(content, path), path):
+    for first, second, is_target in parsed(read_lines(path), path):
         enrolment.append(numbers.setdefault(first, len(numbers)))
         test.append(numbers.setdefault(second, len(numbers)))
         target.append(is_target)
@@ -98,24 +100,15 @@ def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
         test=utterances[torch.tensor(test)],
         target=torch.tensor(target, dtype=torch.bool),
         rule=f"The list {path.name} as it stands: {len(target)} trials, {targets} of them targets "
-        f"(sha256 {hashlib.sha256(content).hexdigest()[:16]}).",
+        f"(sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}).",
     )
 
 
-def decoded(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is no text in UTF-8 ({error}); a trial list has lines such as {SPELLINGS[1].example!r}."
-        ) from error
-
-
-def parsed(text: str, path: Path) -> Iterator[tuple[str, str, bool]]:
+def parsed(lines: Sequence[str], path: Path) -> Iterator[tuple[str, str, bool]]:
     """Yield enrolment id, test id and whether it is a target, for each line that is not blank."""
     spelling = None
-    for number, line in enumerate(text.split("\n"), 1):
-        fields = line.split()
+    for number, line in enumerate(lines, 1):
+        fields = fields_of(line)
         if not fields:
             continue
         if spelling is None:
@@ -126,13 +119,23 @@ def parsed(text: str, path: Path) -> Iterator[tuple[str, str, bool]]:
         yield fields[0], fields[1], is_target
 
 
+def fields_of(line: str) -> list[str]:
+    """Return the fields of a line, which two tabs or else any white space separate."""
+    return [field.strip() for field in line.split("\t")] if line.count("\t") == 2 else line.split()
+
+
 def misspelt(path: Path, number: int, line: str, spelling: Spelling | None) -> str:
     """Return the message on a line that is not in the format `spelling`, or in no known one (None)."""
-    found = f"Line {number} of {path} is {line.strip()[:200]!r}"
+    found, fields = f"Line {number} of {path} is {line.strip()[:200]!r}", fields_of(line)
+    if any(known.fits([fields[0], "", fields[-1]]) for known in SPELLINGS) and len(fields) > 3:
+        return (
+            f"{found}, with {len(fields)} fields instead of three: ids with blanks cannot be told apart. Separate the "
+            "fields by tabs, or write %20 for a blank in an id."
+        )
     if spelling is None:
         wanted = " or ".join(repr(known.example) for known in SPELLINGS)
         return f"{found}; expected {wanted}. Check that it is a trial list."
-    if any(known.fits(line.split()) for known in SPELLINGS):
+    if any(known.fits(fields) for known in SPELLINGS):
         return f"{found}, but its first line has the format {spelling.example!r}. Write all lines in one format."
     return f"{found}; expected {spelling.example!r} as in the lines before. Fix or remove the line."
 
@@ -152,12 +155,13 @@ def looked_up(ids: Sequence[str], index: Mapping[str, int], path: Path) -> Tenso
 
 
 def spellings_of(id_: str) -> Iterator[str]:
-    """Yield an id as it is, without its audio suffix, and with each known one."""
-    yield id_
-    stem = next((id_.removesuffix(suffix) for suffix in AUDIO_SUFFIXES if id_.endswith(suffix)), id_)
-    yield stem
-    for suffix in AUDIO_SUFFIXES:
-        yield stem + suffix
+    """Yield an id as it is, without its audio suffix, and with each known one; then with its %20 as blanks."""
+    for name in dict.fromkeys([id_, unquote(id_)]):
+        yield name
+        stem = next((name.removesuffix(suffix) for suffix in AUDIO_SUFFIXES if name.endswith(suffix)), name)
+        yield stem
+        for suffix in AUDIO_SUFFIXES:
+            yield stem + suffix
 
 
 # ------------------------------------------------------------ drawn trials
@@ -325,8 +329,9 @@ def rows_of(rows: Rows, utterances: Tensor) -> Tensor:
 def score_lines(trials: Trials, scores: Tensor, ids: Sequence[str]) -> str:
     """Return a line per trial, "enrolment test score target|nontarget", scores with all digits a float32 has.
 
-    scores: (N,); ids: by utterance index.
+    scores: (N,); ids: by utterance index, written by `one_field`.
     """
+    ids = list(map(one_field, ids))
     labels = {True: "target", False: "nontarget"}
     columns = (trials.enrolment.tolist(), trials.test.tolist(), scores.tolist(), trials.target.tolist())
     return "".join(f"{ids[a]} {ids[b]} {score:.9g} {labels[own]}\n" for a, b, score, own in zip(*columns, strict=True))

@@ -1,12 +1,14 @@
-"""Intervals over speakers from counts: their width, their coverage, and who has none."""
+"""Intervals over speakers from counts: their width, their coverage, and who has none; ids as fields of files."""
 
 from __future__ import annotations
+
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
 from downstream.tasks.classification.metrics import METRICS
-from downstream.tasks.evaluation import Interval, count_intervals, summed_by_speaker
+from downstream.tasks.evaluation import Interval, count_intervals, one_field, summed_by_speaker
 
 
 def accuracy_interval(confusions: np.ndarray, value: float, seed: int, draws: int = 2000) -> tuple[float, float] | None:
@@ -82,3 +84,12 @@ def test_counts_of_one_speaker_are_added_up_over_evaluations() -> None:
 def test_an_interval_says_how_it_was_found() -> None:
     assert Interval.over_speakers((0.1, 0.2)) == Interval(0.1, 0.2, "95 %, bootstrap over test speakers")
     assert Interval.over_speakers(None) == Interval(None, None, "none: too few test speakers")
+
+
+def test_ids_of_one_field_differ_as_ids_do_and_can_be_read_back() -> None:
+    names = ["a b", "a_b", "a%20b", "a  b", "a\tb", "a\u00a0b", "100%", "5% off", "%zz", "é/1.wav", "s1/low1.wav"]
+    written = [one_field(name) for name in names]
+    assert len(set(written)) == len(names)
+    assert all(len(one.split()) == 1 for one in written)
+    assert [unquote(one) for one in written] == names
+    assert (written[0], written[2], written[6], written[-1]) == ("a%20b", "a%2520b", "100%", "s1/low1.wav")

@@ -144,5 +144,5 @@ def test_long_utterances_are_broken_into_lines() -> None:
 
 
 def test_transcript_lines() -> None:
-    lines = transcript_lines(["84-121123-0000", "a b/c.wav", "silent"], ["GO  DO", "YES\n", ""])
-    assert lines == "84-121123-0000 GO DO\na_b/c.wav YES\nsilent\n"
+    lines = transcript_lines(["84-121123-0000", "a b/c.wav", "a_b/c.wav", "silent"], ["GO  DO", "YES\n", "NO", ""])
+    assert lines == "84-121123-0000 GO DO\na%20b/c.wav YES\na_b/c.wav NO\nsilent\n"

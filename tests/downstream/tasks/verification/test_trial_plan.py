@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from downstream.tasks.verification.trial_plan import (
     plan_trials,
 )
 from downstream.tasks.verification.trials import Trials, draw_trials
+from upstream.encode import Item
 from upstream.errors import UserError
 
 # Six speakers s0 ... s5 with five utterances each, by turns: utterance 8 is the second one of s2.
@@ -118,6 +120,53 @@ def test_a_list_is_the_tests_and_development_is_drawn(tmp_path: Path) -> None:
     assert developed.rule == draw_trials(SPEAKERS, [None] * 30, DEV, 40_000, 0).rule
     assert set(developed.utterances.tolist()) == set(fold.dev) == set(DEV)
     assert len(developed) == 40  # twice ten pairs of one speaker, and as many others
+
+
+def test_what_the_trials_of_a_list_measure_is_said_in_notes(tmp_path: Path) -> None:
+    alone, again = "1 s4/0.wav s4/0.wav\n", "0 s5/3.wav s4/0.wav\n"
+    path = listed(tmp_path / "mine.txt", LIST + alone + again)
+    split, trials = planned(SPLIT, corpus(tmp_path, path), sv())
+    _, first, second, _ = split.notes
+    assert first.startswith(
+        "1 of the 5 trials of mine.txt compare a recording with itself (s4/0.wav and s4/0.wav first), which"
+    )
+    assert second.startswith(
+        "1 of the 5 trials of mine.txt compare the same two utterances as an earlier one (s5/3.wav"
+    )
+    assert len(trials[(4, 10, 23)]) == 5, "they are scored as the list stands"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "1 s4/0.wav s5/0.wav\n",
+            "contradict .* s4/0.wav and s5/0.wav, is a target, .* speakers s4 and s5",
+        ),
+        ("0 s4/0.wav s4/2.wav\n", "2 of the 5 .* s4/0.wav and s4/2.wav, is no target, .* the speaker s4 for both"),
+        ("0 s4/0.wav s4/0.wav\n", "2 of the 5 .* s4/0.wav and s4/0.wav, is no target"),
+    ],
+)
+def test_a_list_that_contradicts_the_corpus_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = listed(tmp_path / "mine.txt", LIST + text * 2)
+    with pytest.raises(UserError, match=message):
+        planned(SPLIT, corpus(tmp_path, path), sv())
+
+
+def test_a_list_whose_targets_are_all_of_one_recording_is_refused(tmp_path: Path) -> None:
+    path = listed(tmp_path / "mine.txt", "1 s4/0.wav s4/0.wav\n1 s5/3.wav s5/3.wav\n0 s4/0.wav s5/3.wav\n")
+    with pytest.raises(UserError, match="All 2 target trials of mine.txt compare a recording with itself"):
+        planned(SPLIT, corpus(tmp_path, path), sv())
+
+
+def test_one_recording_under_two_names_is_one_recording(tmp_path: Path) -> None:
+    items = tuple(Item(u.id, u.audio, "same" if u.id in ("s4/0.wav", "s4/1.wav") else u.id, 1.0) for u in UTTERANCES)
+    whole = replace(dataset(SPLIT, corpus(tmp_path)), items=items)
+    split, _ = plan_trials(whole, sv())
+    (note,) = [note for note in split.notes if "itself" in note]
+    assert note.startswith(
+        "1 of the 40 trials of the draw compare a recording with itself (s4/0.wav and s4/1.wav first)"
+    )
 
 
 def test_drawn_trials_are_among_each_parts_own_utterances() -> None:

@@ -49,6 +49,7 @@ def made(pairs: list[tuple[int, int]], target: list[bool] | None = None) -> Tria
         "b/1.wav b/2.flac target\na/1.wav b/1.wav nontarget\n",
         "\r\n1  b/1.wav\tb/2.flac\r\n\r\n0 a/1.wav b/1.wav",  # blank lines, other white space, no last line end
         "\ufeff1 b/1 b/2.wav\n0 a/1.flac b/1\n",  # a byte order mark; suffixes left out and changed
+        "1\tb/1\tb/2\r0\ta/1.wav\t b/1\r",  # tabs, old line ends, a blank beside a tab
     ],
 )
 def test_both_spellings_are_read_in_order(text: str, tmp_path: Path) -> None:
@@ -102,8 +103,27 @@ def test_an_empty_corpus_and_a_file_that_is_no_text_are_refused(tmp_path: Path) 
         read_trials(listed(tmp_path, "1 x y\n0 x z\n"), {})
     path = tmp_path / "audio.flac"
     path.write_bytes(b"fLaC\xff\xfe")
-    with pytest.raises(UserError, match="no text in UTF-8"):
+    with pytest.raises(UserError, match="line 1: the byte 0xff is not UTF-8"):
         read_trials(path, INDEX)
+
+
+def test_ids_with_blanks_are_read_between_tabs_or_quoted_and_written_so_that_they_are_read_again(
+    tmp_path: Path,
+) -> None:
+    ids = ["s 1/a.wav", "s_1/a.wav", "s 2/é.wav"]
+    index = {name: number for number, name in enumerate(ids)}
+    for text in (
+        "1\ts 1/a\ts_1/a.wav\n0\ts 2/e\u0301.flac\ts 1/a.wav",
+        "1 s%201/a s_1/a.wav\n0 s%202/é.wav s%201/a.wav",
+        "s 1/a\ts_1/a\ttarget\ns 2/é\ts 1/a\tnontarget",
+    ):
+        trials = read_trials(listed(tmp_path, text), index)
+        assert (trials.enrolment.tolist(), trials.test.tolist()) == ([0, 2], [1, 0])
+    written = score_lines(trials, torch.tensor([0.5, -0.5]), ids)
+    assert written == "s%201/a.wav s_1/a.wav 0.5 target\ns%202/é.wav s%201/a.wav -0.5 nontarget\n"
+    for text in ("1 s 1/a s_1/a\n0 s 2/é s 1/a\n", "s 1/a s_1/a target\n", "1 s%201/a s_1/a\n0 s 2/é s_1/a\n"):
+        with pytest.raises(UserError, match="ids with blanks cannot be told apart. Separate the fields by tabs, or"):
+            read_trials(listed(tmp_path, text), index)
 
 
 def test_a_long_list_is_read_in_no_time(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,14 @@ from downstream.data import splits, superb_splits
 from downstream.data.audio import survey
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
+from downstream.data.doubts import doubts, repeated_audio
 from downstream.data.effects import Effects
 from downstream.data.splits import Fold, Split
 from downstream.recipes import EffectsSettings, Recipe
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.files import write_atomically
+from upstream.text import counted
 
 DURATIONS = "durations.json"  # in the store's folder
 TEST = "test"  # name of a test set whose corpus names no parts of it
@@ -156,24 +159,36 @@ def read_dataset(recipe: Recipe, family: Chooser, data: Path | None, cache: Path
     Raises UserError where the corpus is not there or cannot serve the recipe.
     """
     corpus = load_corpus(recipe.corpus.name, data, cache)
-    choice = family.choose(with_effects(corpus, recipe.corpus.effects))
-    refuse_lost_parts(corpus, choice, recipe)
-    choice, split = only_used(*divide(choice, recipe))
+    with telling(corpus):
+        choice = family.choose(with_effects(corpus, recipe.corpus.effects))
+        refuse_lost_parts(corpus, choice, recipe)
+        choice, split = only_used(*divide(choice, recipe))
     items = surveyed(choice.utterances, cache / DURATIONS, progress)
-    split = replace(split, notes=(*split.notes, *repeated_audio(split, items)))
+    split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items)))
     split = without_short(split, items, recipe.split.longer_than)
-    return family.finish(
-        Dataset(
-            corpus,
-            choice.column,
-            choice.utterances,
-            items,
-            split,
-            classes=choice.classes,
-            labels=choice.labels,
-            notes=choice.notes,
-        )
+    dataset = Dataset(
+        corpus,
+        choice.column,
+        choice.utterances,
+        items,
+        split,
+        classes=choice.classes,
+        labels=choice.labels,
+        notes=(*choice.notes, *doubts(choice.column, choice.utterances, choice.labels)),
     )
+    with telling(corpus):
+        return family.finish(dataset)
+
+
+@contextmanager
+def telling(corpus: Corpus) -> Iterator[None]:
+    """Add what the reader of the corpus noted to errors that are raised inside: they may be its consequence."""
+    try:
+        yield
+    except UserError as error:
+        if not corpus.notes or corpus.synthetic:
+            raise
+        raise UserError(f"{error} What was noted when {corpus.title} was read: {' '.join(corpus.notes)}") from error
 
 
 def with_effects(corpus: Corpus, settings: EffectsSettings) -> Corpus:
@@ -275,17 +290,6 @@ def read_durations(path: Path) -> dict[str, float]:
         return {}
 
 
-def repeated_audio(split: Split, items: Sequence[Item]) -> list[str]:
-    """A sentence where the same audio is in the training and the test part under two names, or none."""
-    crossing: set[str] = set()
-    for fold in split.folds:
-        crossing |= {items[i].digest for i in fold.train} & {items[i].digest for i in fold.test}
-    if not crossing:
-        return []
-    names = sorted(item.name for item in items if item.digest in crossing)
-    return [f"{len(crossing)} recordings are in training and test under two names: {', '.join(names[:4])}."]
-
-
 def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:
     """The split without training utterances that are not longer than so many seconds."""
     folds = tuple(
@@ -300,5 +304,6 @@ def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Sp
             raise UserError(
                 f"No training utterance of {fold.name} is longer than {longer_than:g} s; lower split.longer_than."
             )
-    note = f"{dropped} training utterances are not longer than {longer_than:g} s and were left out."
+    which = counted(dropped, "training utterance is", "training utterances are")
+    note = f"{which} not longer than {longer_than:g} s, and left out."
     return replace(shorter, notes=(*split.notes, note))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.errors import UserError
+from upstream.text import counted
 
 if TYPE_CHECKING:
     from downstream.data.corpus import Utterance
@@ -101,6 +102,7 @@ def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[
 
     Raises UserError if utterances are missing from the lists, or there are not five groups.
     """
+    refuse_other_groups(utterances)
     groups, dealt = make_groups(utterances, SUPERB_FOLDS)
     position = published_positions(utterances, ids_in_published_order)
     made = []
@@ -137,11 +139,12 @@ def published_split(
     """
     parts = part_names(utterances, wanted or {})
     for name in ("train", "test"):
-        if not parts[name]:
-            there = sorted({str(u.part or u.split) for u in utterances if u.part or u.split})
+        if not any(utterances[i].speech for i in parts[name]):
+            there = sorted({str(u.part or u.split) for u in utterances if (u.part or u.split) and u.speech})
             raise UserError(
-                f"The corpus publishes no {name} part (found: {', '.join(there) or 'no parts'}); complete it, add "
-                "a column split with train, dev and test to its manifest.csv, or choose folds over its speakers with "
+                f"The corpus publishes no {name} part{' but noise' if parts[name] else ''} (found of speech: "
+                f"{', '.join(there) or 'no parts'}); complete it and its lists, or the column split of its "
+                "manifest.csv with train, dev and test, or choose folds over its speakers with "
                 "-o split.rule=speaker_folds."
             )
     if not shared_speakers:
@@ -158,7 +161,8 @@ def published_split(
     fold = Fold("published", *(by_id(utterances, parts[name]) for name in ("train", "dev", "test")))
     check_disjoint(fold, utterances, ("groups", "recordings") if shared_speakers else DISJOINT)
     left = len(utterances) - sum(len(indices) for indices in parts.values())
-    notes = [f"{left} utterances belong to no part of the corpus's split and were left out."] if left else []
+    which = counted(left, "utterance belongs", "utterances belong")
+    notes = [f"{which} to no part of the corpus's split and {'was' if left == 1 else 'were'} left out."] if left else []
     named = {part for names in (wanted or {}).values() for part in names}
     if named and not named & {utterance.part for utterance in utterances}:
         notes.append(f"The recipe names parts of another corpus ({', '.join(sorted(named))}); here all parts are used.")
@@ -181,11 +185,14 @@ def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[st
         in_split = [i for i, utterance in enumerate(utterances) if utterance.split == name]
         asked = wanted.get(name, ())
         parts[name] = [i for i in in_split if not asked or utterances[i].part is None or utterances[i].part in asked]
-        there = sorted({str(utterances[i].part) for i in in_split})
-        if set(asked) - set(there):
+        there = sorted({str(utterances[i].part) for i in in_split} - {"None"})
+        absent = [part for part in asked if part not in there]
+        if absent:
+            # Without any, training and test have nothing, and training speakers can become dev.
+            choice = f", or choose -o split.{name}=[{', '.join(there)}]" if there or name == "dev" else ""
             raise UserError(
                 f"The recipe's split.{name} is {', '.join(asked)}, and the corpus here has "
-                f"{', '.join(there) or 'none'}; complete the corpus, or choose -o split.{name}=[{', '.join(there)}]."
+                f"{', '.join(there) or 'none'} (missing: {', '.join(absent)}); complete the corpus{choice}."
             )
     return parts
 
@@ -247,8 +254,8 @@ def published_positions(utterances: Sequence[Utterance], ids_in_order: Sequence[
     strange = sorted(u.id for u in utterances if u.id not in place)
     if strange:
         raise UserError(
-            f"{len(strange)} utterances are not in SUPERB's session lists, {strange[0]} first; the lists belong to "
-            f"IEMOCAP in four classes. Unset {LISTS_VARIABLE} for another corpus."
+            f"{counted(len(strange), 'utterance is', 'utterances are')} not in SUPERB's session lists, {strange[0]} "
+            f"first; the lists belong to IEMOCAP in four classes. Unset {LISTS_VARIABLE} for another corpus."
         )
     return [place[u.id] for u in utterances]
 
@@ -270,6 +277,17 @@ def make_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[lis
     if utterances and all(u.group is not None for u in utterances):
         return published_groups(utterances, folds)
     return dealt_groups(utterances, SUPERB_FOLDS if folds is None else folds)
+
+
+def refuse_other_groups(utterances: Sequence[Utterance]) -> None:
+    """Raise UserError unless there are as many published groups as SUPERB has folds, if there are any."""
+    names = sorted({str(u.group) for u in utterances})
+    if len(names) != SUPERB_FOLDS and all(u.group is not None for u in utterances):
+        raise UserError(
+            f"SUPERB's emotion recognition tests each of {SUPERB_FOLDS} sessions, and the corpus here has "
+            f"{len(names)} ({', '.join(names)}); complete it, or choose -o split.rule=speaker_folds, which takes the "
+            "sessions that are there and is no longer SUPERB's."
+        )
 
 
 def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
@@ -305,8 +323,9 @@ def check_fold_count(folds: int, kind: str, available: int) -> None:
     """Raise UserError for more folds than `available` speakers or groups, or fewer than three."""
     if folds < FEWEST_FOLDS or available < folds:
         raise UserError(
-            f"{folds} folds over {available} {kind} cannot be made: it takes {FEWEST_FOLDS} folds or more (for test, "
-            "dev and train) and at least as many speakers. Use more of the corpus, or another number of folds."
+            f"{folds} folds over {counted(available, kind[:-1], kind)} cannot be made: it takes {FEWEST_FOLDS} folds "
+            "or more (for test, dev and train) and at least as many speakers. Use more of the corpus, or another "
+            "number of folds."
         )
 
 
@@ -321,8 +340,8 @@ def hold_out(
     speakers = sorted({utterances[i].speaker for i in train if utterances[i].speech})
     if len(speakers) < 2:
         raise UserError(
-            f"The train part has {f'one speaker, {speakers[0]},' if speakers else 'no speakers'} and there is no dev "
-            "part: no speaker can be held out as dev. Mark some utterances of another speaker as dev."
+            f"The train part has one speaker, {speakers[0]}, and there is no dev part: no speaker can be held out as "
+            "dev. Mark some utterances of another speaker as dev."
         )
     held = set(speakers[::HOLD_OUT_STEP])
     return [i for i in train if utterances[i].speaker not in held], [i for i in train if utterances[i].speaker in held]
@@ -343,8 +362,9 @@ def check_disjoint(fold: Fold, utterances: Sequence[Utterance], kinds: Sequence[
         train, dev, test = members[kind]
         crossing = sorted(str(name) for name in (train & dev) | (train & test) | (dev & test))
         if crossing:
+            which = counted(len(crossing), f"{kind[:-1]} is", f"{kind} are")
             raise UserError(
-                f"{len(crossing)} {kind} are in more than one part of {fold.name} ({', '.join(crossing[:3])}"
+                f"{which} in more than one part of {fold.name} ({', '.join(crossing[:3])}"
                 f"{', ...' if len(crossing) > 3 else ''}), so a score would not tell about new {kind}. "
                 "Fix the split, choose folds over speakers with -o split.rule=speaker_folds, or, for a corpus whose "
                 "published parts share speakers, -o split.shared_speakers=true."
@@ -356,8 +376,8 @@ def require_speakers(utterances: Iterable[Utterance]) -> None:
     nameless = [u.id for u in utterances if u.speech and not u.speaker]
     if nameless:
         raise UserError(
-            f"{len(nameless)} utterances name no speaker, {nameless[0]} first, and speakers must not be on two "
-            "sides of a split. Fill in the column speaker, or leave the utterances out."
+            f"{counted(len(nameless), 'utterance names', 'utterances name')} no speaker, {nameless[0]} first, and "
+            "speakers must not be on two sides of a split. Fill in the column speaker, or leave the utterances out."
         )
 
 

@@ -40,10 +40,10 @@ def superb_ks(
     noise = [i for i, u in enumerate(utterances) if not u.speech and u.part != TEST_ARCHIVE]
     tested = [i for i, u in enumerate(utterances) if u.part == TEST_ARCHIVE]
     parts = {name: [i for i, u in enumerate(utterances) if hashed_part(u) == name] for name in ("train", "dev")}
-    if not tested:
+    if not any(utterances[i].speech for i in tested):
         raise UserError(
-            "SUPERB tests keyword spotting on a separate archive, speech_commands_test_set_v0.01, which was not found; "
-            "put it beside the folder speech_commands_v0.01 and name the folder that holds both with --data, or "
+            "SUPERB tests keyword spotting on a separate archive, speech_commands_test_set_v0.01, of which no word was "
+            "found; put it beside the folder speech_commands_v0.01 and name the folder that holds both with --data, or "
             "choose -d keyword, which tests on the corpus's own testing_list.txt."
         )
     for name in ("train", "dev"):

@@ -18,6 +18,7 @@ from downstream.data.corpora.folder import contents, existing_folder, suggestion
 from downstream.data.corpora.genders import gender_of
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
+from upstream.text import counted
 
 FILE_NAME = "manifest.csv"
 TIMES = ("start", "end", "stop", "duration")
@@ -200,4 +201,5 @@ def licence(folder: Path) -> str:
 def speaker_note(utterances: list[Utterance]) -> list[str]:
     """A sentence on utterances without a speaker, whose splits cannot be checked for overlap."""
     count = sum(not u.speaker for u in utterances)
-    return [f"{count} of {len(utterances)} utterances name no speaker."] if count else []
+    of_all = counted(len(utterances), "utterance", "utterances")
+    return [f"{count} of {of_all} {'names' if count == 1 else 'name'} no speaker."] if count else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_corpora import WORDS, corpus, keyword, noise, read, voices, word
@@ -16,6 +17,7 @@ from downstream.data.dataset import (
     Targets,
     development_part,
     parts_of_test,
+    read_dataset,
     with_effects,
     without_short,
 )
@@ -24,7 +26,7 @@ from downstream.data.splits import Fold, Split
 from downstream.data.superb_splits import superb_part
 from downstream.results.build import split_record
 from downstream.tasks.classification.data import class_targets
-from downstream.tasks.registry import load_recipe
+from downstream.tasks.registry import family_of, load_recipe
 from upstream.encode import Item
 from upstream.errors import UserError
 
@@ -37,7 +39,7 @@ def test_training_utterances_must_be_longer_and_no_others() -> None:
     split = Split((Fold("one", (0, 1, 2), (3,), (4,)),), "rule", ("a note",))
     shorter = without_short(split, items(2.0, 2.0 + 1 / 16_000, 9.0, 0.1, 0.1), 2.0)
     assert shorter.folds == (Fold("one", (1, 2), (3,), (4,)),)
-    assert shorter.notes == ("a note", "1 training utterances are not longer than 2 s and were left out.")
+    assert shorter.notes == ("a note", "1 training utterance is not longer than 2 s, and left out.")
     assert without_short(split, items(2.1, 2.1, 9.0, 0.1, 0.1), 2.0) is split
     assert without_short(split, items(*[0.1] * 5), 0.0) is split
     with pytest.raises(UserError, match="No training utterance of one is longer than 9 s; lower split.longer_than"):
@@ -108,6 +110,25 @@ def test_clean_keywords_leave_the_archive_out_and_say_so(monkeypatch: pytest.Mon
     assert not [u for u in found.utterances if u.part == TEST_ARCHIVE]
 
 
+def test_a_refusal_tells_what_was_left_out_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lists of parts, or with such that name nothing here, there is no split; the reader noted it."""
+    undivided = [replace(u, split=None) for u in commands()]
+    noted = corpus(undivided, notes=("There is no testing_list.txt in there.",))
+    monkeypatch.setattr("downstream.data.dataset.load_corpus", lambda *_: noted)
+    with pytest.raises(UserError) as refusal:
+        read_dataset(keyword(), family_of(keyword()), None, Path("unused"))
+    assert "The corpus publishes no train part but noise" in str(refusal.value)
+    assert str(refusal.value).endswith("What was noted when Small was read: There is no testing_list.txt in there.")
+    with pytest.raises(UserError, match="no label column emotion.*There is no testing_list"):
+        read_dataset(keyword("corpus.label=[emotion]"), family_of(keyword("corpus.label=[emotion]")), None, Path("x"))
+
+
+def test_a_test_archive_of_noise_alone_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = [u for u in commands() if u.part != TEST_ARCHIVE or not u.speech]
+    with pytest.raises(UserError, match="of which no word was found"):
+        read(monkeypatch, load_recipe("superb/ks", [*WORDS, "corpus.others=null"]), silent)
+
+
 def test_what_no_fold_uses_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is used keeps class, audio and place: discarded speakers stand among the others."""
     whole = commands()
@@ -135,7 +156,7 @@ def test_the_fingerprint_is_of_texts_and_audio(monkeypatch: pytest.MonkeyPatch) 
 
 def test_short_utterances_are_counted_once_over_folds() -> None:
     split = Split((Fold("a", (0, 1), (2,), (3,)), Fold("b", (0, 2), (3,), (1,)), Fold("c", (0, 3), (1,), (2,))), "r")
-    assert without_short(split, items(1.0, 3.0, 3.0, 3.0), 2.0).notes[0].startswith("1 training utterances")
+    assert without_short(split, items(1.0, 3.0, 3.0, 3.0), 2.0).notes[0].startswith("1 training utterance ")
 
 
 # ---------------------------------------------------------------- parts

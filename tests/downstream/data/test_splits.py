@@ -127,24 +127,24 @@ def test_speaker_folds_refuse_what_cannot_be_split() -> None:
         speaker_folds(sessions(2), None)
     with pytest.raises(UserError, match="0 speakers"):
         speaker_folds([])
-    with pytest.raises(UserError, match="1 utterances name no speaker, mute first"):
+    with pytest.raises(UserError, match="1 utterance names no speaker, mute first"):
         speaker_folds([*corpus(), row("mute", "")])
 
 
 def test_a_speaker_in_two_groups_is_refused() -> None:
     utterances = [*sessions(), row("x", "Ses1F", group="Session2")]
-    with pytest.raises(UserError, match="1 speakers are in more than one part of fold1"):
+    with pytest.raises(UserError, match="1 speaker is in more than one part of fold1"):
         speaker_folds(utterances)
-    with pytest.raises(UserError, match="1 speakers"):
+    with pytest.raises(UserError, match="1 speaker is"):
         superb_er(utterances)
 
 
 def test_check_disjoint_sees_speakers_and_groups() -> None:
     utterances = [row("a", "s1", group="g"), row("b", "s2", group="g"), row("c", "s3", group="h"), row("d", "s1")]
     check_disjoint(Fold("whole", (0, 1), (2,), ()), utterances)
-    with pytest.raises(UserError, match=r"1 groups are in more than one part of torn \(g\)"):
+    with pytest.raises(UserError, match=r"1 group is in more than one part of torn \(g\)"):
         check_disjoint(Fold("torn", (0,), (2,), (1,)), utterances)
-    with pytest.raises(UserError, match=r"1 speakers are in more than one part of torn \(s1\)"):
+    with pytest.raises(UserError, match=r"1 speaker is in more than one part of torn \(s1\)"):
         check_disjoint(Fold("torn", (0,), (3,), (2,)), utterances)
 
 
@@ -205,8 +205,15 @@ def test_superb_on_a_part_of_the_corpus_and_on_another() -> None:
     utterances = sessions()
     order = [u.id for u in utterances]
     assert "Only 49 of the 50 listed" in superb_er(utterances[1:], order).notes[0]
-    with pytest.raises(UserError, match="1 utterances are not in SUPERB's session lists"):
+    with pytest.raises(UserError, match="1 utterance is not in SUPERB's session lists"):
         superb_er(utterances, order[1:])
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_superb_with_other_sessions_than_its_five_says_what_takes_them(count: int) -> None:
+    with pytest.raises(UserError, match=rf"the corpus here has {count} \(.*choose -o split\.rule=speaker_folds"):
+        superb_er(sessions(count))
+    assert len(speaker_folds(sessions(count), None).folds) == count
 
 
 def write_lists(folder: Path, utterances: list[Utterance]) -> None:
@@ -269,7 +276,7 @@ def test_published_parts_are_taken_as_they_are() -> None:
     split = published_split(utterances)
     (fold,) = split.folds
     assert fold == Fold("published", (0, 1, 2, 3), (4, 5), (6, 7))
-    assert split.notes == ("1 utterances belong to no part of the corpus's split and were left out.",)
+    assert split.notes == ("1 utterance belongs to no part of the corpus's split and was left out.",)
     assert split.rule == "The corpus's own train, dev and test parts."
 
 
@@ -287,7 +294,7 @@ def test_published_without_dev_holds_out_every_tenth_speaker() -> None:
 
 
 def test_published_refuses_crossing_missing_and_nameless() -> None:
-    with pytest.raises(UserError, match=r"1 speakers are in more than one part of published \(b\)"):
+    with pytest.raises(UserError, match=r"1 speaker is in more than one part of published \(b\)"):
         published_split(parts(train=["a", "b"], dev=["c"], test=["b"]))
     with pytest.raises(UserError, match="no test part"):
         published_split(parts(train=["a", "b"]))

@@ -274,9 +274,9 @@ def test_verification_refuses_missing_parts_and_speakers_on_two_sides() -> None:
         superb_asv(voices(test=["x"]), {})
     with pytest.raises(UserError, match="no test part"):
         superb_asv(voices(train=["a"]), {})
-    with pytest.raises(UserError, match=r"1 speakers are in more than one part of superb \(b\)"):
+    with pytest.raises(UserError, match=r"1 speaker is in more than one part of superb \(b\)"):
         superb_asv(voices(train=["a", "b"], test=["b"]), {})
-    with pytest.raises(UserError, match="1 utterances name no speaker, mute"):
+    with pytest.raises(UserError, match="1 utterance names no speaker, mute"):
         superb_asv([*voices(train=["a"], test=["x"]), row("mute", "")], {})
 
 
@@ -362,7 +362,7 @@ def test_a_recording_of_which_two_parts_have_a_piece_is_refused_unless_it_is_noi
     ]
     others = voices(train=["a", "b"], dev=["d"], test=["x"])
     for shared_speakers in (False, True):
-        with pytest.raises(UserError, match=r"1 recordings are in more than one part of published \(talk\)"):
+        with pytest.raises(UserError, match=r"1 recording is in more than one part of published \(talk\)"):
             published_split([*others, *pieces], shared_speakers=shared_speakers)
     published_split([*others, *(replace(piece, speech=False, speaker="") for piece in pieces)])
 
@@ -417,8 +417,20 @@ def test_noise_of_one_recording_is_divided_in_time_with_the_words() -> None:
 
 
 def test_training_noise_alone_is_answered_with_a_sentence() -> None:
-    with pytest.raises(UserError, match="no speakers and there is no dev part"):
+    with pytest.raises(UserError, match="publishes no train part but noise"):
         published_split([noise("rain", 1.0, split="train"), *voices(test=["x"])])
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_no_choice_is_offered_where_it_cannot_help(name: str) -> None:
+    """Of training or test nothing is there, so that no other part can be taken; training speakers can develop."""
+    wanted = {"train": ("train-clean-100",), "dev": ("dev-clean",), "test": ("test-clean",)}
+    with pytest.raises(UserError, match=r"the corpus here has none \(missing: .*\); complete the corpus\.$"):
+        published_split([u for u in subsets() if u.split != name], wanted)
+    without_dev = [u for u in subsets() if u.split != "dev"]
+    with pytest.raises(UserError, match=r"complete the corpus, or choose -o split\.dev=\[\]\.$"):
+        published_split(without_dev, wanted)
+    assert published_split(without_dev, wanted | {"dev": ()}).folds[0].dev
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_manifest_without_speakers_says_so(tmp_path: Path) -> None:
     write(tmp_path / "LICENSE.txt", "free")
     write(tmp_path / "manifest.csv", "path\na.wav\n")
     corpus = manifest.read(tmp_path)
-    assert corpus.notes == ("1 of 1 utterances name no speaker.",)
+    assert corpus.notes == ("1 of 1 utterance names no speaker.",)
     assert corpus.licence == "as its LICENSE.txt states"
 
 

@@ -1,0 +1,85 @@
+"""What in a dataset may not mean what it seems to, in sentences that stand beside its score."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from downstream.data.corpus import Utterance
+from downstream.data.splits import Split
+from upstream.encode import Item
+from upstream.text import counted
+
+# What programs write where there is nothing, in small letters; some are words as well, so that none is refused.
+MISSING = frozenset(("nan", "<na>", "na", "n/a", "#n/a", "#na", "nat", "none", "null", "nil", "undefined", "-", "?"))
+NAMES_SHOWN = 4
+SPELLINGS_SHOWN = 3
+
+
+def doubts(column: str, utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
+    """Return sentences on cells that read like missing ones, and on names that are hard to tell apart.
+
+    column, labels: what is learned, as in `Choice`; labels are empty where nothing is classified.
+    """
+    spoken = [utterance for utterance in utterances if utterance.speech]
+    values = {
+        f"label in the column {column}": list(labels),
+        "speaker": [utterance.speaker for utterance in spoken],
+        "transcript": [utterance.text or "" for utterance in spoken] if column == "text" else [],
+    }
+    return [
+        *(note for what, found in values.items() for note in missing_notes(what, found)),
+        *spelling_notes("classes", labels),
+        *spelling_notes("speakers", (utterance.speaker for utterance in spoken)),
+    ]
+
+
+def missing_notes(what: str, values: Iterable[str]) -> list[str]:
+    """Return a sentence for every value that reads as if there were none."""
+    found = Counter(value for value in values if value.lower() in MISSING)
+    return [
+        f"{counted(count, 'utterance has', 'utterances have')} the {what} {value!r}, which reads as if there were none "
+        "and is taken for one; leave the cell empty if there is none."
+        for value, count in sorted(found.items())
+    ]
+
+
+def spelling_notes(what: str, names: Iterable[str]) -> list[str]:
+    """Return a sentence on names that differ in capitals, in blanks or in what cannot be seen, if there are any."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for name in set(names):
+        spellings[plain(name)].add(name)
+    alike = [" and ".join(map(repr, sorted(found))) for found in spellings.values() if len(found) > 1]
+    if not alike:
+        return []
+    more = f" and {len(alike) - SPELLINGS_SHOWN} more" if len(alike) > SPELLINGS_SHOWN else ""
+    return [
+        f"These {what} differ in capitals, blanks or invisible characters alone, and are taken for different ones: "
+        f"{', '.join(sorted(alike)[:SPELLINGS_SHOWN])}{more}."
+    ]
+
+
+def plain(name: str) -> str:
+    """Return a name without capitals, blanks, and characters that have no width."""
+    letters = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub(r"\s", "", "".join(letter for letter in letters if unicodedata.category(letter) != "Cf"))
+
+
+def repeated_audio(split: Split, utterances: Sequence[Utterance], items: Sequence[Item]) -> list[str]:
+    """Return sentences on audio that is here under two names: in training and test, or counted twice in a part."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for utterance, item in zip(utterances, items, strict=True):
+        ids[item.digest].append(utterance.id)
+    repeated = {digest for digest, names in ids.items() if len(names) > 1}
+    crossing: set[str] = set()
+    for fold in split.folds:
+        crossing |= {items[i].digest for i in fold.train} & {items[i].digest for i in fold.test}
+    notes = []
+    for digests, what in ((crossing & repeated, "in training and test"), (repeated - crossing, "counted")):
+        names = sorted(name for digest in digests for name in ids[digest])
+        if names:
+            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+            notes.append(f"{counted(len(digests), 'recording is', 'recordings are')} {what} under two names: {shown}.")
+    return notes

@@ -541,7 +541,7 @@ def carried_out(recipe: str, data: Path, tmp_path: Path, *overrides: str) -> Non
 
 
 def test_a_corpus_without_transcripts_or_speakers_is_refused(keyword: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no transcripts with a letter or digit; write them into the column text of a manifest\.csv"):
+    with pytest.raises(UserError, match="no transcripts with a letter or digit; write them into"):
         carried_out("asr", keyword, tmp_path, "corpus.name=manifest")
     one = tmp_path / "one"
     one.mkdir()

@@ -65,14 +65,16 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     if (folder / RECORD).is_file() and not options.fresh:
         return Outcome(read_result(folder / RECORD), folder, was_finished=True) if ranks.main else None
     task = family.task(dataset, upstream)
+    known_before = list(task.caveats())  # raises where nothing can be learned
     crop = recipe.learned.training.crop if recipe.learned else None
     whole = [dataset.items[index] for index in read_whole(dataset, crop)]
     plan = plan_cache(recipe.store, family.needs(), upstream, whole, options.store / STATES, options.store_limit)
     refuse_sharing_nothing(plan, ranks)
     if ranks.main:
         begin(folder, recipe, options)
-        if options.progress and (plan.missing or plan.key is None):
-            tqdm.write(plan.sentence, file=sys.stderr)
+        known_before += [plan.sentence] if plan.missing or plan.key is None else []
+        for sentence in known_before if options.progress else ():
+            tqdm.write(sentence, file=sys.stderr)
 
     began_extraction = time.perf_counter()
     source, extracted = prepare(upstream, dataset, crop, plan, options.progress, ranks)

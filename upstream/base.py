@@ -108,6 +108,10 @@ class Upstream(ABC):
         """The precision as typed and recorded: "float32"."""
         return str(self.dtype).removeprefix("torch.")
 
+    def frames(self, seconds: float) -> int:
+        """Return the number of frames of so many seconds of audio, one at least."""
+        return max(1, (round(seconds * SAMPLE_RATE) - self.shortest) // self.stride + 1)
+
     @abstractmethod
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Return the hidden states of checked waveforms: 1-D float32 on `self.device`, `shortest` samples or more."""

@@ -191,7 +191,7 @@ def windowed(item: Item, place: float, seconds: float) -> Item:
 
 def cut_of_states(upstream: Upstream, seconds: float) -> Cut:
     """Return a function that cuts states to as many frames as `seconds` of audio have."""
-    frames = max(1, (round(seconds * SAMPLE_RATE) - upstream.shortest) // upstream.stride + 1)
+    frames = upstream.frames(seconds)
 
     def cut(states: Tensor, place: float) -> Tensor:
         spare = states.shape[1] - frames

@@ -107,7 +107,10 @@ class Task(ABC):
         """Return the chance level of the metrics, or of some; the primary metric must be among them."""
 
     def caveats(self) -> Sequence[str]:
-        """Return sentences on what a reader of the score should know of this task, such as what cannot be learned."""
+        """Return what a reader of the score should know of the task on this dataset, a sentence each.
+
+        Raises UserError where nothing can be learned; it is called before anything is encoded.
+        """
         return ()
 
     def of_fold(self, train: Sequence[int]) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_o
 from downstream.tasks.base import Family, Head, Predictions, Task, initialised
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
 from downstream.tasks.recognition import word_errors
+from downstream.tasks.recognition.alignment import alignment_caveats
 from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
 from downstream.tasks.recognition.decoding import BeamSearch, greedy
 from downstream.tasks.recognition.metrics import COUNTS, METRICS
@@ -81,7 +82,8 @@ class Recognition(Family):
         return replace(dataset, targets=TextTargets(normalised), notes=(*dataset.notes, *notes))
 
     def task(self, dataset: Dataset, upstream: Upstream) -> RecognitionTask:
-        task = RecognitionTask(dataset, upstream.num_layers, upstream.dim, self._recipe)
+        frames = partial(Upstream.frames, upstream)
+        task = RecognitionTask(dataset, upstream.num_layers, upstream.dim, self._recipe, frames)
         task.decoder(dataset.split.folds[0])  # reports missing files and packages before training
         return task
 
@@ -134,9 +136,16 @@ class RecognitionTask(Task):
 
     metrics = METRICS
 
-    def __init__(self, dataset: Dataset, num_layers: int, dim: int, recipe: RecognitionRecipe) -> None:
-        """num_layers, dim: L and D of the upstream."""
-        self.dataset, self._shape, self._recipe = dataset, (num_layers, dim), recipe
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_layers: int,
+        dim: int,
+        recipe: RecognitionRecipe,
+        frames: Callable[[float], int] | None = None,
+    ) -> None:
+        """num_layers, dim: L and D of the upstream; frames: its frames in so many seconds, None where not known."""
+        self.dataset, self._shape, self._recipe, self._frames = dataset, (num_layers, dim), recipe, frames
         self.texts = text_targets(dataset).texts
         self.vocabulary = vocabulary_of(recipe, dataset)
         self._decoders: dict[str, Decoder] = {}  # by fold: language models take long to read
@@ -145,6 +154,10 @@ class RecognitionTask(Task):
     def targets(self) -> tuple[Tensor, ...]:
         """The tokens of every utterance, (N_i,) int64 each."""
         return tuple(self.vocabulary.encode(text) for text in self.texts)
+
+    def caveats(self) -> list[str]:
+        """Return sentences on transcripts that do not fit into their frames; raise UserError where none does."""
+        return [] if self._frames is None else alignment_caveats(self.dataset, self.targets, self._frames)
 
     def build(self, seed: int, layer: int | None) -> CTCHead:
         settings = self._recipe.head

@@ -67,3 +67,9 @@ class RecognitionRecipe(LearnedRecipe):
         if self.decoding.method == "greedy" and self.decoding.language_model is not None:
             raise ValueError("greedy decoding takes no language model; choose decoding.method=beam")
         return self
+
+    @model_validator(mode="after")
+    def whole_utterances(self) -> RecognitionRecipe:
+        if self.training.crop is not None:
+            raise ValueError("training.crop cuts audio and not its transcript; leave it out")
+        return self

@@ -95,7 +95,7 @@ def load(
         return _load_hugging_face(request)
     if ":" in name and name.partition(":")[0].endswith(".py"):
         return _load_custom(request)
-    if Path(name).exists():
+    if Path(name).exists() or Path(name).is_symlink():
         return _load_path(request)
     raise UserError(unknown_upstream(name))
 
@@ -162,7 +162,7 @@ def _load_named(row: NamedUpstream, request: Request) -> Upstream:
 
 def _load_path(request: Request) -> Upstream:
     """Load a WavLM checkpoint of any format, or the Hugging Face directory of another encoder."""
-    from upstream.wavlm.checkpoint import is_of_another_model
+    from upstream.wavlm.directory import is_of_another_model
     from upstream.wavlm.upstream import load_path
 
     if is_of_another_model(Path(request.typed)):

@@ -14,6 +14,7 @@ UNPACK = "Unpack it, and name the weight file within."
 SAVE_WITH_TORCH = 'Load it where it was made, and save its tensors alone: torch.save(model.state_dict(), "weights.pt").'
 PAGE = "Download the file itself: on the hub its address has /resolve/ where the page's has /blob/."
 ANSWER = "That is a server's answer in place of the file; check the address and the access to it."
+SETTINGS = "Name the weights or their folder; in place of weights, it is a server's answer."
 
 # The first bytes of a file, what it is, and what to do.
 KINDS = (
@@ -61,7 +62,7 @@ def other_kind(path: Path) -> str | None:
     if head.startswith(b"\x80") and TORCH_MAGIC not in head[:20]:
         return f"is a plain pickle, which may run code when it is loaded. {SAVE_WITH_TORCH}"
     if text.startswith((b"{", b"[")):
-        return f"is a JSON text. {ANSWER}"
+        return f"is a JSON text. {SETTINGS}"
     return None
 
 

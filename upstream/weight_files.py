@@ -83,6 +83,30 @@ def refuse_adapter(folder: Path) -> None:
         )
 
 
+def require_model_folder(folder: Path) -> None:
+    """Raise UserError for a folder without a config.json; the message names the folders within that have one."""
+    if (folder / "config.json").exists() or (folder / "config.json").is_symlink():
+        return
+    if (folder / "snapshots").is_dir():
+        main = folder / "refs" / "main"
+        revisions = sorted(entry.name for entry in (folder / "snapshots").iterdir())
+        chosen = main.read_text().strip() if main.is_file() else "".join(revisions[:1])
+        raise UserError(
+            f"{folder} is a repository in the hub's cache, with {len(revisions)} snapshots. "
+            f"Name one of them: {folder / 'snapshots' / chosen}"
+        )
+    within = sorted((path.parent for path in folder.glob("*/config.json")), key=lambda path: path.stat().st_mtime)
+    if within:
+        raise UserError(
+            f"{folder} has no config.json, but {len(within)} folders within have one, such as the checkpoints of a "
+            f"training. Name one of them; the latest is {within[-1]}"
+        )
+    raise UserError(
+        f"{folder} has no config.json; found {first_names(folder)}. Weights need the config.json of their repository "
+        "in the same directory; weights of a WavLM without one are read if you name their file."
+    )
+
+
 def first_names(folder: Path) -> str:
     """Return the first names in a folder, for a message."""
     found = sorted(entry.name for entry in folder.iterdir())

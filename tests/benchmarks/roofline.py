@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from upstream.wavlm import names
+from upstream.wavlm import shapes
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.products import Linear
 
@@ -120,7 +120,7 @@ def activation_bytes(config: WavLMConfig, samples: int, itemsize: int) -> float:
 def floor(config: WavLMConfig, parts: Sequence[Sequence[Tensor]], dtype: torch.dtype, machine: Machine) -> Floor:
     """The floor of these batches, computed one after another."""
     samples = [len(waveform) for part in parts for waveform in part]
-    weights = len(parts) * dtype.itemsize * sum(math.prod(shape) for shape in names.expected_shapes(config).values())
+    weights = len(parts) * dtype.itemsize * sum(math.prod(shape) for shape in shapes.expected_shapes(config).values())
     return Floor(
         sum(sum(operations(config, one).values()) for one in samples),
         weights + sum(activation_bytes(config, one, dtype.itemsize) for one in samples),

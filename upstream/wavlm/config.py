@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from upstream.base import receptive_field
+from upstream.base import SAMPLE_RATE, receptive_field
 from upstream.errors import UserError
 
+# Upper bounds far beyond every model, so that a damaged or hostile file cannot ask for all memory.
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Layers = Annotated[int, Field(ge=1, le=1000)]  # so that a damaged or hostile file cannot request a million
+Spread = Annotated[float, Field(ge=0.0, le=1000.0)]
+Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
+Size = Annotated[int, Field(ge=1, le=65_536)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
 Distance = Annotated[int, Field(ge=1, le=100_000)]  # frames; a table of twice this size is built
-Positives = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=64)]
+Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=64)]
+LONGEST_FRAME = 10 * SAMPLE_RATE  # samples; shorter utterances are padded to one frame
+
+CORRECT = "Put the configuration that belongs to the weights in its place."
+TRANSFORMERS = "If the checkpoint is intact, transformers may compute it: -u hf:DIRECTORY_OR_ORG/NAME."
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -31,24 +37,24 @@ class WavLMConfig:
         transformers' feature extractor.
     """
 
-    hidden_size: PositiveInt = 768
+    hidden_size: Size = 768
     num_hidden_layers: Layers = 12
-    num_attention_heads: PositiveInt = 12
-    intermediate_size: PositiveInt = 3072
+    num_attention_heads: Size = 12
+    intermediate_size: Size = 3072
     hidden_act: Literal["gelu"] = "gelu"  # the exact, erf form
 
-    conv_dim: Positives = (512,) * 7
-    conv_kernel: Positives = (10, 3, 3, 3, 3, 2, 2)
-    conv_stride: Positives = (5, 2, 2, 2, 2, 2, 2)
+    conv_dim: Sizes = (512,) * 7
+    conv_kernel: Sizes = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: Sizes = (5, 2, 2, 2, 2, 2, 2)
     conv_bias: bool = False
     feat_extract_norm: Literal["group", "layer"] = "group"
     feat_extract_activation: Literal["gelu"] = "gelu"
 
     do_stable_layer_norm: bool = False
-    layer_norm_eps: PositiveFloat = 1e-5
-    num_conv_pos_embeddings: PositiveInt = 128
-    num_conv_pos_embedding_groups: PositiveInt = 16
-    num_buckets: PositiveInt = 320
+    layer_norm_eps: Epsilon = 1e-5
+    num_conv_pos_embeddings: Size = 128
+    num_conv_pos_embedding_groups: Size = 16
+    num_buckets: Size = 320
     max_bucket_distance: Distance = 800
 
     hidden_dropout: Probability = 0.1
@@ -57,7 +63,7 @@ class WavLMConfig:
     feat_proj_dropout: Probability = 0.1
     layerdrop: Probability = 0.05
     final_dropout: Probability = 0.0
-    initializer_range: float = 0.02
+    initializer_range: Spread = 0.02
     apply_spec_augment: bool = True
     mask_time_prob: Probability = 0.05
     mask_time_length: int = 10
@@ -67,35 +73,37 @@ class WavLMConfig:
     mask_feature_min_masks: int = 0
 
     normalize_waveform: bool = False
-    normalize_epsilon: PositiveFloat = 1e-5
+    normalize_epsilon: Epsilon = 1e-5
 
     extra: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise UserError for a configuration that this implementation cannot compute."""
-        refuse_unless(
-            len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0,
-            "conv_dim",
-            self,
-            "as many entries as conv_kernel and conv_stride",
-        )
-        refuse_unless(
-            self.hidden_size % self.num_attention_heads == 0, "hidden_size", self, "a multiple of num_attention_heads"
-        )
-        refuse_unless(
-            self.hidden_size % self.num_conv_pos_embedding_groups == 0,
-            "hidden_size",
-            self,
-            "a multiple of num_conv_pos_embedding_groups",
-        )
-        refuse_unless(self.num_buckets % 4 == 0, "num_buckets", self, "a multiple of four")
-        refuse_unless(
-            self.max_bucket_distance > self.num_buckets // 4,
-            "max_bucket_distance",
-            self,
-            "more than a quarter of num_buckets",
-        )
-        refuse_unless(not dict(self.extra).get("add_adapter", False), "extra", self, "add_adapter false")
+        """Raise UserError for a configuration of no model, or of one that this implementation cannot compute."""
+        heads, groups, buckets = self.num_attention_heads, self.num_conv_pos_embedding_groups, self.num_buckets
+        layers = len(self.conv_dim)
+        same_lengths = layers == len(self.conv_kernel) == len(self.conv_stride)
+        for name, is_right, wanted in (
+            ("conv_dim", same_lengths, "as many entries as in conv_kernel and conv_stride"),
+            ("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads, {heads}"),
+            ("hidden_size", self.hidden_size % groups == 0, f"a multiple of num_conv_pos_embedding_groups, {groups}"),
+        ):
+            if not is_right:
+                raise UserError(
+                    f"This configuration has {name} = {getattr(self, name)!r}; expected {wanted}. {CORRECT}"
+                )
+        if self.receptive_field > LONGEST_FRAME or self.stride > LONGEST_FRAME:
+            raise UserError(
+                f"This configuration's conv_kernel and conv_stride make frames of {self.receptive_field:,} samples, "
+                f"{self.stride:,} apart; at most {LONGEST_FRAME:,} are computed. {CORRECT}"
+            )
+        for name, is_right, wanted in (
+            ("num_buckets", buckets % 4 == 0, "a multiple of four"),
+            ("max_bucket_distance", self.max_bucket_distance > buckets // 4, "more than a quarter of num_buckets"),
+        ):
+            if not is_right:
+                raise UserError(
+                    f"This configuration has {name} = {getattr(self, name)!r}; expected {wanted} here. {TRANSFORMERS}"
+                )
 
     @property
     def stride(self) -> int:
@@ -131,22 +139,26 @@ class WavLMConfig:
         epsilon = self.normalize_epsilon if self.normalize_waveform else None
         return {name: getattr(self, name) for name in names} | {"waveform_standardised_with": epsilon}
 
+    def drawing_settings(self) -> dict[str, Any]:
+        """Return the settings that the states of untrained weights depend on besides the seed."""
+        names = (
+            "hidden_size",
+            "num_hidden_layers",
+            "intermediate_size",
+            "conv_dim",
+            "conv_kernel",
+            "conv_bias",
+            "num_conv_pos_embeddings",
+            "initializer_range",
+        )
+        return self.fingerprint_settings() | {name: getattr(self, name) for name in names}
+
     def to_hugging_face(self) -> dict[str, Any]:
         """Return the content of config.json."""
         content = asdict(self)
         extra = dict(content.pop("extra"))
         del content["normalize_waveform"], content["normalize_epsilon"]  # these belong to preprocessor_config.json
         return extra | content | {"model_type": "wavlm", "num_feat_extract_layers": len(self.conv_dim)}
-
-
-def refuse_unless(condition: bool, name: str, config: WavLMConfig, wanted: str) -> None:
-    """Raise UserError for the field `name` unless `condition` holds; wanted: what it should be, in words."""
-    if not condition:
-        found = getattr(config, name)
-        raise UserError(
-            f"This WavLM configuration has {name} = {found!r}, but this implementation needs {wanted}. "
-            "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
-        )
 
 
 BASE = WavLMConfig()
@@ -170,135 +182,3 @@ TINY = WavLMConfig(
     num_conv_pos_embeddings=32,
     num_conv_pos_embedding_groups=4,
 )
-
-KNOWN_FIELDS = {field.name for field in fields(WavLMConfig)} - {"extra", "normalize_waveform", "normalize_epsilon"}
-
-
-def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> WavLMConfig:
-    """Return the configuration from the contents of config.json and preprocessor_config.json.
-
-    Unknown fields are kept in `extra`: released files have fields of other model families.
-    Without preprocessor_config.json the waveform is standardised if the front end is layer-normed, as the
-    authors trained it (Base without, Large with; unilm issue 708).
-
-    Raises UserError for another type of model, or values of a wrong type or size.
-    """
-    kind = content.get("model_type")
-    if kind != "wavlm":
-        raise UserError(
-            f"config.json describes a model of type {kind!r}, not 'wavlm'. "
-            "Load other encoders through transformers: -u hf:PATH_OR_ORG/NAME."
-        )
-    known = {name: as_tuple(value) for name, value in content.items() if name in KNOWN_FIELDS and value is not None}
-    extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS}
-    config = with_values(HUGGING_FACE_DEFAULTS, known | {"extra": tuple(sorted(extra.items()))})
-    if preprocessor is None:
-        return replace(config, normalize_waveform=config.feat_extract_norm == "layer")
-    standardisation = {
-        "normalize_waveform": preprocessor.get("do_normalize", True),  # transformers' default is true
-        "normalize_epsilon": preprocessor.get("normalize_epsilon", 1e-7),  # ours; else transformers' constant
-    }
-    return with_values(config, standardisation)
-
-
-# transformers' class defaults, for fields that config.json omits; they differ from the released values.
-HUGGING_FACE_DEFAULTS = WavLMConfig(activation_dropout=0.1, feat_proj_dropout=0.0, layerdrop=0.1, final_dropout=0.1)
-
-
-# Field names of Microsoft's checkpoints and ours.
-MICROSOFT_FIELDS = {
-    "encoder_embed_dim": "hidden_size",
-    "encoder_layers": "num_hidden_layers",
-    "encoder_attention_heads": "num_attention_heads",
-    "encoder_ffn_embed_dim": "intermediate_size",
-    "activation_fn": "hidden_act",
-    "conv_bias": "conv_bias",
-    "layer_norm_first": "do_stable_layer_norm",
-    "conv_pos": "num_conv_pos_embeddings",
-    "conv_pos_groups": "num_conv_pos_embedding_groups",
-    "num_buckets": "num_buckets",
-    "max_distance": "max_bucket_distance",
-    "dropout": "hidden_dropout",
-    "attention_dropout": "attention_dropout",
-    "activation_dropout": "activation_dropout",
-    "dropout_input": "feat_proj_dropout",
-    "encoder_layerdrop": "layerdrop",
-    "mask_length": "mask_time_length",
-    "mask_channel_prob": "mask_feature_prob",
-    "mask_channel_length": "mask_feature_length",
-    "normalize": "normalize_waveform",
-}
-
-
-def from_microsoft(cfg: Mapping[str, Any]) -> WavLMConfig:
-    """Return the configuration from the `cfg` dictionary of a Microsoft checkpoint.
-
-    `mask_prob` is dropped: it is the masking of pre-training, while transformers' `mask_time_prob` is the SpecAugment
-    of fine-tuning.
-
-    Raises UserError for a checkpoint that is not a WavLM, or values of a wrong type or size.
-    """
-    for switch in ("relative_position_embedding", "gru_rel_pos"):
-        if not cfg.get(switch, False):
-            raise UserError(
-                f"The checkpoint's cfg has {switch} = {cfg.get(switch)!r}; every released WavLM has it on, "
-                "and this implementation needs it. Check that the file is a WavLM checkpoint."
-            )
-    values = {ours: cfg[theirs] for theirs, ours in MICROSOFT_FIELDS.items() if theirs in cfg}
-    if "extractor_mode" in cfg:
-        values["feat_extract_norm"] = {"default": "group", "layer_norm": "layer"}.get(cfg["extractor_mode"], "?")
-    if "conv_feature_layers" in cfg:
-        layers = conv_layers_from_text(str(cfg["conv_feature_layers"]))
-        values["conv_dim"], values["conv_kernel"], values["conv_stride"] = (
-            tuple(column) for column in zip(*layers, strict=True)
-        )
-    return with_values(BASE, values)
-
-
-def with_values(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
-    """Return `config` with other values; raises UserError with the field's name for a wrong type or size."""
-    try:
-        return replace(config, **values)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise UserError(
-            f"The checkpoint's configuration has {name} = {problem['input']!r}: {problem['msg'].lower()}. "
-            "If the checkpoint is intact, load it through transformers with hf:PATH_OR_ORG/NAME."
-        ) from error
-
-
-def conv_layers_from_text(text: str) -> list[tuple[int, int, int]]:
-    """Parse "[(512,10,5)] + [(512,3,2)] * 4" into (width, kernel, stride) per layer, without evaluating code."""
-    try:
-        layers = _layers_of(ast.parse(text.strip(), mode="eval").body)
-        if not 0 < len(layers) <= 64:
-            raise ValueError(f"{len(layers)} layers")
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise UserError(
-            f"conv_feature_layers is {text!r}; expected lists of (width, kernel, stride) joined by + and *. "
-            "The checkpoint is damaged or of another kind."
-        ) from error
-    return layers
-
-
-def _layers_of(node: ast.expr) -> list[tuple[int, int, int]]:
-    match node:
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _layers_of(left) + _layers_of(right)
-        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))) if 0 < times <= 64:
-            repeated = _layers_of(left)
-            if len(repeated) * times > 64:  # checked before the list is built: factors can be chained
-                raise ValueError("too many layers")
-            return repeated * times
-        case ast.List():
-            layers = [tuple(ast.literal_eval(entry)) for entry in node.elts]
-            if any(len(layer) != 3 or not all(isinstance(n, int) and n > 0 for n in layer) for layer in layers):
-                raise ValueError("a layer is not three positive whole numbers")
-            return layers
-    raise ValueError(f"unexpected {type(node).__name__}")
-
-
-def as_tuple(value: Any) -> Any:
-    """Return a list as a tuple, anything else unchanged."""
-    return tuple(value) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
-"""The names of WavLM's tensors: Hugging Face's, Microsoft's, torchaudio's and ours.
+"""The names of WavLM's tensors: Hugging Face's, Microsoft's, torchaudio's and those of the model here.
 
-Every reader translates into Hugging Face's names, and the writer writes them. `to_native` converts them to the
-parameters of `upstream.wavlm.model`, which are fewer: the three projections of attention are one matrix, and the
-weight norm of the positional convolution is folded.
+Every reader translates into the project's names, which are Hugging Face's, and the writer writes them. `to_native`
+converts them to the parameters of `upstream.wavlm.model`, which are fewer: the three projections of attention are one
+matrix, and the weight norm of the positional convolution is folded.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Tensors = dict[str, Tensor]
 POSITIONAL = "encoder.pos_conv_embed.conv"
 MAGNITUDE = f"{POSITIONAL}.parametrizations.weight.original0"  # g of the weight norm, (1, 1, kernel)
 DIRECTION = f"{POSITIONAL}.parametrizations.weight.original1"  # v, (D, D / groups, kernel)
+FOLDED = f"{POSITIONAL}.weight"  # in place of both where the weight norm was removed
 MASK = "masked_spec_embed"
 
 # Pairs of pattern and replacement; the first pattern that matches the start of a name is used.
@@ -30,9 +31,7 @@ MICROSOFT_NAMES = [
     (r"layer_norm\.", "feature_projection.layer_norm."),
     (r"post_extract_proj\.", "feature_projection.projection."),
     (r"mask_emb$", MASK),
-    (r"encoder\.pos_conv\.0\.weight_g$", MAGNITUDE),
-    (r"encoder\.pos_conv\.0\.weight_v$", DIRECTION),
-    (r"encoder\.pos_conv\.0\.bias$", f"{POSITIONAL}.bias"),
+    (r"encoder\.pos_conv\.0\.", f"{POSITIONAL}."),
     (r"encoder\.layer_norm\.", "encoder.layer_norm."),
     (r"encoder\.layers\.(\d+)\.self_attn\.grep_linear\.", r"encoder.layers.\1.attention.gru_rel_pos_linear."),
     (r"encoder\.layers\.(\d+)\.self_attn\.grep_a$", r"encoder.layers.\1.attention.gru_rel_pos_const"),
@@ -54,7 +53,10 @@ OLDER_WEIGHT_NORM = {f"{POSITIONAL}.weight_g": MAGNITUDE, f"{POSITIONAL}.weight_
 
 def from_microsoft(tensors: Mapping[str, Tensor]) -> Tensors:
     """Translate the names of Microsoft's original model; other names are kept."""
-    return {_translated(name, MICROSOFT_NAMES): tensor for name, tensor in tensors.items()}
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        add(renamed, _translated(name, MICROSOFT_NAMES), tensor)
+    return with_newer_weight_norm(renamed)
 
 
 def from_torchaudio(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -63,17 +65,35 @@ def from_torchaudio(tensors: Mapping[str, Tensor]) -> Tensors:
     for name, tensor in tensors.items():
         new = _translated(name, TORCHAUDIO_NAMES)
         stem, fused, kind = new.partition(".in_proj_")
-        if fused:
-            for letter, part in zip("qkv", tensor.chunk(3), strict=True):
-                renamed[f"{stem}.{letter}_proj.{kind}"] = part
+        if fused and tensor.ndim and tensor.shape[0] % 3 == 0:
+            for letter, part in zip("qkv", tensor.tensor_split(3), strict=True):
+                add(renamed, f"{stem}.{letter}_proj.{kind}", part)
         else:
-            renamed[new] = tensor
+            add(renamed, new, tensor)
     return with_newer_weight_norm(renamed)
 
 
 def with_newer_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
     """Rename weight_g and weight_v of the positional convolution, the names of its weight norm in older files."""
-    return {OLDER_WEIGHT_NORM.get(name, name): tensor for name, tensor in tensors.items()}
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        add(renamed, OLDER_WEIGHT_NORM.get(name, name), tensor)
+    return renamed
+
+
+def add(tensors: Tensors, name: str, tensor: Tensor) -> None:
+    """Add a tensor to others; raises UserError if there is another one of that name, in whatever spelling."""
+    if name in tensors and not same(tensors[name], tensor):
+        raise UserError(
+            f"The file has two different tensors for {name}, perhaps in two spellings (weight_g and weight_v, "
+            "parametrizations); remove the one that is out of date and save it again."
+        )
+    tensors[name] = tensor
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Return True for tensors that are equal in type, shape and every number."""
+    return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
 
 
 def _translated(name: str, pairs: list[tuple[str, str]]) -> str:
@@ -82,75 +102,6 @@ def _translated(name: str, pairs: list[tuple[str, str]]) -> str:
         if matches:
             return translated
     return name
-
-
-def expected_shapes(config: WavLMConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a checkpoint with this configuration: 248 for Base, 488 for Large."""
-    dim, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
-    shapes: dict[str, tuple[int, ...]] = {MASK: (dim,)}
-    width = 1
-    for i, (out, kernel) in enumerate(zip(config.conv_dim, config.conv_kernel, strict=True)):
-        stem = f"feature_extractor.conv_layers.{i}"
-        shapes[f"{stem}.conv.weight"] = (out, width, kernel)
-        if config.conv_bias:
-            shapes[f"{stem}.conv.bias"] = (out,)
-        if config.feat_extract_norm == "layer" or i == 0:
-            shapes |= _affine(f"{stem}.layer_norm", out)
-        width = out
-    shapes |= _affine("feature_projection.layer_norm", width)
-    shapes |= _affine("feature_projection.projection", dim, width)
-    shapes[f"{POSITIONAL}.bias"] = (dim,)
-    shapes[MAGNITUDE] = (1, 1, config.num_conv_pos_embeddings)
-    shapes[DIRECTION] = (dim, dim // config.num_conv_pos_embedding_groups, config.num_conv_pos_embeddings)
-    shapes |= _affine("encoder.layer_norm", dim)
-    shapes["encoder.layers.0.attention.rel_attn_embed.weight"] = (config.num_buckets, heads)
-    for i in range(config.num_hidden_layers):
-        stem = f"encoder.layers.{i}"
-        for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes |= _affine(f"{stem}.attention.{projection}", dim, dim)
-        shapes |= _affine(f"{stem}.attention.gru_rel_pos_linear", 8, dim // heads)
-        shapes[f"{stem}.attention.gru_rel_pos_const"] = (1, heads, 1, 1)
-        shapes |= _affine(f"{stem}.layer_norm", dim)
-        shapes |= _affine(f"{stem}.feed_forward.intermediate_dense", inner, dim)
-        shapes |= _affine(f"{stem}.feed_forward.output_dense", dim, inner)
-        shapes |= _affine(f"{stem}.final_layer_norm", dim)
-    return shapes
-
-
-def _affine(stem: str, *shape: int) -> dict[str, tuple[int, ...]]:
-    return {f"{stem}.weight": shape, f"{stem}.bias": shape[:1]}
-
-
-def check(tensors: Mapping[str, Tensor], config: WavLMConfig, where: str) -> None:
-    """Raise UserError for tensors that are missing, unexpected, not finite or of a wrong shape.
-
-    tensors: under Hugging Face's names. where: the checkpoint's name in the message.
-    The mask vector may be missing: it is used in training only, and torchaudio's files do not have it.
-    """
-    shapes = expected_shapes(config)
-    missing = [name for name in shapes if name not in tensors and name != MASK]
-    unexpected = [name for name in tensors if name not in shapes]
-    misshapen = [
-        f"{name} is {tuple(tensors[name].shape)}, not {shape}"
-        for name, shape in shapes.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
-    broken = [name for name in shapes if name in tensors and not bool(torch.isfinite(tensors[name]).all())]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of the wrong shape", misshapen),
-            ("with NaN or infinite numbers", broken),
-        )
-        if names
-    ]
-    if problems:
-        raise UserError(
-            f"{where} does not have the weights that its configuration describes. Tensors {'; '.join(problems)}. "
-            "Download the checkpoint again, or convert the original again."
-        )
 
 
 # Our names to Hugging Face's, inside a block.
@@ -171,13 +122,16 @@ OUTER_NAMES = {
 
 
 def to_native(tensors: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
-    """Return the state dict of `upstream.wavlm.model.WavLM`, float32, from tensors that passed `check`."""
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    """Return the state dict of `upstream.wavlm.model.WavLM`, float32, from tensors that passed `shapes.check`.
+
+    Raises UserError for a weight norm that has no direction.
+    """
+    stored, tensors = tensors, {name: tensor.float() for name, tensor in tensors.items()}
     native: Tensors = {
         "mask_embedding": tensors.get(MASK, torch.zeros(config.hidden_size)),
         "relative_positions.weight": tensors["encoder.layers.0.attention.rel_attn_embed.weight"],
         "positional_conv.bias": tensors[f"{POSITIONAL}.bias"],
-        "positional_conv.weight": fold_weight_norm(tensors[MAGNITUDE], tensors[DIRECTION]),
+        "positional_conv.weight": positional_weight(stored),
     }
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"feature_extractor\.conv_layers\.(\d+)\.(conv|layer_norm)\.(weight|bias)", name):
@@ -204,13 +158,11 @@ def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
 
     A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding.
     """
-    weight = native["positional_conv.weight"]
     tensors: Tensors = {
         MASK: native["mask_embedding"],
         "encoder.layers.0.attention.rel_attn_embed.weight": native["relative_positions.weight"],
         f"{POSITIONAL}.bias": native["positional_conv.bias"],
-        MAGNITUDE: weight.norm(dim=(0, 1), keepdim=True),
-        DIRECTION: weight,
+        FOLDED: native["positional_conv.weight"],
     }
     for name, tensor in native.items():
         if match := re.fullmatch(r"front_end\.layers\.(\d+)\.(norm_)?(weight|bias)", name):
@@ -227,9 +179,44 @@ def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
     for i in range(config.num_hidden_layers):
         constant = native[f"blocks.{i}.attention.gate_constant"]
         tensors[f"encoder.layers.{i}.attention.gru_rel_pos_const"] = constant.view(1, -1, 1, 1)
-    return tensors
+    return with_weight_norm(tensors)
+
+
+def with_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return the tensors with the two of a weight norm in place of a folded weight, as transformers wants them."""
+    if FOLDED not in tensors:
+        return dict(tensors)
+    weight = tensors[FOLDED]
+    rest = {name: tensor for name, tensor in tensors.items() if name != FOLDED}
+    return rest | {MAGNITUDE: tap_norms(weight).to(weight.dtype), DIRECTION: weight}
+
+
+def positional_weight(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the weight of the positional convolution, (D, D / groups, kernel) float32, from tensors as stored."""
+    if FOLDED in tensors:
+        return tensors[FOLDED].float()
+    weight = fold_weight_norm(tensors[MAGNITUDE], tensors[DIRECTION])
+    if not bool(torch.isfinite(weight).all()):
+        raise UserError(
+            f"The weight norm of {POSITIONAL} has taps without a direction, or overflows: its weights would be NaN or "
+            "infinite. Get an intact checkpoint."
+        )
+    return weight
 
 
 def fold_weight_norm(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Return w = g · v / ‖v‖, with the norm over output and input channels of each tap (weight_norm with dim 2)."""
-    return torch._weight_norm(direction, magnitude, 2)
+    """Return w = g · v / ‖v‖ in float32, with the norm over output and input channels of each tap, (1, 1, kernel).
+
+    This is PyTorch's weight_norm with dim 2, computed in float64 by operations on single numbers in a fixed order, so
+    that every machine gets the same bits.
+    """
+    return (direction.double() * (magnitude.double() / tap_norms(direction))).float()
+
+
+def tap_norms(weight: Tensor) -> Tensor:
+    """Return the norm of every tap of (D, D / groups, kernel), (1, 1, kernel) float64, the same on every machine."""
+    rows = weight.double().square().flatten(0, 1)
+    while len(rows) > 1:  # `sum` would add in an order that depends on threads and instructions
+        half = len(rows) // 2
+        rows = torch.cat([rows[:half] + rows[half : 2 * half], rows[2 * half :]])
+    return rows.sqrt()[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -16,10 +17,13 @@ from upstream.request import NamedUpstream, Request
 from upstream.wavlm import checkpoint, products, ways
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
+from upstream.wavlm.shapes import expected_shapes
 
 # Increase it whenever the same weights can give states that differ by more than rounding, so that stored states of
 # older versions are not reused.
 EXTRACTOR_VERSION = 2
+DRAWING_VERSION = 1  # increase it whenever a seed gives other untrained weights
+MOST_PARAMETERS = 4_000_000_000  # 16 GB in float32
 
 
 class WavLMUpstream(Upstream):
@@ -30,14 +34,18 @@ class WavLMUpstream(Upstream):
     """
 
     def __init__(
-        self, name: str, model: WavLM, provenance: Provenance, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        model: WavLM,
+        fingerprint: str,
+        provenance: Provenance,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         config = self.config = model.config
-        self.name, self.provenance = name, provenance
+        self.name, self.fingerprint, self.provenance = name, fingerprint, provenance
         self.num_layers, self.dim = config.num_hidden_layers + 1, config.hidden_size
         self.stride, self.shortest = config.stride, config.receptive_field
-        settings = config.fingerprint_settings()
-        self.fingerprint = fingerprint_tensors(model.state_dict(), settings | {"extractor": EXTRACTOR_VERSION})
         self.device, self.dtype = device, dtype
         self.model = frozen(model, device, dtype)
         products.pack(self.model)
@@ -80,15 +88,28 @@ def load_checkpoint(
     """Load the checkpoint at `path`; `source` and `revision` are recorded in its provenance."""
     read = checkpoint.read(path)
     provenance = Provenance(source, read.format, revision, read.file_sha256, notes=read.notes)
-    return WavLMUpstream(name, read.build(), provenance, device, dtype)
+    return WavLMUpstream(name, read.build(), read.fingerprint(EXTRACTOR_VERSION), provenance, device, dtype)
 
 
 def load_untrained(
     name: str, config: WavLMConfig, seed: int, device: torch.device, dtype: torch.dtype
 ) -> WavLMUpstream:
-    """Build an upstream with weights drawn from `seed`."""
+    """Build an upstream with weights drawn from `seed`.
+
+    Its fingerprint is that of the seed and the configuration: drawn numbers differ by rounding between processors.
+
+    Raises UserError for a configuration with more than `MOST_PARAMETERS`.
+    """
+    parameters = sum(math.prod(shape) for shape in expected_shapes(config).values())
+    if parameters > MOST_PARAMETERS:
+        raise UserError(
+            f"The configuration of {name} describes {parameters:,} parameters; at most {MOST_PARAMETERS:,} are drawn. "
+            "Check the sizes in its config.json."
+        )
+    settings = {"extractor": EXTRACTOR_VERSION, "drawing": DRAWING_VERSION, "seed": seed}
+    fingerprint = fingerprint_tensors({}, config.drawing_settings() | settings)
     provenance = Provenance(f"drawn from seed {seed}", "untrained", random_init=True)
-    return WavLMUpstream(name, untrained(config, seed), provenance, device, dtype)
+    return WavLMUpstream(name, untrained(config, seed), fingerprint, provenance, device, dtype)
 
 
 def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:

@@ -84,7 +84,7 @@ def test_wrong_overrides_name_the_fix(override: str, words: str) -> None:
     [
         ("  steps:", "  stepz:", "There is no key 'training.stepz'; did you mean steps?"),
         ("optimizer:", "optimiser:", "did you mean optimizer?"),
-        ("version: 2", "", "The key 'version' is missing."),
+        ("version: 3", "", "The key 'version' is missing."),
         ("name: emotion", "name: [", "not valid YAML"),
         ("name: emotion", "name: ../outside", "'name' is '../outside'"),
     ],

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from upstream.errors import UserError
-from upstream.files import cache_folder
 from upstream.json_file import read_json_object
+from upstream.user import cache_folder
 
 logger = logging.getLogger(__name__)
 

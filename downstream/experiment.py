@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,18 +16,19 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from downstream.data import read_dataset
 from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
-    RECORD,
+    SNAPSHOT,
     Question,
     Result,
     Run,
     Timing,
     begin,
-    build_record,
+    discard,
+    finished,
     learned_before,
-    read_result,
+    record_run,
     run_folder,
-    write_artifacts,
-    write_result,
+    tidy,
+    unstored,
 )
 from downstream.states import CachePlan, plan_cache, prepare, read_whole
 from downstream.tasks import differences, effective_overrides, family_of, load_recipe
@@ -61,15 +63,28 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     family = family_of(recipe)
     dataset = read_dataset(recipe, family, options.data, options.store, options.progress)
     question = Question.of(upstream, recipe, family, dataset, options)
-    folder = run_folder(question, upstream, recipe, dataset, options)
-    if (folder / RECORD).is_file() and not options.fresh:
-        return Outcome(read_result(folder / RECORD), folder, was_finished=True) if ranks.main else None
+    stored = run_folder(question, upstream, recipe, dataset, options)
+    for folder in (stored, unstored(stored)):
+        if options.fresh and ranks.main:
+            discard(folder)
+        elif not options.fresh and (result := finished(folder, question)) is not None:
+            tidy(folder)
+            return Outcome(result, folder, was_finished=True) if ranks.main else None
     task = family.task(dataset, upstream)
     known_before = list(task.caveats())  # raises where nothing can be learned
     crop = recipe.learned.training.crop if recipe.learned else None
     whole = [dataset.items[index] for index in read_whole(dataset, crop)]
-    plan = plan_cache(recipe.store, family.needs(), upstream, whole, options.store / STATES, options.store_limit)
+    plan = plan_cache(
+        recipe.store,
+        family.needs(),
+        upstream,
+        whole,
+        options.store / STATES,
+        options.store_limit,
+        began_without=not options.fresh and os.path.isdir(unstored(stored)),
+    )
     refuse_sharing_nothing(plan, ranks)
+    folder = unstored(stored) if plan.fell_back else stored
     if ranks.main:
         begin(folder, recipe, options)
         known_before += [plan.sentence] if plan.missing or plan.key is None else []
@@ -81,9 +96,9 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     if not ranks.main:
         return None
     began_training = time.perf_counter()
-    snapshots = Snapshots(folder / "snapshot", options.snapshot_seconds)
+    snapshots = Snapshots(folder / SNAPSHOT, options.snapshot_seconds, question.learned)
     sign = family.metrics[recipe.select].sign
-    earlier = None if options.fresh else learned_before(folder, question.learned, dataset, sign)
+    earlier = None if options.fresh else learned_before(folder, question, dataset, task, plan, sign)
     if earlier is None:
         fits = learn(recipe, dataset, task, source, heads, upstream.device, snapshots, options.progress)
     else:
@@ -92,7 +107,6 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     chosen = choose(fits, settings)
     refuse_divergence(fits, any(one.setting == settings[0] for one in chosen), recipe)
     scored = score_heads(chosen, dataset, task, source, recipe.split.test_parts, upstream.device)
-    write_artifacts(folder, scored, dataset, task, recipe.select)
     timing = Timing(
         reading=began_extraction - began,
         extraction=began_training - began_extraction,
@@ -101,13 +115,23 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         audio_seconds=seconds_of([dataset.items[index] for index in dataset.split.used]),
         extracted_audio_seconds=extracted + source.computed_seconds,
     )
-    result = build_record(
-        Run(upstream, recipe, options, family, task, dataset, plan, question.learned, settings, fits, scored, timing)
+    run = Run(
+        upstream,
+        recipe,
+        options,
+        family,
+        task,
+        dataset,
+        plan,
+        question.learned,
+        settings,
+        fits,
+        scored,
+        timing,
+        taken_from=None if earlier is None else earlier.run,
     )
-    if earlier is not None:
-        result.caveats.append(f"The heads are those that the run {earlier.run} learned; only their test is new.")
-    write_result(folder / RECORD, result)
-    snapshots.path.unlink(missing_ok=True)  # what it held is in head.safetensors and the record
+    result = record_run(run, folder)
+    tidy(folder)
     return Outcome(result, folder, was_finished=False)
 
 

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
     from downstream.experiment import run_named
     from downstream.recipes import Options
     from downstream.report import show
+    from downstream.results import UnwrittenError
     from upstream import ranks
     from upstream.terminal import console
 
@@ -96,9 +97,13 @@ def run(options: argparse.Namespace) -> int:
     overrides = [f"corpus.name={options.corpus}"] if options.corpus else []
     overrides += options.override
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
-    outcome = run_named(
-        options.downstream, options.upstream, chosen, overrides=overrides, loading=loading, ranks=own_rank
-    )
+    try:
+        outcome = run_named(
+            options.downstream, options.upstream, chosen, overrides=overrides, loading=loading, ranks=own_rank
+        )
+    except UnwrittenError as error:
+        show(error.result, None, console())
+        raise
     if outcome is None:  # another rank records
         return 0
     show(outcome.result, outcome.folder, console())

@@ -30,7 +30,7 @@ def tables_of(result: Result) -> list[Table | Text]:
 def family_tables(result: Result) -> Sequence[Table | Text]:
     """Return the tables that the family adds; none where it is in a file that is no longer there."""
     try:
-        family = find_family(result.task)
+        family = find_family(result.task, result.folder)
     except UserError as error:
         logger.warning("%s The tables of the family are left out.", error)
         return ()

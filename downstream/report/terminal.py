@@ -12,13 +12,17 @@ from rich.text import Text
 from downstream.report.published import ReferenceScore, published
 from downstream.report.tables import tables_of
 from downstream.results import Result, Score
+from upstream.text import printable
 
 LABELS_SHOWN = 12  # of the classes; the record has all
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def show(result: Result, folder: Path, console: Console) -> None:
-    """Print a result: what was measured, the folds, the confusions, the layers, the score and its caveats."""
+def show(result: Result, folder: Path | None, console: Console) -> None:
+    """Print a result: what was measured, the folds, the confusions, the layers, the score and its caveats.
+
+    folder: where the record lies; None where it could not be written.
+    """
 
     def say(heading: str, sentence: str, style: str = "") -> None:
         if not console.is_terminal:  # a line each, to be searched
@@ -56,7 +60,9 @@ def show(result: Result, folder: Path, console: Console) -> None:
     )
     for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
         say("note", note, style="yellow")
-    console.print(Text(f"record    {folder / 'result.json'}"), soft_wrap=True)  # in one piece, to be copied
+    if folder is not None:
+        place = printable(str(folder / "result.json"))
+        console.print(Text(f"record    {place}"), soft_wrap=True)  # in one piece, to be copied
 
 
 def comparable(result: Result) -> list[ReferenceScore]:

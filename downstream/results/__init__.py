@@ -1,26 +1,31 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
 from downstream.results.build import Run, build_record
-from downstream.results.earlier import learned_before
-from downstream.results.folder import RECORD, begin, run_folder, write_artifacts
+from downstream.results.earlier import finished, learned_before
+from downstream.results.folder import SNAPSHOT, begin, discard, run_folder, tidy, unstored
 from downstream.results.question import Question
 from downstream.results.reading import load_results
-from downstream.results.record import MetricRecord, Result, Score, Timing, read_result, write_result
+from downstream.results.record import MetricRecord, Result, Score, Timing, read_result
+from downstream.results.recording import UnwrittenError, record_run
 
 __all__ = [
     "MetricRecord",
     "Question",
-    "RECORD",
     "Result",
     "Run",
+    "SNAPSHOT",
     "Score",
     "Timing",
+    "UnwrittenError",
     "begin",
     "build_record",
+    "discard",
+    "finished",
     "learned_before",
     "load_results",
     "read_result",
+    "record_run",
     "run_folder",
-    "write_artifacts",
-    "write_result",
+    "tidy",
+    "unstored",
 ]

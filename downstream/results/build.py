@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from downstream.data import Dataset, Part, parts_of_test
 from downstream.recipes import Options, Recipe
+from downstream.results.anonymous import Anonymous
 from downstream.results.environment import environment
 from downstream.results.record import (
     CorpusRecord,
@@ -52,6 +54,7 @@ class Run:
 
     learned: digest of what the heads depend on. settings: the layer settings that there are scores for.
     fits: all of them; scored: those that were chosen and tested.
+    artifacts: digests of the files beside the record. taken_from: the run that learned the heads, None for this one.
     """
 
     upstream: Upstream
@@ -66,6 +69,8 @@ class Run:
     fits: Sequence[Fit]
     scored: Sequence[ScoredHead]
     timing: Timing
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    taken_from: str | None = None
 
     @cached_property
     def chosen(self) -> set[int]:
@@ -78,8 +83,17 @@ class Run:
         return self.family.metrics[self.recipe.select]
 
 
-def build_record(run: Run) -> Result:
-    """Return the record of a run."""
+def build_record(run: Run, folder: Path = Path()) -> Result:
+    """Return the record of a run, in which no text tells whose machine it was; folder: where it will lie."""
+    hidden, record = Anonymous.of(run.options), recorded(run)
+    content = hidden.content(record.model_dump(by_alias=True))
+    content["recipe"]["resolved"] = hidden.recipe(record.recipe.resolved, folder)
+    replaced = {"task": hidden.task(record.task, folder), "command": hidden.command(record.command)}
+    return Result.model_validate(content | replaced)
+
+
+def recorded(run: Run) -> Result:
+    """Return the record of a run, with names and paths as they are."""
     upstream, recipe, dataset = run.upstream, run.recipe, run.dataset
     heads = [head_record(one, run) for one in run.scored]
     chance = [chance_of(run, number) for number in range(len(dataset.split.folds))]
@@ -127,6 +141,7 @@ def build_record(run: Run) -> Result:
         environment=environment(upstream.device),
         command=run.options.command,
         caveats=caveats(run, folds, layers[0], heads),
+        artifacts=dict(run.artifacts),
     )
 
 
@@ -318,7 +333,15 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     found += unseen_classes(folds)
     found += chosen_on_test(run)
     found += of_the_sweep(run, heads)
-    return found + [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
+    if run.plan.fell_back:
+        found.append(
+            "The store had no room for the states, so they were computed while the heads learned; with a store they "
+            "are rounded otherwise, and single answers may differ."
+        )
+    found += [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
+    if run.taken_from is not None:
+        found.append(f"The heads are those that the run {run.taken_from} learned; only their test is new.")
+    return found
 
 
 def scores_without_meaning(run: Run, first: LayerScores) -> list[str]:

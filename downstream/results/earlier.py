@@ -1,18 +1,29 @@
-"""Heads of an earlier run with the same training and another test."""
+"""What earlier runs left: a finished record, or heads with the same training and another test. All of it is checked."""
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
 from downstream.data import Dataset
-from downstream.results.folder import HEADS, RECORD, head_name
-from downstream.results.record import FitRecord, Result, read_result
+from downstream.results.artifacts import HEADS, head_name
+from downstream.results.folder import RECORD
+from downstream.results.integrity import altered, digests
+from downstream.results.question import Question
+from downstream.results.record import FIX, FitRecord, Result, read_result
+from downstream.states import CachePlan
+from downstream.tasks import Task
 from downstream.training import Config, Fit, under
 from upstream.errors import UserError
+
+logger = logging.getLogger("wavprobe")
 
 
 @dataclass(frozen=True)
@@ -23,37 +34,97 @@ class Earlier:
     fits: list[Fit]
 
 
-def learned_before(folder: Path, learned: str, dataset: Dataset, sign: int) -> Earlier | None:
+def finished(folder: Path, question: Question) -> Result | None:
+    """Return the record of a finished run of this question; None where there is none.
+
+    Where the record, or a file beside it, is not what the run wrote, a warning says so, and it counts as none.
+    """
+    path = folder / RECORD
+    if not os.path.isfile(path):  # False for a name that no file can have, too, which `begin` refuses
+        return None
+    try:
+        record = read_result(path)
+        changed = altered(folder, record.artifacts)
+    except (UserError, OSError) as error:
+        logger.warning("%s The run is computed again.", str(error).removesuffix(FIX).rstrip())
+        return None
+    if not record.has_digest:
+        doubt = f"{path} has no digest to check it by: an older version wrote it."
+    elif record.learned != question.learned:
+        doubt = f"{path} is the record of another run."
+    elif changed:
+        doubt = f"In {folder}, {', '.join(changed)} changed since the run wrote it."
+    else:
+        return record
+    logger.warning("%s The run is computed again.", doubt)
+    return None
+
+
+def learned_before(
+    folder: Path, question: Question, dataset: Dataset, task: Task, plan: CachePlan, sign: int
+) -> Earlier | None:
     """Return the fits of a finished run beside `folder` whose question has the same `learned` digest, if there is one.
 
-    Runs differ in folder and not in `learned` where only the test differs: decoding, normalisation of scores.
+    Runs differ in folder and not in `learned` where only the test differs: decoding, normalisation of scores. Heads of
+    another source of states (store or upstream) are left alone, and so are, with a warning, those that do not match
+    their digest or do not fit the task.
     sign: of the development score, -1 where lower is better.
     """
     for path in sorted(folder.parent.glob(f"*/{RECORD}")):
-        record = readable(path)
-        if record is not None and record.learned == learned and (path.parent / HEADS).is_file():
-            return Earlier(path.parent.name, fits_of(record, path.parent, dataset, sign))
+        record = None if path.parent == folder else readable(path)
+        if record is None or (record.learned, record.states.mode) != (question.learned, plan.mode):
+            continue
+        try:
+            fits = fits_of(record, path.parent, dataset, sign)
+            check_fits(fits, dataset, task)
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+            logger.warning("The heads of %s are not used (%s); they are learned again.", path.parent, error)
+        else:
+            return Earlier(path.parent.name, fits)
     return None
 
 
 def readable(path: Path) -> Result | None:
-    """Return the record at `path`; None for one of a version that cannot be read."""
+    """Return the record at `path`; None for one that cannot be read, or has no digest to check it by."""
     try:
-        return read_result(path)
+        record = read_result(path)
     except UserError:
         return None
+    return record if record.has_digest else None
 
 
 def fits_of(record: Result, folder: Path, dataset: Dataset, sign: int) -> list[Fit]:
-    """Return all fits of a run; only those that were chosen have weights, which is enough to test them."""
-    tensors = load_file(folder / HEADS)
+    """Return all fits of a run; only those that were chosen have weights, which is enough to test them.
+
+    Raises ValueError, LookupError, OSError or SafetensorError where the heads are not those of the record.
+    """
+    content = (folder / HEADS).read_bytes()
+    if digests({HEADS: content})[HEADS] != record.artifacts.get(HEADS):
+        raise ValueError(f"{HEADS} changed since it was written")
+    tensors = load(content)
     folds = [fold.name for fold in dataset.split.folds]
     fits = [fit_of(one, folds.index(one.fold), sign) for one in record.grid]
     by_config = {(fit.fold, fit.config): fit for fit in fits}
     for head in record.heads:
         fit = by_config[folds.index(head.fold), Config(head.lr, head.seed, head.layer)]
         fit.weights = under(tensors, f"{head_name(fit, head.setting, dataset)}.")
+        if not fit.weights:
+            raise ValueError(f"{HEADS} has no weights of {head_name(fit, head.setting, dataset)}")
     return fits
+
+
+def check_fits(fits: list[Fit], dataset: Dataset, task: Task) -> None:
+    """Raise ValueError unless the weights of the chosen fits have the names, shapes and types of the task's heads."""
+    for fit in fits:
+        if fit.weights:
+            head = task.of_fold(dataset.split.folds[fit.fold].train).build(fit.config.seed, fit.config.layer)
+            if described(fit.weights) != described(head.state_dict()):
+                raise ValueError("their tensors are not those of this task's heads")
+
+
+def described(weights: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """Return shape and type of each tensor, by its name."""
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
 
 
 def fit_of(record: FitRecord, fold: int, sign: int) -> Fit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from downstream.data import Dataset
 from downstream.recipes import Options, Recipe
 from downstream.results import schema3
+from downstream.results.integrity import digest_of
 from downstream.tasks import Family, source_digest
 from upstream.base import Upstream
 from upstream.fingerprint import fingerprint_files
@@ -68,8 +67,3 @@ def taken(settings: dict[str, Any], key: str) -> Any:
     for section in sections:
         settings = settings[section]
     return settings.pop(name, None)
-
-
-def digest_of(question: object) -> str:
-    """Return the SHA-256 of a JSON value."""
-    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()

@@ -7,15 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from downstream.results import schema3
+from downstream.results.integrity import digest_of
 from downstream.tasks import Metric
 from upstream.base import Upstream
 from upstream.errors import UserError
 from upstream.files import write_atomically
+from upstream.json_file import read_json_object
 
 SCHEMA = 4
+DIGEST = "digest"  # key of result.json: the digest of all other keys
+FIX = "Run the command that made it again; it computes the record anew."
 
 
 class Section(BaseModel):
@@ -251,15 +255,37 @@ class Result(Section):
     environment: dict[str, str]
     command: str
     caveats: list[str] = Field(description="what a reader of the score should know")
+    artifacts: dict[str, str] = Field(
+        default={}, description="SHA-256 of the files beside the record, by name; empty in records from before it"
+    )
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     _folder: Path | None = PrivateAttr(default=None)
+    _has_digest: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="after")
+    def scores_that_agree(self) -> Result:
+        """Refuse a record whose parts contradict each other, which would be shown as two different results."""
+        if not (self.layers and all(layer.scores for layer in self.layers) and self.layer_weights):
+            raise ValueError("it has no scores, or no layers")
+        named = {self.select, *(score.metric for layer in self.layers for score in layer.scores)}
+        if unknown := sorted(named - self.metric_types.keys()):
+            raise ValueError(f"metric_types lacks {', '.join(unknown)}")
+        first = {(score.part, score.metric): score.value for score in self.layers[0].scores}
+        if first.get((self.primary.part, self.primary.name)) != self.primary.value:
+            raise ValueError("the primary score is not the one of the first layer setting")
+        return self
 
     @property
     def folder(self) -> Path | None:
         """The folder that the record was written to or read from; None for one that is not on disk."""
         return self._folder
+
+    @property
+    def has_digest(self) -> bool:
+        """True for a record as it was written; False for one of a version that wrote no digest, or not on disk."""
+        return self._has_digest
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -273,30 +299,35 @@ class Result(Section):
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write result.json atomically; `result.folder` is the folder afterwards."""
-    write_atomically(path, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
-    result._folder = path.parent
+    """Write result.json atomically, with its digest; `result.folder` is the folder afterwards."""
+    content = result.model_dump(mode="json", by_alias=True)
+    text = json.dumps(content | {DIGEST: digest_of(content)}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, text.encode() + b"\n")
+    result._folder, result._has_digest = path.parent, True
 
 
 def read_result(path: Path) -> Result:
     """Read a record back, of this schema or of schema 3.
 
-    Raises UserError where it is damaged or of another version.
+    Raises UserError where it is damaged, was altered, or is of another version.
     """
+    content = read_json_object(path, FIX)
+    digest = content.pop(DIGEST, None)
+    if digest not in (None, digest_of(content)):
+        raise UserError(f"{path} was altered after it was written: its digest is that of another content. {FIX}")
     try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and content.get("schema") == schema3.SCHEMA:
+        if content.get("schema") == schema3.SCHEMA:
             content = schema3.upgraded(content)
+        if content.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {content.get('schema')!r}")
         result = Result.model_validate(content)
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
+    except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
         where, what = "the file", str(error)
         if isinstance(error, ValidationError):
             fault = error.errors()[0]
             where, what = ".".join(str(part) for part in fault["loc"]) or "the file", fault["msg"]
-        raise UserError(
-            f"{path} is not a record of schema {SCHEMA} ({where}: {what}). Run the command again with --fresh."
-        ) from error
-    result._folder = path.parent
+        raise UserError(f"{path} is not a record of schema {SCHEMA} ({where}: {what}). {FIX}") from error
+    result._folder, result._has_digest = path.parent, digest is not None
     return result
 
 

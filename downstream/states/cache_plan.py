@@ -24,6 +24,7 @@ class CachePlan:
     root: folder of all states. opened: the store, where there is one already.
     total, missing: estimated bytes on disk of all of them, and of those that the store does not have yet.
     sentence: what was decided and why, for the user.
+    fell_back: True where the recipe would have the states stored, and the store has no room for them.
     """
 
     reduction: str
@@ -33,6 +34,7 @@ class CachePlan:
     total: int
     missing: int
     sentence: str
+    fell_back: bool = False
 
     @property
     def mode(self) -> str:
@@ -46,12 +48,20 @@ class CachePlan:
 
 
 def plan_cache(
-    settings: StoreSettings, needs: str, upstream: Upstream, items: Sequence[Item], root: Path, limit: int | None
+    settings: StoreSettings,
+    needs: str,
+    upstream: Upstream,
+    items: Sequence[Item],
+    root: Path,
+    limit: int | None,
+    began_without: bool = False,
 ) -> CachePlan:
     """Choose what to cache.
 
     needs: what the heads need at least, "means" or "frames".
     root: folder of all states. limit: bytes that may be added to it; None for half of what is free there.
+    began_without: True where an earlier start of the run found no room for its states: it goes on without a store,
+        since stored states are rounded otherwise, and its scores would depend on when the disk was full.
 
     Raises UserError where the recipe asks for means and the heads need frames, or for more than is allowed.
     """
@@ -78,10 +88,14 @@ def plan_cache(
     plan = CachePlan(reduction, key, root, store, total, missing, f"{measured}.")
     if settings.mode == "off":
         return replace(plan, key=None, sentence=f"{measured}. As asked, the upstream runs while heads learn.")
+    if settings.mode == "auto" and began_without:
+        how = "This run began without a store, and goes on so: the upstream runs while heads learn."
+        return replace(plan, key=None, sentence=f"{how} --fresh begins it again, with a store.", fell_back=True)
     if missing <= allowed:
         return plan
     if settings.mode == "auto":
-        return replace(plan, key=None, sentence=f"{measured}: so the upstream runs while heads learn.")
+        sentence = f"{measured}: so the upstream runs while heads learn."
+        return replace(plan, key=None, sentence=sentence, fell_back=True)
     smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
     raise UserError(f"{measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -137,7 +138,7 @@ def module_file(task: str, beside: Path | None = None) -> tuple[Path, str]:
             f"There is no task {task!r}; the tasks are {', '.join(FAMILIES)}, or path/to/module.py:Family for a family "
             "of your own."
         )
-    for candidate in ([beside / file] if beside else []) + [Path(file)]:
+    for candidate in ([beside / file] if beside else []) + [Path(os.path.expanduser(file))]:  # records say ~
         if candidate.is_file():
             return candidate.resolve(), name
     places = " or ".join(str(place) for place in dict.fromkeys([beside or Path(), Path()]))

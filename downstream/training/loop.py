@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,14 +21,16 @@ from downstream.recipes import TrainingSettings
 from downstream.tasks import Predictions, Task
 from downstream.training.learner import Learner
 from downstream.training.order import Order
-from downstream.training.snapshot import read_snapshot, write_snapshot
+from downstream.training.snapshot import code_version, read_snapshot, write_snapshot
 from downstream.training.sweep import Config
+from upstream.errors import UserError
 
 logger = logging.getLogger("wavprobe")
 
 STRETCH_SECONDS = 0.5  # between two checks of the clock and updates of the progress bar
 
 SNAPSHOT_SHARE = 0.05  # largest share of the time spent on snapshots
+KEPT = ("step", "development", "history", "diverged", "loss")  # of a fit, as facts of a snapshot
 
 
 @dataclass
@@ -72,10 +74,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Path of a run's snapshot, and the least seconds between two."""
+    """Path of a run's snapshot, and the least seconds between two.
+
+    learned: digest of everything that the run's heads depend on; a training resumes from no other run's snapshot.
+    """
 
     path: Path
     seconds: float = 30.0
+    learned: str = ""
 
 
 def train(
@@ -95,7 +101,7 @@ def train(
     """
     training = Training(learners, folds, task, settings, select)
     if snapshots is not None:
-        training.restore(snapshots.path)
+        training.restore(snapshots)
     if progress is not None:
         progress.resume(training.step)
     clock = SnapshotClock(snapshots.seconds if snapshots else math.inf)
@@ -105,7 +111,7 @@ def train(
             if progress is not None:
                 progress.update(advanced)
             if snapshots is not None and clock.due():
-                training.save(snapshots.path)
+                training.save_if_possible(snapshots)
                 clock.restart()
     return list(training.fits())
 
@@ -181,35 +187,55 @@ class Training:
 
     # ------------------------------------------------------------ to disk and back
 
-    def save(self, path: Path) -> None:
+    def save_if_possible(self, snapshots: Snapshots) -> None:
+        """Write a snapshot; warn where that fails, since it is there to protect the training, not to end it."""
+        try:
+            self.save(snapshots)
+        except UserError as error:
+            logger.warning("%s The training goes on, and cannot resume if it is interrupted.", error)
+
+    def save(self, snapshots: Snapshots) -> None:
         tensors: dict[str, Tensor] = {}
-        facts = []
+        fits = []
         for number, (learner, index, fit) in enumerate(self._configs()):
             tensors |= {f"{number}/learner/{name}": tensor for name, tensor in learner.state(index).items()}
             tensors |= {f"{number}/best/{name}": tensor for name, tensor in fit.weights.items()}
-            kept = ("step", "development", "history", "diverged", "loss")
-            facts.append({name: getattr(fit, name) for name in kept})
-        write_snapshot(path, tensors, {"step": self.step, "learned": self._described(), "fits": facts})
+            fits.append({name: getattr(fit, name) for name in KEPT})
+        write_snapshot(snapshots.path, tensors, {"step": self.step, "fits": fits, **self._identity(snapshots)})
 
-    def restore(self, path: Path) -> None:
-        """Resume from the snapshot at `path`, if there is one."""
-        found = read_snapshot(path)
+    def restore(self, snapshots: Snapshots) -> None:
+        """Resume from the last snapshot, if there is one of this training; warn where it is of another."""
+        found = read_snapshot(snapshots.path)
         if found is None:
             return
         tensors, facts = found
-        if facts["learned"] != self._described():
-            logger.warning("%s is a snapshot of other heads; the training starts from the beginning", path)
-            return
-        self.step = facts["step"]
         grouped: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             number, kind, part = name.split("/", 2)
             grouped.setdefault(f"{number}/{kind}", {})[part] = tensor
+        identity = self._identity(snapshots)
+        # A fresh optimiser has no moments yet; the snapshot has them beside what a fresh learner has.
+        is_own = {key: facts.get(key) for key in identity} == identity and all(
+            shapes(learner.state(index)).items() <= shapes(grouped.get(f"{position}/learner", {})).items()
+            for position, (learner, index, _) in enumerate(self._configs())
+        )
+        if not is_own:
+            logger.warning(
+                "%s is a snapshot of other heads, or of another version of the code or of PyTorch; the training starts "
+                "from the beginning",
+                snapshots.path,
+            )
+            return
+        self.step = facts["step"]
         for position, (learner, index, fit) in enumerate(self._configs()):
             learner.restore(index, grouped[f"{position}/learner"])
-            own = (facts.get("fits") or facts["attempts"])[position]  # the name in older snapshots
+            own = facts["fits"][position]
             own["history"] = [tuple(evaluation) for evaluation in own["history"]]
             vars(fit).update(own, weights=grouped.get(f"{position}/best", {}))
+
+    def _identity(self, snapshots: Snapshots) -> dict[str, Any]:
+        """Return what a snapshot must agree in: the code, the run's question, and the heads on any number of cores."""
+        return {"code": code_version(), "question": snapshots.learned, "learned": self._described()}
 
     def _configs(self) -> Iterator[tuple[Learner, int, Fit]]:
         """Yield every config with its learner, in an order that does not depend on how learners share them."""
@@ -217,11 +243,16 @@ class Training:
             yield from ((learner, index, fit) for index, fit in enumerate(fits))
 
     def _described(self) -> list[list[Any]]:
-        """Return a description of the heads: a snapshot fits the same heads only, on any number of cores."""
+        """Return a description of the heads, in the order of `_configs`."""
         return [
             [learner.kind, fit.fold, fit.config.lr, fit.config.seed, fit.config.layer]
             for learner, _, fit in self._configs()
         ]
+
+
+def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """Return shape and type of each tensor, by its name."""
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
 
 
 def development_score(task: Task, predictions: Predictions, part: Part, select: str) -> float:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,28 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     """Return what `write_snapshot` wrote; None where there is no file, and with a warning where it is damaged."""
     if not path.is_file():
         return None
-    with path.open("rb") as stream:
-        digest, content = stream.read(DIGEST_BYTES), stream.read()
+    try:
+        with path.open("rb") as stream:
+            digest, content = stream.read(DIGEST_BYTES), stream.read()
+    except OSError as error:
+        logger.warning("Cannot read %s (%s); the training starts from the beginning", path, error.strerror)
+        return None
     if hashlib.sha256(content).digest() != digest:
         logger.warning("%s is damaged; the training starts from the beginning", path)
         return None
     tensors = load(content)
     return tensors, json.loads(tensors.pop(FACTS).numpy().tobytes())
+
+
+@cache
+def code_version() -> str:
+    """Return a digest of what makes the bits of a training: the code of heads, states and training, and PyTorch.
+
+    A training that began with other code is not resumed, since it would end in bits that neither code gives.
+    """
+    rooms = Path(__file__).parent.parent
+    files = sorted(path for room in ("states", "tasks", "training") for path in (rooms / room).rglob("*.py"))
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in files:
+        digest.update(path.relative_to(rooms).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

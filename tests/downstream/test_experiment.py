@@ -584,13 +584,6 @@ def test_an_unwritable_results_folder_is_a_sentence(corpus: Path, tmp_path: Path
         run(corpus, tmp_path, results=tmp_path / "file")
 
 
-def test_a_damaged_record_is_a_sentence(corpus: Path, tmp_path: Path) -> None:
-    outcome = run(corpus, tmp_path)
-    (outcome.folder / "result.json").write_text('{"schema": 1}')
-    with pytest.raises(UserError, match="--fresh"):
-        run(corpus, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("name", "folder"),
     [("wavlm_base", "wavlm_base"), ("hf:org/name@main", "hf__org__name__main"), ("../up/x.pt", "up__x.pt")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -92,13 +93,18 @@ class Recognition(Family):
 
     def test_files(self) -> Sequence[Path]:
         decoding = self._recipe.decoding
-        return [Path(name) for name in (decoding.language_model, decoding.lexicon) if name is not None]
+        return [path for path in map(file_of, (decoding.language_model, decoding.lexicon)) if path is not None]
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
         from downstream.tasks.recognition.record import error_table
 
         return [error_table([ErrorDetails.model_validate(head["errors"]) for head in heads])]
+
+
+def file_of(name: str | None) -> Path | None:
+    """Return the path of a file that a recipe names; records write ~ for the home folder."""
+    return None if name is None else Path(os.path.expanduser(name))
 
 
 def text_targets(dataset: Dataset) -> TextTargets:
@@ -227,8 +233,8 @@ class RecognitionTask(Task):
             self.vocabulary,
             beam=settings.beam,
             threshold=settings.threshold,
-            language_model=None if settings.language_model is None else Path(settings.language_model),
-            lexicon=None if settings.lexicon is None else Path(settings.lexicon),
+            language_model=file_of(settings.language_model),
+            lexicon=file_of(settings.lexicon),
             words=words if settings.language_model is not None and settings.lexicon is None else None,
             lm_weight=settings.lm_weight,
             word_score=settings.word_score,

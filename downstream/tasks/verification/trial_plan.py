@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -101,7 +102,7 @@ def list_of(corpus: Corpus, recipe: VerificationRecipe) -> Path | None:
                 f"{corpus.source}. Put it there, name one with -o trials.list=FILE, or choose -d sv."
             )
         return corpus.trials
-    for candidate in (Path(corpus.source) / wanted, Path(wanted)):
+    for candidate in (Path(corpus.source) / wanted, Path(os.path.expanduser(wanted))):  # records say ~
         if candidate.is_file():
             return candidate
     raise UserError(f"There is no trial list {wanted}, neither in {corpus.source} nor here; fix trials.list.")

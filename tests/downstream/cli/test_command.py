@@ -19,10 +19,10 @@ from peers import KINDS, save_transformers, transformers_model
 from places import REPOSITORY
 
 import run_downstream
-from downstream import experiment
 from downstream.cli.main import main, parser
 from downstream.data.corpora.catalog import CORPORA
 from downstream.recipes.files import recipe_names
+from downstream.results import recording
 from downstream.results.record import read_result
 from downstream.tasks.registry import load_recipe
 from downstream.training import learning
@@ -230,9 +230,10 @@ def test_what_the_system_refuses_is_a_sentence(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/result.json")
 
-    monkeypatch.setattr(experiment, "write_result", refuse)
+    monkeypatch.setattr(recording, "write_result", refuse)
     said = refused(["-u", "fbank_no_cmvn", *MANIFEST, "--data", str(data), *folders], capsys)
     assert "/somewhere/result.json: Permission denied" in said
+    assert "The run was computed, and only its record is missing: accuracy" in said
 
 
 @pytest.mark.parametrize("seed", ["-1", "99999999999999999999", "x"])

@@ -8,8 +8,9 @@ from pathlib import Path
 from chosen_heads import PARTS, SMALL, chosen, classification_run, fit, verification_run
 
 from downstream.data.splits import Fold
+from downstream.results.artifacts import artifacts, prediction_rows
 from downstream.results.build import Run
-from downstream.results.folder import prediction_rows, write_artifacts
+from downstream.results.recording import write_files
 from downstream.training.sweep import Chosen
 
 PUBLISHED = Fold("published", (0, 1), (), tuple(range(2, 80)))
@@ -17,7 +18,7 @@ PUBLISHED = Fold("published", (0, 1), (), tuple(range(2, 80)))
 
 def written(run: Run, folder: Path) -> set[str]:
     """The files that a run leaves, without TensorBoard's."""
-    write_artifacts(folder, run.scored, run.dataset, run.task, run.recipe.select)
+    write_files(folder, artifacts(run.scored, run.dataset, run.task))
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 

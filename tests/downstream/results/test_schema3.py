@@ -180,5 +180,5 @@ def test_other_schemas_are_refused(schema: object, tmp_path: Path) -> None:
 def test_a_damaged_old_record_is_a_sentence(lacking: str, tmp_path: Path) -> None:
     damaged = {key: value for key, value in content("classification").items() if key != lacking}
     (tmp_path / "result.json").write_text(json.dumps(damaged))
-    with pytest.raises(UserError, match=r"result\.json is not a record of schema 4 .*--fresh"):
+    with pytest.raises(UserError, match=r"result\.json is not a record of schema 4 .*Run the command"):
         read_result(tmp_path / "result.json")

@@ -444,7 +444,7 @@ def test_a_training_goes_on_with_other_cores(make: type, tmp_path: Path) -> None
     found = read_snapshot(snapshots.path)
     assert found is not None
     resumed = Training([make(*configs[:3]), make(configs[3])], [FOLD], corpus()[0], settings(), "accuracy")
-    resumed.restore(snapshots.path)
+    resumed.restore(snapshots)
     assert resumed.step == found[1]["step"] > 0
     for end in resumed.stretches():
         resumed.advance(end, map)

@@ -35,7 +35,7 @@ from downstream.recipes.recipe import Recipe
 from downstream.report import terminal as report
 from downstream.results.build import Run, caveats
 from downstream.results.reading import load_results
-from downstream.results.record import Result, Timing, read_result, slug
+from downstream.results.record import LayerScores, Result, Timing, read_result, slug
 from downstream.states.cache_plan import plan_cache
 from downstream.states.sources import Computed
 from downstream.tasks.base import Task
@@ -369,7 +369,7 @@ def test_superbs_own_search_is_within_its_protocol(tmp_path: Path) -> None:
     def said(chosen: Options) -> list[str]:
         task: Task = SimpleNamespace()  # type: ignore[assignment]  # nothing was tested
         run = Run(model, superb, chosen, family, task, nothing, plan, "", [None], [], [], TIMING)
-        return caveats(run, [], [])
+        return caveats(run, [], LayerScores(layer=None, scores=[]), [])
 
     assert not any("Not SUPERB" in one for one in said(own))
     assert any("Not SUPERB" in one for one in said(other))

@@ -61,7 +61,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     settings = layer_settings(recipe, upstream.num_layers, options.layer)
     heads = configs(recipe, settings, upstream.num_layers, options.seed)
     family = family_of(recipe)
-    dataset = read_dataset(recipe, family, options.data, options.store, options.progress)
+    dataset = read_dataset(recipe, family, options.data, options.store, options.progress, options.check_audio)
     question = Question.of(upstream, recipe, family, dataset, options)
     stored = run_folder(question, upstream, recipe, dataset, options)
     for folder in (stored, unstored(stored)):

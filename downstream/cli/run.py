@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds between two snapshots of the training, from which an interrupted run resumes (default 30)",
     )
     parser.add_argument("--fresh", action="store_true", help="discard an earlier run and start again")
+    parser.add_argument(
+        "--check-audio", action="store_true", help="read all recordings, also those unchanged since an earlier run"
+    )
     parser.add_argument("--list", action="store_true", help="list upstreams, recipes and corpora")
     add_verbose(parser)
 
@@ -90,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         layer=options.layer,
         fresh=options.fresh,
+        check_audio=options.check_audio,
         snapshot_seconds=options.snapshot_seconds,
         command=options.command,
         progress=own_rank.main,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from tqdm import tqdm
-
 from downstream.data import splits, superb_splits
-from downstream.data.audio import survey
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.doubts import doubts, repeated_audio
 from downstream.data.effects import Effects
 from downstream.data.splits import Fold, Split
+from downstream.data.survey import KEPT, contradictions, surveyed
 from downstream.recipes import EffectsSettings, Recipe
 from upstream.encode import Item
 from upstream.errors import UserError
-from upstream.files import write_atomically
 from upstream.text import counted
 
-DURATIONS = "durations.json"  # in the store's folder
 TEST = "test"  # name of a test set whose corpus names no parts of it
 DEVELOPMENT = "dev"
 
@@ -151,11 +146,19 @@ class Chooser(Protocol):
         """Return the dataset with its targets."""
 
 
-def read_dataset(recipe: Recipe, family: Chooser, data: Path | None, cache: Path, progress: bool = True) -> Dataset:
+def read_dataset(
+    recipe: Recipe,
+    family: Chooser,
+    data: Path | None,
+    cache: Path,
+    progress: bool = True,
+    check_audio: bool = False,
+) -> Dataset:
     """Read the corpus of a recipe, choose utterances, divide them, and digest their audio.
 
-    data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised corpus.
-    progress: show a bar while audio is read.
+    data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised corpus, and
+        for what was found of recordings.
+    progress: show a bar while audio is read. check_audio: read all of it, also what has not changed since it was read.
     Raises UserError where the corpus is not there or cannot serve the recipe.
     """
     corpus = load_corpus(recipe.corpus.name, data, cache)
@@ -163,8 +166,9 @@ def read_dataset(recipe: Recipe, family: Chooser, data: Path | None, cache: Path
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
         choice, split = only_used(*divide(choice, recipe))
-    items = surveyed(choice.utterances, cache / DURATIONS, progress)
-    split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items)))
+    items = surveyed(choice.utterances, cache / KEPT, progress, check_audio)
+    contradicting = contradictions(corpus, choice.column, choice.utterances, choice.labels, items)
+    split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items), *contradicting))
     split = without_short(split, items, recipe.split.longer_than)
     dataset = Dataset(
         corpus,
@@ -261,33 +265,6 @@ def left_out(corpus: Corpus, used: Sequence[Utterance], why: str) -> tuple[str, 
 
 
 # ---------------------------------------------------------------- audio
-
-
-def surveyed(utterances: Sequence[Utterance], durations: Path, progress: bool = True) -> tuple[Item, ...]:
-    """Every utterance as it is extracted, with digest and length; recordings are read for it.
-
-    durations: where the lengths of utterances without their silence are kept, which takes decoding to find out.
-    """
-    known = read_durations(durations)
-    found = survey((u.audio for u in utterances), known)
-    shown = tqdm(found, "reading", len(utterances), leave=False, disable=None if progress else True)
-    items = tuple(
-        Item(utterance.audio.recording.name, utterance.audio, digest, seconds)
-        for utterance, (digest, seconds) in zip(utterances, shown, strict=True)
-    )
-    measured = {item.digest: item.seconds for item, u in zip(items, utterances, strict=True) if u.audio.effects.silence}
-    if measured.keys() - known.keys():
-        durations.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(durations, json.dumps(known | measured).encode())
-    return items
-
-
-def read_durations(path: Path) -> dict[str, float]:
-    """Seconds by digest; none where nothing was kept, or what was kept is damaged and is measured again."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:

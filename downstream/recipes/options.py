@@ -18,6 +18,7 @@ class Options:
     seed: of the heads' initial weights, where the recipe's sweep lists none.
     layer: the only layer to use, None for the weighted sum, where the recipe's sweep lists none.
     fresh: discard an earlier run and start again.
+    check_audio: read all recordings, also those that have not changed since an earlier run read them.
     snapshot_seconds: seconds between two snapshots of the training.
     overrides: what was changed of the recipe, for the record. command: what was typed, for the record.
     progress: show progress bars, and the size of what will be stored.
@@ -30,6 +31,7 @@ class Options:
     seed: int = 0
     layer: int | None = None
     fresh: bool = False
+    check_audio: bool = False
     snapshot_seconds: float = 30.0
     overrides: tuple[str, ...] = ()
     command: str = ""

@@ -29,7 +29,8 @@ import torchaudio
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from downstream.data.audio import AudioCut, AudioFile, resample
+from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.resampling import resample
 from upstream import filterbank
 from upstream.base import SAMPLE_RATE
 from upstream.encode import Item, waveforms_ahead

@@ -37,10 +37,11 @@ from downstream.data.acoustics import (
     with_breath,
     with_noise,
 )
-from downstream.data.audio import AudioCut, AudioFile, resample
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora import espeak, segments
 from downstream.data.corpora.cards import DEMO as CARD
 from downstream.data.corpus import Corpus, PublishedCounts, TimedSegment, Utterance
+from downstream.data.resampling import resample
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,9 @@ import torch
 import torchaudio
 
 import upstream
-from downstream.data import audio, dataset
+from downstream.data import audio, recordings, resampling, survey
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
-from downstream.data.effects import Effects
 from upstream.encode import WORKERS, WORKERS_BESIDE_GPU, Item, waveforms_ahead, workers_for
 from upstream.errors import UserError
 
@@ -52,32 +50,32 @@ def test_every_rate_becomes_the_same_tone_at_16_khz(rate: int, tmp_path: Path) -
 def test_resampled_to_the_bit_as_torchaudio_does(rate: int) -> None:
     for samples in (1, 7, 400, 4_801, 30_000):
         waveform = torch.randn(samples, generator=torch.Generator().manual_seed(samples))
-        assert torch.equal(audio.resample(waveform, rate), torchaudio.functional.resample(waveform, rate, 16_000))
+        assert torch.equal(resampling.resample(waveform, rate), torchaudio.functional.resample(waveform, rate, 16_000))
 
 
 @pytest.fixture
 def no_resamplers() -> Iterator[None]:
     """Filters are computed anew, and those that the test made are forgotten."""
-    audio.resampler.cache_clear()
+    resampling.resampler.cache_clear()
     yield
-    audio.resampler.cache_clear()
+    resampling.resampler.cache_clear()
 
 
 def test_threads_that_resample_at_once_agree(no_resamplers: None) -> None:
     waveform = torch.randn(4_000, generator=torch.Generator().manual_seed(0))
     rates = [11_025, 22_050, 44_100, 48_000] * 8
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda rate: audio.resample(waveform, rate), rates))
+        found = list(pool.map(lambda rate: resampling.resample(waveform, rate), rates))
     for rate, resampled in zip(rates, found, strict=True):
         assert torch.equal(resampled, torchaudio.functional.resample(waveform, rate, 16_000))
 
 
 def test_filters_are_computed_once_and_do_not_pile_up(no_resamplers: None) -> None:
-    kept = audio.resampler.cache_info().maxsize
+    kept = resampling.resampler.cache_info().maxsize
     assert kept is not None
     for rate in [8_000, 8_000, *(16_000 * factor for factor in range(2, 2 + kept))]:
-        audio.resample(torch.zeros(100), rate)
-    found = audio.resampler.cache_info()
+        resampling.resample(torch.zeros(100), rate)
+    found = resampling.resampler.cache_info()
     assert (found.hits, found.misses, found.currsize) == (1, kept + 1, kept)
 
 
@@ -177,6 +175,17 @@ def test_one_channel_is_heard_alone(tmp_path: Path) -> None:
             replace(call, channel=absent).seconds()
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channels_of_opposite_phase_are_refused_and_one_of_them_is_not(channels: int, tmp_path: Path) -> None:
+    samples = tone(16_000, channels=channels) * np.resize([1.0, -0.95], channels)
+    opposite = segment(tmp_path / "a.wav", samples, 16_000)
+    with pytest.raises(UserError, match=r"a\.wav has channels of opposite phase"):
+        opposite.load()
+    assert float(replace(opposite, channel=0).load().abs().max()) == pytest.approx(0.5, abs=1e-3)
+    for unlike in (np.random.default_rng(0).uniform(-0.5, 0.5, (16_000, channels)), np.zeros((16_000, channels))):
+        assert len(segment(tmp_path / "a.wav", unlike, 16_000).load()) == 16_000
+
+
 def test_a_segment_is_cut_and_has_its_own_digest(tmp_path: Path) -> None:
     samples = np.arange(16_000)[:, None] / 32_768
     whole = segment(tmp_path / "a.wav", samples, 16_000)
@@ -258,10 +267,12 @@ def test_a_survey_reads_each_recording_once(tmp_path: Path, monkeypatch: pytest.
     whole = segment(tmp_path / "a.wav", tone(16_000), 16_000)
     parts = [AudioCut(whole.recording, start=0.1 * index, duration=0.1) for index in range(9)]
     expected = [(part.digest(), part.seconds()) for part in parts]
+    utterances = [Utterance(f"u{index}", part, "s") for index, part in enumerate(parts)]
     inspected = []
-    real = audio.inspect
-    monkeypatch.setattr(audio, "inspect", lambda source: inspected.append(source) or real(source))
-    assert list(audio.survey(parts)) == expected
+    real = recordings.inspect
+    monkeypatch.setattr(survey, "inspect", lambda source: inspected.append(source) or real(source))
+    items = survey.surveyed(utterances, tmp_path / "kept.sqlite")
+    assert [(item.digest, item.seconds) for item in items] == expected
     assert len(inspected) == 1
 
 
@@ -303,24 +314,3 @@ def test_half_and_double_precision_waveforms_are_accepted() -> None:
     waveform = torch.randn(2_000, generator=torch.Generator().manual_seed(0)) * 0.1
     assert torch.equal(model([waveform.double()]).layers, model([waveform]).layers)
     assert model([waveform.half()]).layers.dtype == torch.float32
-
-
-def test_lengths_without_silence_are_measured_once_and_kept_by_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Half of the recording is silent; what was kept is believed for the same audio alone."""
-    gap = np.concatenate([tone(16_000, 0.5).ravel(), np.zeros(8_000)])
-    sounding = replace(segment(tmp_path / "a.wav", gap, 16_000), effects=Effects(silence=True))
-    utterance = Utterance("a", sounding, "s")
-    kept = tmp_path / "store" / "durations.json"
-    (item,) = dataset.surveyed([utterance], kept)
-    assert 0.4 < item.seconds < 0.6
-    assert json.loads(kept.read_text()) == {item.digest: item.seconds}
-    with monkeypatch.context() as patch:
-        patch.setattr(AudioCut, "load", lambda _: pytest.fail("decoded again"))
-        assert dataset.surveyed([utterance], kept) == (item,)
-    for damage in (b"{", b"[1]", b"3"):
-        kept.write_bytes(damage)
-        assert dataset.surveyed([utterance], kept) == (item,)
-    whole = replace(utterance, audio=replace(sounding, effects=Effects()))
-    assert dataset.surveyed([whole], kept)[0].seconds == 1.0

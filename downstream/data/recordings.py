@@ -1,0 +1,250 @@
+"""Recordings as they lie on a disk or a hub: what is known of one without decoding it, and opening it to decode it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+import soundfile
+
+from downstream.data.containers import HEAD_BYTES, examine
+from upstream.errors import UserError
+from upstream.files import require_regular_file
+from upstream.text import printable
+
+# A file system's clock ticks, and two changes within one tick look alike: a file that was changed less than so many
+# nanoseconds before it was read may have been changed again since (git calls such an entry "racily clean").
+UNSETTLED = 2_000_000_000
+RATES = range(1_000, 1_000_001)  # Hz; a header with another sampling rate is damaged, and would take any memory
+
+
+class Recording(Protocol):
+    """One encoded recording (WAV, FLAC, OGG, SPHERE, MP3 ...), on disk or elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+
+    def open(self) -> BinaryIO:
+        """A seekable stream of the encoded bytes."""
+
+
+class Stamp(NamedTuple):
+    """What changes with a file: its size in bytes, and when its content and its entry changed last, in nanoseconds."""
+
+    size: int
+    changed: int
+    entry_changed: int
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """A recording in a file on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return printable(str(self.path))
+
+    def open(self) -> BinaryIO:
+        try:
+            require_regular_file(self.path)
+            return self.path.open("rb")
+        except OSError as error:
+            raise UserError(
+                f"Cannot read the recording {self.name}: {error.strerror}. Check --data and the manifest."
+            ) from error
+        except UserError as error:
+            raise UserError(f"Cannot read the recording: {error}") from error
+
+    def stamp(self) -> Stamp | None:
+        """Return its stamp; None if it is not there."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True)
+class RecordingInfo:
+    """What is known of a recording without decoding it.
+
+    digest: of its encoded bytes. seconds: its duration. rate: samples a second, in Hz.
+    is_patched: its header does not tell its length, and is decoded with it.
+    stamp: of the file when it was read; None for what is no file.
+    is_settled: the file had not been changed for long enough that its stamp tells any change.
+    """
+
+    digest: str
+    seconds: float
+    channels: int
+    rate: int
+    is_patched: bool = False
+    stamp: Stamp | None = None
+    is_settled: bool = True
+
+
+def inspect(recording: Recording) -> RecordingInfo:
+    """Read all of a recording, and return what is known of it.
+
+    Raises UserError if it is not audio, if less of it is there than its container announces, which libsndfile would
+    accept, and if it changes meanwhile.
+    """
+    began = time.time_ns()
+    stamp = recording.stamp() if isinstance(recording, AudioFile) else None
+    with recording.open() as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary stream will do
+        source, is_patched = told_length(recording, stream)
+        with opened(recording, source) as sound:
+            seconds, channels, rate = float(sound.frames / sound.samplerate), sound.channels, sound.samplerate
+    is_settled = stamp is None or max(stamp.changed, stamp.entry_changed) + UNSETTLED < began
+    info = RecordingInfo(digest, seconds, channels, rate, is_patched, stamp, is_settled)
+    refuse_changed(recording, info)
+    return info
+
+
+@contextmanager
+def decoder(recording: Recording, info: RecordingInfo | None = None) -> Iterator[soundfile.SoundFile]:
+    """Open a recording to decode it.
+
+    info: what is known of it. What is decoded is then what was inspected: where the file's stamp would not tell a
+        change, its bytes are digested again and decoded from memory.
+    Raises UserError as `inspect` does, and for a file that has changed since it was inspected.
+    """
+    with recording.open() as stream:
+        if info is None:
+            source, _ = told_length(recording, stream)
+        elif info.is_settled and not info.is_patched:
+            source = stream
+        else:
+            content = stream.read()
+            if hashlib.sha256(content).hexdigest() != info.digest:
+                raise changed(recording)
+            source, _ = told_length(recording, io.BytesIO(content))
+        refuse_changed(recording, info)
+        with opened(recording, source) as sound:
+            try:
+                yield sound
+            finally:  # also where it could not be decoded: that may be why
+                refuse_changed(recording, info)
+
+
+def told_length(recording: Recording, stream: BinaryIO) -> tuple[BinaryIO, bool]:
+    """Return a stream of the recording with its length in its header, and whether it had to be written there.
+
+    Raises UserError if the recording is not whole.
+    """
+    findings = examine(stream)
+    if findings.fault:
+        raise UserError(f"{recording.name} {findings.fault}")
+    stream.seek(0)
+    return (io.BytesIO(findings.patched(stream.read())), True) if findings.patches else (stream, False)
+
+
+def refuse_changed(recording: Recording, info: RecordingInfo | None) -> None:
+    """Raise UserError if a file is no longer the one that was inspected."""
+    if info is not None and isinstance(recording, AudioFile) and recording.stamp() != info.stamp:
+        raise changed(recording)
+
+
+def changed(recording: Recording) -> UserError:
+    """The error for a recording that is not what it was when its digest was taken."""
+    return UserError(
+        f"{recording.name} has changed since this run began to read it: it may still be copied or written. Wait until "
+        "that has ended, and run the same command again; what was computed of other recordings is kept."
+    )
+
+
+def opened(recording: Recording, stream: BinaryIO) -> soundfile.SoundFile:
+    """Open encoded bytes; raise UserError if soundfile cannot.
+
+    libsndfile reads a file itself, by its descriptor, whatever the file's name. It reads other streams through Python,
+    8 KB at a time: decoding threads, and the upstream, would then wait for the interpreter's lock.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    try:
+        sound = soundfile.SoundFile(descriptor(stream), closefd=False)
+    except soundfile.SoundFileError as error:
+        raise no_audio(recording, head, error) from error
+    if sound.samplerate not in RATES:
+        raise UserError(
+            f"{recording.name} says that it has {sound.samplerate:,} samples a second, which no recording of speech "
+            "has; its header is damaged. Export it again, or leave it out."
+        )
+    return sound
+
+
+def descriptor(stream: BinaryIO) -> int | BinaryIO:
+    """The descriptor of an open file, at its beginning, where a C library can use it; otherwise the bytes."""
+    if not isinstance(stream, io.BufferedReader):
+        return stream
+    if os.name != "posix":
+        return io.BytesIO(stream.read())
+    os.lseek(stream.fileno(), 0, os.SEEK_SET)
+    return stream.fileno()
+
+
+# ---------------------------------------------------------------- what is no recording
+
+CONVERT = "Convert it: `ffmpeg -i IN OUT.flac`."
+INSTEAD = "Replace it by the recording, or leave it out of the corpus."
+PULL = "Type `git lfs pull` in its repository."
+UNPACK = "Unpack it."
+# The first bytes, or those from the fourth on, of what lies in the place of recordings.
+KINDS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the recording", PULL),
+    (b"<!doctype html", "a web page", "Download the recording itself, from the address behind the page's link."),
+    (b"<html", "a web page", "Download the recording itself, from the address behind the page's link."),
+    (b"<?xml", "an XML text, perhaps a server's answer", INSTEAD),
+    (b"{", "a JSON text, perhaps a server's answer", INSTEAD),
+    (b"\x00\x05\x16\x07", "a file that macOS keeps beside another, with no audio in it", "Leave it out of the corpus."),
+    (b"PK\x03\x04", "a zip archive", UNPACK),
+    (b"\x1f\x8b", "a gzip archive", UNPACK),
+    (b"Rar!", "a RAR archive", UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (b"\x93NUMPY", "a NumPy array", INSTEAD),
+    (b"%PDF", "a PDF document", INSTEAD),
+    (b"\xff\xf1", "AAC audio, which soundfile cannot decode", CONVERT),
+    (b"\xff\xf9", "AAC audio, which soundfile cannot decode", CONVERT),
+    (b"0&\xb2u\x8ef\xcf\x11", "a WMA or ASF file, which soundfile cannot decode", CONVERT),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM file, which soundfile cannot decode", CONVERT),
+    (b"#!AMR", "AMR audio, which soundfile cannot decode", CONVERT),
+    (b"ajkg", "a Shorten file, which soundfile cannot decode", CONVERT),
+    (b"MAC ", "a Monkey's Audio file, which soundfile cannot decode", CONVERT),
+    (b"wvpk", "a WavPack file, which soundfile cannot decode", CONVERT),
+)
+
+
+def no_audio(recording: Recording, head: bytes, error: soundfile.SoundFileError) -> UserError:
+    """The error for a recording that soundfile cannot open: what it is instead, if its first bytes tell."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    kinds = ((kind, fix) for begins, kind, fix in KINDS if head.startswith(begins) or text.startswith(begins))
+    if not head:
+        kind, fix = "empty", INSTEAD
+    elif head[4:8] == b"ftyp":
+        kind, fix = "an MP4 or M4A file, which soundfile cannot decode", CONVERT
+    elif (found := next(kinds, None)) is not None:
+        kind, fix = found
+    else:
+        return undecodable(recording, error)
+    return UserError(f"{recording.name} is not audio that soundfile can decode: it is {kind}. {fix}")
+
+
+def undecodable(recording: Recording, error: soundfile.SoundFileError) -> UserError:
+    """The error for a recording that soundfile cannot decode."""
+    reason = getattr(error, "error_string", error)
+    return UserError(
+        f"{recording.name} is not audio that soundfile can decode ({reason}). "
+        "Replace the file by an intact WAV or FLAC, or leave it out of the corpus."
+    )

@@ -1,0 +1,199 @@
+"""Digests and lengths of a dataset's audio, what is kept of them between runs, and rows that contradict each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_corpora import row
+
+from downstream.data import recordings, survey
+from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.corpus import Corpus, PublishedCounts, Utterance
+from downstream.data.effects import Effects
+from downstream.data.inspections import Inspections
+from downstream.data.survey import contradictions, surveyed
+from upstream.encode import Item
+from upstream.errors import UserError
+
+
+def written(path: Path, seconds: float = 0.1) -> Utterance:
+    noise = np.random.default_rng(list(path.name.encode())).standard_normal(int(seconds * 16_000))
+    soundfile.write(path, 0.1 * noise, 16_000)
+    return Utterance(path.stem, AudioCut(AudioFile(path)), "s")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Utterance, ...]:
+    """Four files that count as old, although they have just been written."""
+    monkeypatch.setattr(recordings, "UNSETTLED", -(10**12))
+    return tuple(written(tmp_path / f"{name}.wav") for name in "abcd")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the recordings that were read."""
+    names: list[str] = []
+    real = recordings.inspect
+
+    def noted(recording: recordings.Recording) -> recordings.RecordingInfo:
+        names.append(Path(recording.name).stem)
+        return real(recording)
+
+    monkeypatch.setattr(survey, "inspect", noted)
+    return names
+
+
+def test_a_second_run_reads_what_has_changed_and_nothing_else(
+    corpus: tuple[Utterance, ...], read: list[str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "store" / "kept.sqlite"
+    first = surveyed(corpus, kept)
+    assert sorted(read) == ["a", "b", "c", "d"]
+    assert surveyed(corpus, kept) == first
+    assert len(read) == 4
+    written(tmp_path / "b.wav", 0.2)
+    os.utime(tmp_path / "c.wav", ns=(0, 0))
+    found = surveyed(corpus, kept)
+    assert sorted(read[4:]) == ["b", "c"]
+    assert [new.digest == old.digest for new, old in zip(found, first, strict=True)] == [True, False, True, True]
+    assert surveyed(corpus, kept, check_audio=True) == found
+    assert sorted(read[6:]) == ["a", "b", "c", "d"]
+
+
+def test_what_was_found_of_a_file_is_used_where_it_is_decoded(corpus: tuple[Utterance, ...], tmp_path: Path) -> None:
+    (item,) = surveyed(corpus[:1], tmp_path / "kept.sqlite")
+    (again,) = surveyed(corpus[:1], tmp_path / "kept.sqlite")
+    written(tmp_path / "a.wav", 0.3)
+    for one in (item, again):
+        with pytest.raises(UserError, match="has changed since this run began"):
+            one.audio.load()
+
+
+def test_a_file_that_has_just_been_written_is_read_again(read: list[str], tmp_path: Path) -> None:
+    utterance = written(tmp_path / "a.wav")
+    for _ in range(2):
+        surveyed([utterance], tmp_path / "kept.sqlite")
+    assert read == ["a", "a"]
+
+
+def overwritten(kept: Path) -> None:
+    kept.write_bytes(b"{" * 5_000)
+
+
+def cut_short(kept: Path) -> None:
+    kept.write_bytes(kept.read_bytes()[:5_000])
+
+
+def of_another_program(kept: Path) -> None:
+    kept.unlink()
+    with sqlite3.connect(kept) as connection:
+        connection.executescript("CREATE TABLE other (name TEXT); PRAGMA user_version = 1;")
+
+
+def of_another_version(kept: Path) -> None:
+    with sqlite3.connect(kept) as connection:
+        connection.executescript("DROP TABLE lengths; PRAGMA user_version = 99;")
+
+
+def changed_a_bit(kept: Path) -> None:
+    with sqlite3.connect(kept) as connection:
+        connection.execute("UPDATE recordings SET seconds = 7")
+
+
+@pytest.mark.parametrize("damage", [overwritten, cut_short, of_another_program, of_another_version, changed_a_bit])
+def test_what_is_damaged_is_made_again(
+    damage: Callable[[Path], None], corpus: tuple[Utterance, ...], read: list[str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.sqlite"
+    first = surveyed(corpus, kept)
+    damage(kept)
+    assert surveyed(corpus, kept) == first
+    assert len(read) == 8
+    assert surveyed(corpus, kept) == first
+    assert len(read) == 8
+
+
+def test_what_cannot_be_kept_stops_no_run(
+    corpus: tuple[Utterance, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file where the store's folder should be, and a database that is read-only or in use."""
+    (tmp_path / "file").touch()
+    kept = tmp_path / "kept.sqlite"
+    expected = surveyed(corpus[:2], kept)
+    assert surveyed(corpus[:2], tmp_path / "file" / "kept.sqlite") == expected
+    with Inspections(kept) as inspections:
+        inspections._connection.execute("PRAGMA query_only = 1")
+        info = recordings.inspect(corpus[2].audio.recording)
+        inspections.keep(AudioFile(tmp_path / "c.wav"), info)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert surveyed(corpus, kept)[:2] == expected
+
+
+def test_two_processes_keep_what_they_find_in_one_file(corpus: tuple[Utterance, ...], tmp_path: Path) -> None:
+    kept = tmp_path / "kept.sqlite"
+    with Inspections(kept), Inspections(kept):
+        surveyed(corpus[:2], kept)
+        surveyed(corpus[2:], kept)
+    with Inspections(kept) as inspections:
+        files = {u.audio.recording: u.audio.recording.stamp() for u in corpus}  # type: ignore[attr-defined]
+        assert len(inspections.recordings(files)) == 4  # type: ignore[arg-type]
+
+
+def test_lengths_without_silence_are_measured_once_and_kept_by_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the recording is silent; what was kept is believed for the same audio alone."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8_000) / 16_000)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([tone, np.zeros(8_000)]), 16_000)
+    sounding = AudioCut(AudioFile(tmp_path / "a.wav"), effects=Effects(silence=True))
+    utterance = Utterance("a", sounding, "s")
+    kept = tmp_path / "kept.sqlite"
+    (item,) = surveyed([utterance], kept)
+    assert 0.4 < item.seconds < 0.6
+    with monkeypatch.context() as patch:
+        patch.setattr(AudioCut, "load", lambda _: pytest.fail("decoded again"))
+        assert surveyed([utterance], kept) == (item,)
+    whole = replace(utterance, audio=replace(sounding, effects=Effects()))
+    assert surveyed([whole], kept)[0].seconds == 1.0
+
+
+# ---------------------------------------------------------------- contradictions
+
+
+def said(rows: list[tuple[str, str]], column: str = "emotion", **fields: object) -> list[str]:
+    """What is said of rows of equal audio, by their speakers and labels, or transcripts."""
+    texts = column == "text"
+    utterances = [row(f"u{i}", who, text=what if texts else None) for i, (who, what) in enumerate(rows)]
+    items = [Item(u.id, u.audio, "equal", 1.0) for u in utterances]
+    corpus = Corpus("own", "Own", "none", tuple(utterances), "nowhere", **fields)  # type: ignore[arg-type]
+    return contradictions(corpus, column, utterances, () if texts else [what for _, what in rows], items)
+
+
+def test_equal_audio_of_several_speakers_or_labels_is_refused() -> None:
+    for rows, words in (
+        ([("ann", "sad"), ("bob", "sad")], r"u0 and u1 are the same audio with different speakers \('ann' and 'bob'\)"),
+        ([("ann", "sad"), ("ann", "glad")], r"different labels \('sad' and 'glad'\)"),
+        ([("", "sad"), ("", "glad"), ("", "angry")], "and so have 1 more pairs"),
+    ):
+        with pytest.raises(UserError, match=words):
+            said(rows)
+    with pytest.raises(UserError, match="different labels"):
+        said([("ann", "YES"), ("ann", "NO")], "text")
+
+
+def test_equal_audio_with_the_same_speaker_and_label_passes() -> None:
+    assert said([("ann", "sad"), ("ann", "sad"), ("", "sad")]) == []
+    assert said([("ann", "YES"), ("ann", "YES")], "text") == []
+
+
+def test_a_published_corpus_that_contradicts_itself_is_noted() -> None:
+    (note,) = said([("ann", "sad"), ("bob", "sad")], published=PublishedCounts(2, 2))
+    assert note.startswith("u0 and u1 are the same audio")

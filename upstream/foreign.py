@@ -37,10 +37,9 @@ def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: b
 def words_of(error: BaseException) -> str:
     """Return the kind and the words of an error in one line, without a final period: "KeyError: 'x'"."""
     try:
-        lines = str(error).split("\n")
+        words = " ".join(str(error).split())
     except Exception:  # an exception class of others may fail here too
-        lines = []
-    words = next((line.strip() for line in lines if line.strip()), "")
+        words = ""
     shown = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
     return f"{type(error).__name__}: {shown}".rstrip(". :")
 

@@ -9,7 +9,7 @@ import argparse
 import pathlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from upstream.json_file import read_json_object
 WHOLE = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face directory, the first that is there
 INDEX = ".index.json"
 PIECE = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
+LORA = re.compile(r"(?:^|\.)lora_\w+|\.base_layer\.")  # names of its tensors
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")  # as the PEFT library writes them
 
 # What a .pt may contain beside tensors and plain containers: settings, as fairseq, s3prl and Lightning save them.
@@ -80,6 +81,16 @@ def refuse_adapter(folder: Path) -> None:
             f"{folder} has an adapter (LoRA) that is not merged into the weights, {found[0]}. Merge it and save the "
             "model: model.merge_and_unload().save_pretrained(directory). For the model without the adapter name the "
             f"weight file itself: {folder / WHOLE[0]}"
+        )
+
+
+def refuse_unmerged(names: Iterable[str], where: str) -> None:
+    """Raise UserError for weights that a LoRA adapter is not merged into; names: of tensors. where: their file."""
+    found = [name for name in names if LORA.search(name)]
+    if found:
+        raise UserError(
+            f"{where} has LoRA weights that are not merged into the encoder, {found[0]} first of {len(found)}. Merge "
+            "them and save the model: model.merge_and_unload().save_pretrained(directory)."
         )
 
 

@@ -42,8 +42,9 @@ def settings_beside(file: Path) -> Settings | None:
 
 
 def is_of_another_model(path: Path) -> bool:
-    """Return True for a Hugging Face directory whose config.json names another model than WavLM."""
-    content = _if_there(path / "config.json") if path.is_dir() else None
+    """Return True for a Hugging Face directory, or a file of one, whose config.json names another model than WavLM."""
+    folder = path if path.is_dir() else path.parent
+    content = _if_there(folder / "config.json")
     return content is not None and content.get("model_type", "wavlm") != "wavlm"
 
 

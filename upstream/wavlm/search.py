@@ -18,7 +18,7 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.wavlm import names
-from upstream.weight_files import require_floats
+from upstream.weight_files import refuse_unmerged, require_floats
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ TORCHAUDIO = Spelling(
     ("feature_extractor.", "encoder."),
     names.from_torchaudio,
 )
-LORA = re.compile(r"(?:^|\.)lora_\w+|\.base_layer\.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def find_encoder(tensors: Mapping[str, Tensor], where: Path) -> Found | None:
     """
     places = _places(tensors)
     if not places:
-        _refuse_lora(tensors, where)
+        refuse_unmerged(tensors, str(where))
         return None
     encoders = [_encoder_at(tensors, spelling, prefix, where) for spelling, prefix in places]
     if any(not _equal(encoder.tensors, encoders[0].tensors) for encoder in encoders[1:]):
@@ -125,20 +124,11 @@ def _places(tensors: Mapping[str, Tensor]) -> list[tuple[Spelling, str]]:
 def _encoder_at(tensors: Mapping[str, Tensor], spelling: Spelling, prefix: str, where: Path) -> Found:
     starts = tuple(f"{prefix}{stem}" for stem in spelling.stems)
     inside = {name: tensor for name, tensor in tensors.items() if name.startswith(starts)}
-    _refuse_lora(inside, where)
+    refuse_unmerged(inside, str(where))
     require_floats(inside, str(where))
     own = {name.removeprefix(prefix): tensor for name, tensor in inside.items()}
     beside = tuple(name for name in tensors if name not in inside)
     return Found(spelling, prefix, spelling.translated(own), beside)
-
-
-def _refuse_lora(tensors: Mapping[str, Tensor], where: Path) -> None:
-    found = [name for name in tensors if LORA.search(name)]
-    if found:
-        raise UserError(
-            f"{where} has LoRA weights that are not merged into the encoder, {found[0]} first of {len(found)}. Merge "
-            "them and save the model: model.merge_and_unload().save_pretrained(directory)."
-        )
 
 
 def _equal(one: names.Tensors, other: names.Tensors) -> bool:

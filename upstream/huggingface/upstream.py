@@ -1,0 +1,254 @@
+"""An encoder of the transformers library as an upstream.
+
+The layers are those of SUPERB's weighted sum: the input of every block in order, then the encoder's output. For some
+models, `hidden_states` of transformers 5 and later ends with the raw output of the last block; in pre-norm models,
+which end in a layer norm, this is another tensor, so `last_hidden_state` replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, receptive_field
+from upstream.errors import UserError
+from upstream.fingerprint import fingerprint_files, fingerprint_tensors
+from upstream.foreign import foreign_code
+from upstream.huggingface.config import read_configuration
+from upstream.huggingface.extractor import features_of, fixed_window, read_extractor
+from upstream.huggingface.files import find_files
+from upstream.huggingface.library import transformers_library
+from upstream.huggingface.weights import TRAINING_ONLY, trained_encoder, untrained_encoder
+from upstream.text import printable
+
+EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
+
+# 0.1 s: enough for every front end whose configuration has no kernels (pairs of 25 ms mel frames, Moonshine's stem).
+SHORTEST = 1_600
+# Samples of two waveforms that differ by 0.96 s: a whole number of frames at 10, 12, 15, 16, 20, 24, 30, 32, 40 and
+# 80 ms, so that the difference in frames gives the stride exactly.
+PROBES = (7_680, 23_040)
+
+# Settings that describe where and when a checkpoint was saved, not what it computes.
+IGNORED_SETTINGS = {"_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype"}
+
+
+# Frames may differ from what the stride promises by 5, as for a user's model, or by 5 %: a stride is rounded.
+FRAME_TOLERANCE = 5
+FRAME_TOLERANCE_SHARE = 0.05
+# Relative difference of two calls on one waveform that is more than the order of sums.
+RANDOM = 1e-4
+
+WRAP = "wrap the model as module.py:function."
+
+
+def load(
+    identifier: str,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    random_init: bool = False,
+    seed: int = 0,
+) -> HuggingFaceUpstream:
+    """Load a transformers speech encoder, frozen.
+
+    identifier: [hf:]ORG/NAME[@REVISION], a directory that `save_pretrained` wrote, or a weight file with config.json
+        beside it; what exists comes first.
+    revision: branch, tag or commit, if not in the identifier.
+    random_init: the same architecture with untrained weights drawn from `seed`; torch's generator is not changed.
+
+    Raises UserError if transformers is not installed, or if the checkpoint cannot be found or read, does not match its
+    configuration, is not a 16 kHz speech encoder, needs code from the hub, or gives no hidden states.
+    """
+    transformers_library()  # raise its UserError before anything is downloaded
+    files = find_files(identifier, revision)
+    with foreign_code(f"Loading {identifier} with transformers", f"If the checkpoint is intact, {WRAP}"):
+        configuration = read_configuration(files)
+        extractor, notes = read_extractor(files, configuration.transformers)
+        weights: list[Path] = []
+        head: list[str] = []
+        if random_init:
+            encoder = untrained_encoder(configuration, seed)
+        else:
+            encoder, weights, head = trained_encoder(files, configuration)
+        left_out = [f"{len(head)} tensors of a head were left out, {head[0]} first."] if head else []
+        provenance = Provenance(
+            source=files.origin,
+            format=f"transformers {type(encoder).__name__}",
+            revision=files.revision,
+            file_sha256=fingerprint_files(weights) if weights else None,
+            random_init=random_init,
+            notes=(*configuration.notes, *left_out, *notes),
+        )
+        fingerprint = fingerprint_of(encoder, extractor, seed if random_init else None)
+        name = printable(identifier)
+        return HuggingFaceUpstream(name, encoder, extractor, fingerprint, provenance, torch.device(device), dtype)
+
+
+class HuggingFaceUpstream(Upstream):
+    """A transformers encoder that encodes one utterance at a time, so that states do not depend on the batch."""
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Any,
+        extractor: Any,
+        fingerprint: str,
+        provenance: Provenance,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.name, self.fingerprint, self.provenance = name, fingerprint, provenance
+        self.device, self.dtype = device, dtype
+        self.encoder: Any = frozen(encoder, device, dtype)
+        self.extractor = extractor
+        self.shortest = shortest_utterance(encoder.config)
+        self.window = fixed_window(extractor)
+        self.num_layers, self.dim, self.stride = self._measure()
+
+    def encode(self, waveforms: list[Tensor]) -> HiddenStates:
+        """Encode each waveform separately, then pad."""
+        return HiddenStates.from_utterances([self.encode_one(waveform) for waveform in waveforms])
+
+    def encode_one(self, waveform: Tensor) -> Tensor:
+        """Return the states of one utterance, (S,) -> (L, T, D).
+
+        Raises UserError for an utterance longer than the encoder's fixed window (Whisper: 30 s), if it has one, for
+        one of which the encoder hears a part alone, and for one that it fails on.
+        """
+        samples = len(waveform)
+        if self.window is not None and samples > self.window:
+            raise UserError(
+                f"An utterance of {samples / SAMPLE_RATE:.1f} s does not fit {self.name}, which encodes at most "
+                f"{self.window / SAMPLE_RATE:.0f} s at once; cut it, leave it out, or use an upstream without a limit."
+            )
+        with self._running():
+            layers, mask = self._run(waveform)
+        frames = valid_frames(layers.shape[1], samples, self.window, mask)
+        expected = samples / self.stride
+        if samples > PROBES[1] and expected - frames > max(FRAME_TOLERANCE, FRAME_TOLERANCE_SHARE * expected):
+            raise UserError(
+                f"{self.name} gives {frames} frames for {samples / SAMPLE_RATE:.1f} s; expected about {expected:.0f} "
+                f"at its stride of {self.stride}. It hears a part of long utterances alone; cut them, or {WRAP}"
+            )
+        return layers[:, :frames]
+
+    def _running(self) -> AbstractContextManager[None]:
+        return foreign_code(f"{self.name} on this audio", f"Leave the utterance out, or {WRAP}", memory_passes=True)
+
+    def _run(self, waveform: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return all states of one utterance, (S,) -> (L, T, D), and the mask of its features, if any."""
+        features = features_of(self.extractor, waveform)
+        name = "input_values" if "input_values" in features else "input_features"
+        inputs = {name: features[name].to(self.device, self.dtype)}
+        # A single waveform is not padded and needs no mask; features may be padded to a multiple.
+        mask = features.get("attention_mask") if name == "input_features" else None
+        if mask is not None:
+            inputs["attention_mask"] = mask.to(self.device)
+        output = self.encoder(**inputs, output_hidden_states=True, return_dict=True)
+        return stack_states(output, self.name), mask
+
+    def _measure(self) -> tuple[int, int, int]:
+        """Return the number of layers, their width, and the stride in samples, by encoding noise.
+
+        Raises UserError for a model that cannot run on speech, draws at random or whose frames do not follow the audio.
+        """
+        generator = torch.Generator().manual_seed(0)
+        lengths = (self.shortest,) if self.window else PROBES
+        waveforms = [0.1 * torch.randn(samples, generator=generator) for samples in lengths]
+        with (
+            foreign_code(
+                f"{self.name} cannot be run on a waveform alone: it",
+                "It may not be a speech encoder; wrap a model that needs other inputs as module.py:function.",
+            ),
+            torch.no_grad(),
+        ):
+            states = [self._run(waveform.to(self.device))[0] for waveform in waveforms]
+            again = self._run(waveforms[0].to(self.device))[0]
+        if float((again.double() - states[0].double()).norm()) > RANDOM * float(states[0].double().norm()):
+            raise UserError(f"{self.name} gives other states at each call for the same audio; {WRAP}")
+        num_layers, frames, dim = states[0].shape
+        if self.window is not None:
+            return num_layers, dim, round(self.window / frames)
+        more_frames = states[1].shape[1] - frames
+        if more_frames <= 0:
+            raise UserError(
+                f"{self.name} gives {frames} frames for {PROBES[0]} samples and {states[1].shape[1]} for {PROBES[1]}; "
+                "expected an encoder whose frames follow the audio. Wrap it as module.py:function to cut its states."
+            )
+        return num_layers, dim, round((PROBES[1] - PROBES[0]) / more_frames)
+
+
+def shortest_utterance(config: Any) -> int:
+    """Return the samples under the first frame, from the kernels and strides in the configuration, if it has them."""
+    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+    if not kernels or not strides:
+        return SHORTEST
+    return receptive_field(kernels, strides)
+
+
+def valid_frames(frames: int, samples: int, window: int | None, mask: Tensor | None) -> int:
+    """Return how many of the encoder's `frames` belong to the utterance.
+
+    samples: of the utterance.
+    window: fixed number of samples that all frames cover; a frame counts if it begins in the utterance.
+    mask: (1, M) ones and zeros over the features; a frame counts if any of its features does.
+    """
+    if window is not None:
+        return min(frames, math.ceil(samples * frames / window))
+    if mask is not None:
+        return math.ceil(frames * int(mask.sum()) / mask.shape[-1])
+    return frames
+
+
+def stack_states(output: Any, name: str) -> Tensor:
+    """Return the states of one utterance, (L, T, D): the input of each block, then the encoder's output.
+
+    Raises UserError for a model that gives no hidden states, or states of different shapes.
+    """
+    hidden = getattr(output, "hidden_states", None)
+    if not hidden or getattr(output, "last_hidden_state", None) is None:
+        raise UserError(
+            f"{name} gives no hidden states ({type(output).__name__}); "
+            "choose a transformer encoder, or wrap the model as module.py:function."
+        )
+    states = [*hidden[:-1], output.last_hidden_state]
+    shapes = sorted({tuple(state.shape) for state in states})
+    if len(shapes) > 1 or len(shapes[0]) != 3:
+        raise UserError(
+            f"The layers of {name} differ in frame rate or width, or are not (batch, frames, width): {shapes}. "
+            "Wrap it as module.py:function to bring them to one shape."
+        )
+    return torch.cat(states)
+
+
+def fingerprint_of(encoder: Any, extractor: Any, seed: int | None) -> str:
+    """Return the digest of everything that the states depend on.
+
+    seed: of untrained weights, None for those of a file. Drawn numbers differ by rounding between processors, so the
+        seed stands for them, and the version of transformers, which may draw others.
+    """
+    settings = settings_of(encoder.config, extractor)
+    if seed is not None:
+        drawn_by = f"transformers {transformers_library().__version__}"
+        return fingerprint_tensors({}, {**settings, "seed": seed, "drawn by": drawn_by})
+    weights = {name: value for name, value in encoder.state_dict().items() if not name.endswith(TRAINING_ONLY)}
+    return fingerprint_tensors(weights, settings)
+
+
+def settings_of(config: Any, extractor: Any) -> Mapping[str, object]:
+    """Return the settings that the states depend on: architecture and preprocessing of the waveform."""
+    architecture = json.loads(config.to_json_string(use_diff=False))
+    return {
+        "extractor": EXTRACTOR_VERSION,
+        "config": {key: value for key, value in architecture.items() if key not in IGNORED_SETTINGS},
+        "preprocessor": json.loads(extractor.to_json_string()),
+    }

@@ -33,8 +33,9 @@ synthetic waveforms. A UserError describes what breaks the contract: wrong shape
 states that are not finite, differ between two calls or depend on the batch, and parameters that can change.
 Shapes and lengths are checked again at every call.
 
-The fingerprint covers the states of the test waveforms, the file, the name of the function, and for a torch module its
-tensors and the files that define its classes, except installed packages.
+The fingerprint covers the file and what it imports, except installed packages, the name of the function, and the
+tensors, numbers and text that the model and the file's global variables hold when it is loaded. The states of the test
+waveforms are in it only where the model holds something that cannot be looked into, such as another library's session.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ import difflib
 import hashlib
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import SourceFileLoader
@@ -56,9 +56,11 @@ import torch
 from torch import Tensor, nn
 
 from upstream.base import HiddenStates, Provenance, Upstream, frozen
+from upstream.custom_source import source_files
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
+from upstream.object_state import State, state_of
 from upstream.text import printable
 
 CONTRACT_VERSION = 1  # increase it whenever models are called in another way
@@ -81,12 +83,14 @@ def load(spec: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = 
     path, function_name = parse(spec)
     who = f"The model of {spec}"
     with settings_of_torch_kept():
-        function = find_function(import_file(path), path, function_name)
+        module = import_file(path)
+        function = find_function(module, path, function_name)
         with running(f"{function_name}() of {path}", path):
             model = function()
     with running(who, path):
+        held = held_by(model, module)
         upstream = CustomUpstream(spec, path, model, declared_sizes(model, who), torch.device(device), dtype)
-        upstream.fingerprint = fingerprint(upstream, function_name, check_contract(upstream))
+        upstream.fingerprint = fingerprint(upstream, function_name, held, check_contract(upstream))
     return upstream
 
 
@@ -344,26 +348,24 @@ def tensors_digest(model: Any) -> str:
     return fingerprint_tensors(dict(tensors), {})
 
 
-def fingerprint(upstream: CustomUpstream, function_name: str, test_states: list[HiddenStates]) -> str:
-    """Return the digest of everything the states depend on; see the module's docstring."""
-    model = upstream.model
-    files = source_files(model) | {upstream.path.resolve()}
-    tensors = {f"trial {index}": states.utterance(0) for index, states in enumerate(test_states)}  # part of the digest
-    if isinstance(model, nn.Module):
-        tensors |= dict([*model.named_parameters(), *model.named_buffers()])
+def fingerprint(upstream: CustomUpstream, function_name: str, held: State, test_states: list[HiddenStates]) -> str:
+    """Return the digest of everything the states depend on; see the module's docstring.
+
+    held: by the model before its first call. test_states: used only for a model that holds things which cannot be
+    looked into: computed numbers differ by rounding between machines.
+    """
+    files = source_files(upstream.path, upstream.model)
     settings = {
         "contract": CONTRACT_VERSION,
         "function": function_name,
         "files": sorted(fingerprint_files([file]) for file in files),
         "numbers": [upstream.num_layers, upstream.dim, upstream.stride],
+        "facts": held.facts,
     }
-    return fingerprint_tensors(tensors, settings)
+    trials = {f"trial {index}": states.utterance(0) for index, states in enumerate(test_states)} if held.hidden else {}
+    return fingerprint_tensors(held.tensors | trials, settings)
 
 
-def source_files(model: Any) -> set[Path]:
-    """Return the files that define the classes of a torch module, without installed packages."""
-    parts = list(model.modules()) if isinstance(model, nn.Module) else [model]
-    modules = {sys.modules.get(type(part).__module__) for part in parts}
-    files = {Path(file).resolve() for file in (getattr(module, "__file__", None) for module in modules) if file}
-    installed = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")]
-    return {file for file in files if not any(file.is_relative_to(folder) for folder in installed)}
+def held_by(model: Any, module: ModuleType) -> State:
+    """Return what the model and its file's global variables hold."""
+    return state_of({"model": model} | {k: v for k, v in vars(module).items() if not k.startswith("__")})

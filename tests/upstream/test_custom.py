@@ -255,8 +255,8 @@ class TestFingerprint:
             write(tmp_path / name, code, f"{name}.py")
             spec = write(tmp_path / name, f"import {name} as neighbour\nbuild = neighbour.build\n")
             prints.add(custom.load(spec).fingerprint)
-            files = custom.source_files(custom.load(spec).model)
-            assert files == {(tmp_path / name / f"{name}.py").resolve()}
+            files = custom.source_files(tmp_path / name / "my_model.py", custom.load(spec).model)
+            assert {file.name for file in files} == {f"{name}.py", "my_model.py"}
         assert len(prints) == 2
 
     def test_covers_the_states_of_an_object_that_is_no_module(self, tmp_path: Path) -> None:
@@ -269,7 +269,6 @@ class TestFingerprint:
         assert len(prints) == 2
 
     def test_depends_on_functions_of_neighbouring_files(self, tmp_path: Path) -> None:
-        """What a neighbour's function computes shows in the states of the trial."""
         prints = set()
         for factor in ("1.0", "-2.0"):
             (tmp_path / "neighbour.py").write_text(f"def scale():\n    return {factor}\n")
@@ -280,6 +279,32 @@ class TestFingerprint:
             prints.add(custom.load(write(tmp_path, code)).fingerprint)
         sys.modules.pop("neighbour", None)
         assert len(prints) == 2
+
+    def test_covers_global_variables(self, tmp_path: Path) -> None:
+        """A function may use what the file has loaded, without an attribute of the model."""
+        weights = tmp_path / "gain.pt"
+        code = change("return torch.stack([first,", "return GAIN * torch.stack([first,")
+        prints = set()
+        for value in (1.0, 2.0):
+            torch.save({"gain": torch.tensor(value)}, weights)
+            prints.add(
+                custom.load(write(tmp_path, f"{code}\nGAIN = torch.load({str(weights)!r})['gain']\n")).fingerprint
+            )
+        assert len(prints) == 2
+
+    def test_does_not_depend_on_computed_states(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        expected = custom.load(write(tmp_path, GOOD)).fingerprint
+        monkeypatch.setattr(custom, "TEST_SAMPLES", (8_000, 9_000))
+        assert custom.load(write(tmp_path, GOOD)).fingerprint == expected
+
+    def test_states_are_part_of_it_where_a_model_cannot_be_looked_into(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        code = change("return Model()", "m = Model(); m.session = (i for i in ()); return m")
+        expected = custom.load(write(tmp_path, code)).fingerprint
+        assert custom.load(write(tmp_path, code)).fingerprint == expected
+        monkeypatch.setattr(custom, "TEST_SAMPLES", (8_000, 9_000))
+        assert custom.load(write(tmp_path, code)).fingerprint != expected
 
 
 def test_a_model_that_exits_is_a_user_error(tmp_path: Path) -> None:

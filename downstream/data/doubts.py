@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from downstream.data.corpora.files import shown
 from downstream.data.corpus import Utterance
 from downstream.data.splits import Split
 from upstream.encode import Item
@@ -14,8 +15,6 @@ from upstream.text import counted
 
 # What programs write where there is nothing, in small letters; some are words as well, so that none is refused.
 MISSING = frozenset(("nan", "<na>", "na", "n/a", "#n/a", "#na", "nat", "none", "null", "nil", "undefined", "-", "?"))
-NAMES_SHOWN = 4
-SPELLINGS_SHOWN = 3
 
 
 def doubts(column: str, utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
@@ -54,10 +53,9 @@ def spelling_notes(what: str, names: Iterable[str]) -> list[str]:
     alike = [" and ".join(map(repr, sorted(found))) for found in spellings.values() if len(found) > 1]
     if not alike:
         return []
-    more = f" and {len(alike) - SPELLINGS_SHOWN} more" if len(alike) > SPELLINGS_SHOWN else ""
     return [
         f"These {what} differ in capitals, blanks or invisible characters alone, and are taken for different ones: "
-        f"{', '.join(sorted(alike)[:SPELLINGS_SHOWN])}{more}."
+        f"{shown(sorted(alike))}."
     ]
 
 
@@ -80,6 +78,6 @@ def repeated_audio(split: Split, utterances: Sequence[Utterance], items: Sequenc
     for digests, what in ((crossing & repeated, "in training and test"), (repeated - crossing, "counted")):
         names = sorted(name for digest in digests for name in ids[digest])
         if names:
-            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-            notes.append(f"{counted(len(digests), 'recording is', 'recordings are')} {what} under two names: {shown}.")
+            which = counted(len(digests), "recording is", "recordings are")
+            notes.append(f"{which} {what} under two names: {shown(names)}.")
     return notes

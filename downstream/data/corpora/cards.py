@@ -53,6 +53,7 @@ class CorpusCard:
     layout: content of its folder, a phrase that follows "the folder that holds".
     recording: regular expression of a recording's file name without the suffix, its fields as named groups. If file
         names alone are not enough, it begins with the names of the folders above, each followed by a slash.
+    depth: folders between its folder and a recording.
     variable: environment variable that may name its folder in place of --data.
     utterances, speakers: size of the whole corpus, None if open-ended.
     labels: utterances of each label in the whole corpus, by label column.
@@ -68,6 +69,7 @@ class CorpusCard:
     where: str
     layout: str
     recording: str
+    depth: int = 1
     variable: str | None = None
     utterances: int | None = None
     speakers: int | None = None
@@ -109,6 +111,7 @@ IEMOCAP = CorpusCard(
     where="It is given out on request: ask at https://sail.usc.edu/iemocap.",
     layout="Session1 ... Session5, each with dialog/EmoEvaluation/*.txt and sentences/wav/DIALOGUE/UTTERANCE.wav",
     recording=r"(?P<session>Ses\d\d)[FM]_\w+_(?P<gender>[FM])\w*",
+    depth=4,
     variable="WAVPROBE_IEMOCAP",
     utterances=5531,
     speakers=10,
@@ -187,6 +190,7 @@ LIBRISPEECH = CorpusCard(
     layout="train-clean-100, dev-clean, test-clean and so on (or LibriSpeech with these), each with "
     "READER/CHAPTER/READER-CHAPTER-0000.flac and READER-CHAPTER.trans.txt",
     recording=r"(?P<speaker>\d+)-(?P<chapter>\d+)-(?P<utterance>\d{4})",
+    depth=3,
     variable="WAVPROBE_LIBRISPEECH",
     utterances=292367,
     speakers=2484,
@@ -266,6 +270,7 @@ VOXCELEB1 = CorpusCard(
     "SUPERB's trials, voxceleb1_test_v2.txt from https://www.openslr.org/49/, beside dev and test.",
     layout="dev/wav/id10001/VIDEO/00001.wav and so on, test/wav likewise (or both in one wav), and a list of trials",
     recording=r"(?P<speaker>id1\d{4})/(?P<video>[\w-]+)/(?P<clip>\d{5})",
+    depth=4,
     variable="WAVPROBE_VOXCELEB1",
     utterances=153516,
     speakers=1251,
@@ -281,6 +286,7 @@ SPEECHOCEAN762 = CorpusCard(
     layout="WAVE/SPEAKER0001/000010011.WAV and so on, and train and test, each with text, wav.scp, utt2spk and "
     "spk2gender",
     recording=r"SPEAKER(?P<speaker>\d{4})/(?P<utterance>\d{9})",
+    depth=2,
     variable="WAVPROBE_SPEECHOCEAN762",
     utterances=5000,
     speakers=250,

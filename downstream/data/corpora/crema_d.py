@@ -9,13 +9,9 @@ from pathlib import Path
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import CREMA_D as CARD
 from downstream.data.corpora.files import files_in
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    foreign_folder,
-    read_recordings,
-)
+from downstream.data.corpora.folder import assemble, existing_folder, read_recordings
 from downstream.data.corpora.genders import genders_in
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 
@@ -54,7 +50,7 @@ def read(folder: Path) -> Corpus:
     audio_folder = inside if inside.is_dir() else folder
     utterances, notes = read_recordings(files_in(audio_folder), utterance, "in CREMA-D (1001_DFA_ANG_XX)")
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     check_fetched(audio_folder, utterances[0])
     genders = genders_in(audio_folder.resolve().parent / DEMOGRAPHICS, "ActorID", "Sex")
     utterances = [replace(u, gender=genders.get(u.speaker)) for u in utterances]

@@ -8,12 +8,8 @@ from pathlib import Path
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import EMODB as CARD
 from downstream.data.corpora.files import files_in
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    foreign_folder,
-    read_recordings,
-)
+from downstream.data.corpora.folder import assemble, existing_folder, read_recordings
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 
 # The codes of the file names, from the corpus's description (Burkhardt et al., Interspeech 2005).
@@ -61,7 +57,7 @@ def read(folder: Path) -> Corpus:
     files = files_in(inside if inside.is_dir() else folder)
     utterances, notes = read_recordings(files, utterance, "in EmoDB (03a01Fa)")
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     return assemble(CARD, utterances, str(folder), notes)
 
 

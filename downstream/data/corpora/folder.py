@@ -1,22 +1,18 @@
-"""Functions shared by the readers: parse names, refuse folders of other corpora, write notes on counts."""
+"""Functions shared by the readers: the folder, its recordings, and notes on counts."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 from downstream.data.audio import AudioCut, AudioFile
-from downstream.data.corpora.cards import CARDS, CorpusCard
-from downstream.data.corpora.files import Entry, left_out, names_of, shown, sort_out, walk
+from downstream.data.corpora.cards import CorpusCard
+from downstream.data.corpora.files import Entry, left_out, names_of, shown, sort_out
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 from upstream.errors import UserError
-
-FILES_LOOKED_AT = 2000  # enough to recognise a corpus, few enough not to walk a whole disk
 
 Parser = Callable[[str, AudioCut], Utterance | None]
 """(file name without suffix, audio) -> the utterance; None for names that are not the corpus's."""
@@ -107,44 +103,3 @@ def trial_names(path: Path) -> set[str]:
     """
     rows = (line.split() for line in read_lines(path))
     return {name for row in rows if len(row) == 3 and row[0] in ("0", "1") for name in row[1:]}
-
-
-def foreign_folder(card: CorpusCard, folder: Path) -> UserError:
-    """The error for a folder that does not hold the corpus: what was looked for, what was found, what to type."""
-    return UserError(
-        f"There is no {card.title} in {folder}: looked for {card.layout}; {contents(folder)}. "
-        f"{suggestion(card, folder)}"
-    )
-
-
-def contents(folder: Path) -> str:
-    """The first entries of a folder, in words."""
-    entries = sorted(path.name for path in folder.iterdir())
-    return f"found {shown(entries)}" if entries else "the folder is empty"
-
-
-def suggestion(card: CorpusCard, folder: Path) -> str:
-    """What to type instead, for a folder that does not hold the corpus of `card`."""
-    hints = []
-    if (folder / "manifest.csv").is_file():
-        hints.append("It has a manifest.csv: add -c manifest to read that.")
-    others = recognised(folder)
-    if card in others:
-        hints.append(f"Files named as in {card.title} are there, but none of that kind at that place.")
-    elif others:
-        titles, names = " or ".join(other.title for other in others), " or ".join(other.name for other in others)
-        hints.append(f"This looks like {titles}: add -c {names}.")
-    return " ".join(hints) or f"Give --data the folder that holds {card.layout}. {card.where}"
-
-
-def recognised(folder: Path) -> list[CorpusCard]:
-    """The corpora whose file names match recordings in `folder`."""
-    files = sort_out(islice(walk(folder), FILES_LOOKED_AT)).recordings
-    return [card for card in CARDS if any(named_as(card, path) for path in files)]
-
-
-def named_as(card: CorpusCard, path: Path) -> bool:
-    """True if a file's name, with as many folders above it as the card's pattern has, matches that pattern."""
-    folders = card.recording.count("/")
-    name = "/".join(path.with_suffix("").parts[-1 - folders :])
-    return re.fullmatch(card.recording, name) is not None

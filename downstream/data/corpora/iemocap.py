@@ -10,8 +10,9 @@ from pathlib import Path
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import IEMOCAP as CARD
 from downstream.data.corpora.files import by_name, files_in, left_out, sort_out
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder
+from downstream.data.corpora.folder import assemble, existing_folder
 from downstream.data.corpora.genders import gender_of
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 
@@ -52,7 +53,7 @@ def read(folder: Path) -> Corpus:
         notes += left_out(unlabelled, f"recorded in {session.name} but without a label")
         notes += recording_notes
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     return assemble(CARD, utterances, str(folder), [*dropped_note(dropped), *notes])
 
 

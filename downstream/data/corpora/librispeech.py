@@ -9,8 +9,9 @@ from pathlib import Path
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import LIBRISPEECH as CARD
 from downstream.data.corpora.files import by_name, left_out, names_of, sort_out, walk
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder
+from downstream.data.corpora.folder import assemble, existing_folder
 from downstream.data.corpora.genders import gender_of
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 from upstream.errors import UserError
@@ -57,7 +58,7 @@ def read(folder: Path) -> Corpus:
             f"such as 26-495{TRANSCRIPTS}. Unpack the archives again: {CARD.where}"
         )
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     if not genders:
         notes.append(f"There is no {SPEAKER_TABLE} beside the subsets: the readers' genders are not known.")
     return assemble(CARD, utterances, str(folder), notes)

@@ -14,8 +14,9 @@ from downstream.data.corpora import segments
 from downstream.data.corpora.cards import MANIFEST as CARD
 from downstream.data.corpora.csv_table import read_table, seconds
 from downstream.data.corpora.files import find_file
-from downstream.data.corpora.folder import contents, existing_folder, suggestion
+from downstream.data.corpora.folder import existing_folder
 from downstream.data.corpora.genders import gender_of
+from downstream.data.corpora.suggestions import contents, suggestion
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 from upstream.text import counted

@@ -8,12 +8,8 @@ from pathlib import Path
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import RAVDESS as CARD
 from downstream.data.corpora.files import files_in
-from downstream.data.corpora.folder import (
-    assemble,
-    existing_folder,
-    foreign_folder,
-    read_recordings,
-)
+from downstream.data.corpora.folder import assemble, existing_folder, read_recordings
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 
 # The fields of a file name and their codes, from the corpus's description (doi.org/10.5281/zenodo.1188976).
@@ -46,7 +42,7 @@ def read(folder: Path) -> Corpus:
     files = [file for actor in places[0] for file in files_in(actor)] if places else []
     utterances, notes = read_recordings(files, utterance, "RAVDESS speech (03-01-...)")
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     if len(places) > 1:
         notes.append(f"{places[1][0].parent} holds actors too; only {places[0][0].parent} was read.")
     return assemble(CARD, utterances, str(folder), [*notes, *duplicate_note(utterances)])

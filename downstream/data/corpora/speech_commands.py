@@ -11,7 +11,8 @@ from pathlib import Path
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import SPEECH_COMMANDS_V1, SPEECH_COMMANDS_V2, WORDS_V1, WORDS_V2, CorpusCard
 from downstream.data.corpora.files import Sorted, files_in, left_out, shown, sort_out
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing
+from downstream.data.corpora.folder import assemble, existing_folder, missing
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 from upstream.errors import UserError
@@ -55,7 +56,7 @@ def read(folder: Path, card: CorpusCard = SPEECH_COMMANDS_V1) -> Corpus:
     refuse_other_data(root, card)
     words, notes = read_words(root, WORDS[card.name])
     if not words:
-        raise foreign_folder(card, folder)
+        raise ForeignFolderError(card, folder)
     words, list_notes = divided(words, root)
     noise, noise_notes = read_noise(root)
     archive = find_archive(folder, root, f"speech_commands_test_set_{version}")

@@ -9,8 +9,9 @@ from pathlib import Path
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import SPEECHOCEAN762 as CARD
 from downstream.data.corpora.files import by_name, left_out, shown, sort_out, walk
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing, trial_names
+from downstream.data.corpora.folder import assemble, existing_folder, missing, trial_names
 from downstream.data.corpora.genders import gender_of
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 from upstream.errors import UserError
@@ -41,14 +42,14 @@ def read(folder: Path) -> Corpus:
     utterances: list[Utterance] = []
     on_disk, notes = recordings_on_disk(existing_folder(folder))
     if not on_disk:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     for split in (split for split in SPLITS if (folder / split).is_dir()):
         tables = read_tables(folder / split)
         rows, unread = split_utterances(folder, split, tables, on_disk)
         utterances += rows
         notes += left_out(unread, f"listed in {split}/wav.scp without a recording, a transcript or a speaker")
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     here = {utterance.id for utterance in utterances}
     notes += left_out(sorted(set(on_disk.values()) - here), "recorded but in neither train nor test")
     trials = folder / TRIAL_LIST if (folder / TRIAL_LIST).is_file() else None

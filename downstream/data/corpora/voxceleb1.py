@@ -9,8 +9,9 @@ from pathlib import Path
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.cards import VOXCELEB1 as CARD
 from downstream.data.corpora.files import Entry, files_in, folders_in, left_out, sort_out
-from downstream.data.corpora.folder import assemble, existing_folder, foreign_folder, missing, trial_names
+from downstream.data.corpora.folder import assemble, existing_folder, missing, trial_names
 from downstream.data.corpora.genders import genders_in
+from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 
 SPLIT_OF_PART = {"dev": "train", "test": "test"}  # verification trains on the corpus's "dev"
@@ -50,7 +51,7 @@ def read(folder: Path) -> Corpus:
         notes += left_out(sorted(others), "not audio named as in VoxCeleb1 (id10270/x6uYqmx31kE/00001.wav)")
         notes += found.notes
     if not utterances:
-        raise foreign_folder(CARD, folder)
+        raise ForeignFolderError(CARD, folder)
     if not genders:
         notes.append(f"There is no {META} in the folder: the speakers' genders are not known.")
     notes += trials_notes(trials, named, utterances)

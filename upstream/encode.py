@@ -187,7 +187,7 @@ def waveforms_ahead(batches: Iterable[Sequence[Item]], workers: int = WORKERS) -
         ahead: deque[list[Future[Tensor]]] = deque()
         try:
             for batch in batches:
-                ahead.append([pool.submit(item.audio.load) for item in batch])
+                ahead.append([pool.submit(loaded, item) for item in batch])
                 if len(ahead) > BATCHES_AHEAD and sum(map(len, ahead)) - len(ahead[0]) >= workers:
                     yield results(ahead.popleft())
             while ahead:
@@ -195,6 +195,19 @@ def waveforms_ahead(batches: Iterable[Sequence[Item]], workers: int = WORKERS) -
         finally:
             pool.shutdown(cancel_futures=True)
             pin_thread_count()
+
+
+def loaded(item: Item) -> Tensor:
+    """Return the waveform of an item; raise UserError with its name where there is no memory to decode it."""
+    try:
+        return item.audio.load()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"Memory ran out while {item.name} was decoded, which lasts {item.seconds:.1f} s; cut it into shorter "
+            "utterances, or leave it out."
+        ) from error
 
 
 def results(batch: Iterable[Future[Tensor]]) -> list[Tensor]:

@@ -25,6 +25,7 @@ from downstream.training.batching import (
 )
 from downstream.training.learner import Learner
 from downstream.training.loop import Fit, FoldData, Snapshots, development_score, train
+from downstream.training.memory import enough_memory, smaller
 from downstream.training.order import Order
 from downstream.training.scoring import device_of_heads, predict
 from downstream.training.separate import SeparateHeads
@@ -51,11 +52,27 @@ def learn(
     Heads of a family that learns nothing are only built and scored on development.
     device: of heads that read frames.
     """
-    if recipe.learned is None:
-        return score_untrained(recipe, dataset, task, source, configs, device)
-    settings = recipe.learned.training
+    used = {index for fold in dataset.split.folds for index in (*fold.train, *fold.dev)}
+    with enough_memory("heads were learned", [dataset.items[index] for index in sorted(used)], smaller(recipe)):
+        if recipe.learned is None:
+            return score_untrained(recipe, dataset, task, source, configs, device)
+        return learn_by_descent(recipe.learned, dataset, task, source, configs, device, snapshots, show_progress)
+
+
+def learn_by_descent(
+    recipe: LearnedRecipe,
+    dataset: Dataset,
+    task: Task,
+    source: StateSource,
+    configs: Sequence[Config],
+    device: torch.device,
+    snapshots: Snapshots,
+    show_progress: bool,
+) -> list[Fit]:
+    """Train all configs on all folds together, with a bar of progress; see `learn`."""
+    settings = recipe.training
     folds = [FoldData(order_of(fold, dataset, settings), development_part(fold)) for fold in dataset.split.folds]
-    learners = make_learners(recipe.learned, task, source, configs, dataset.split.folds, device)
+    learners = make_learners(recipe, task, source, configs, dataset.split.folds, device)
     progress: tqdm[Any]
     described = f"learning {len(configs) * len(folds)} heads"
     with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not show_progress) as progress:

@@ -24,6 +24,7 @@ from downstream.training.order import Order
 from downstream.training.snapshot import code_version, read_snapshot, write_snapshot
 from downstream.training.sweep import Config
 from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
 
 logger = logging.getLogger("wavprobe")
 
@@ -132,6 +133,7 @@ class Training:
     ) -> None:
         """select: the metric of the development score."""
         self.step = 0
+        self._can_save = True
         self._learners, self._folds, self._settings, self._select = learners, folds, settings, select
         self._tasks = [task.of_fold(fold.development.fold.train) for fold in folds]
         self._fits = [[Fit(learner.fold, config) for config in learner.configs] for learner in learners]
@@ -188,11 +190,17 @@ class Training:
     # ------------------------------------------------------------ to disk and back
 
     def save_if_possible(self, snapshots: Snapshots) -> None:
-        """Write a snapshot; warn where that fails, since it is there to protect the training, not to end it."""
+        """Write a snapshot; where that fails, warn once and go on: the training is worth more than its snapshot."""
         try:
             self.save(snapshots)
-        except UserError as error:
-            logger.warning("%s The training goes on, and cannot resume if it is interrupted.", error)
+        except Exception as error:
+            if not (isinstance(error, UserError | OSError) or is_out_of_memory(error)):
+                raise
+            if self._can_save:
+                logger.warning("%s The training goes on, and cannot resume if it is interrupted.", error)
+            self._can_save = False
+        else:
+            self._can_save = True
 
     def save(self, snapshots: Snapshots) -> None:
         tensors: dict[str, Tensor] = {}

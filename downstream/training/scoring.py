@@ -9,10 +9,11 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from downstream.data import Dataset, parts_of_test
+from downstream.data import Dataset, Part, parts_of_test
 from downstream.states import Means, StateSource, move
 from downstream.tasks import Evaluation, Head, Task
 from downstream.training.loop import Fit
+from downstream.training.memory import enough_memory
 from downstream.training.sweep import Chosen, LayerSetting
 
 PREDICTED_AT_ONCE = 8  # utterances whose states are held at a time: 0.6 GB for Base in float32 at half a minute each
@@ -62,20 +63,34 @@ def score_heads(
     named: the test parts that the recipe names. device: of heads that read frames, the CPU by default.
     """
     where = device_of_heads(source, device)
-    scored = []
+    scored: list[ScoredHead] = []
     for number, fold in enumerate(dataset.split.folds):
         of_fold, parts = task.of_fold(fold.train), parts_of_test(dataset, fold, named)
         own = [one for one in chosen if one.fit.fold == number]
-        heads = [built(one.fit, of_fold).to(where) for one in own]
         needed = list(dict.fromkeys(chain(fold.test, *(of_fold.predicted(part) for part in parts))))
-        row = {index: number for number, index in enumerate(needed)}
-        predictions = predict(heads, of_fold, needed, source, where)
-        for one, head, answers in zip(own, heads, predictions, strict=True):
-            evaluations = {
-                part.name: of_fold.evaluate([answers[row[index]] for index in of_fold.predicted(part)], part)
-                for part in parts
-            }
-            scored.append(ScoredHead(one.setting, one.fit, head, evaluations))
+        items = [dataset.items[index] for index in needed]
+        with enough_memory("heads were tested", items, "take a smaller head, or a smaller beam"):
+            scored += score_fold(own, of_fold, parts, needed, source, where)
+    return scored
+
+
+def score_fold(
+    chosen: Sequence[Chosen[Fit]],
+    task: Task,
+    parts: Sequence[Part],
+    needed: Sequence[int],
+    source: StateSource,
+    where: torch.device,
+) -> list[ScoredHead]:
+    """Evaluate the chosen heads of a fold on the parts of its test set; needed: the utterances to predict."""
+    heads = [built(one.fit, task).to(where) for one in chosen]
+    row = {index: number for number, index in enumerate(needed)}
+    scored = []
+    for one, head, answers in zip(chosen, heads, predict(heads, task, needed, source, where), strict=True):
+        evaluations = {
+            part.name: task.evaluate([answers[row[index]] for index in task.predicted(part)], part) for part in parts
+        }
+        scored.append(ScoredHead(one.setting, one.fit, head, evaluations))
     return scored
 
 

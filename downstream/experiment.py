@@ -31,7 +31,7 @@ from downstream.results import (
     unstored,
 )
 from downstream.states import CachePlan, plan_cache, prepare, read_whole
-from downstream.tasks import differences, effective_overrides, family_of, load_recipe
+from downstream.tasks import differences, family_of, load_overridden
 from downstream.training import Snapshots, choose, configs, layer_settings, learn, refuse_divergence, score_heads
 from upstream.base import Upstream
 from upstream.catalog import load
@@ -154,7 +154,7 @@ def run_named(
         chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
         changed = differences(chosen) or effective(content, overrides, kind)
     else:
-        chosen, changed = load_recipe(recipe, overrides), effective_overrides(recipe, overrides)
+        chosen, changed = load_overridden(recipe, overrides)
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
     with logging_redirect_tqdm():  # what is logged appears above the progress bar, not in it
         return run(encoder, chosen, replace(options, overrides=changed), ranks)

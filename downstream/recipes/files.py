@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
+import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from downstream.recipes.recipe import IDENTITY, Recipe
+from downstream.recipes.yaml_text import LARGEST, parse_yaml
 from upstream.errors import UserError
+from upstream.files import read_regular_file
 
 PACKAGE = Path(__file__).resolve().parents[1]  # downstream
 CHECKOUT = PACKAGE.parent
@@ -26,6 +30,19 @@ def shipped(name: str) -> Path:
     packaged = PACKAGE / "shipped_files" / name
     return packaged if packaged.is_dir() else CHECKOUT / name
 
+
+CLOSE = 0.7  # of 1, difflib's ratio of what may be a slip of the finger
+LONGEST_SHOWN = 80  # letters of a key or value in a message
+MOST_SHOWN = 5  # errors of one recipe in a message
+
+KINDS = {type(None): "nothing", list: "a list", str: "a single text"}
+WORDS = {
+    "value_error": "{error}",
+    "model_type": "expected a section, keys with values",
+    "tuple_type": "expected a list, such as [one, another]",
+    "finite_number": "expected a finite number",
+    "less_than_equal": "the largest that is allowed is {le:,.6g}",
+}
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
@@ -41,25 +58,26 @@ def find_recipe(name: str) -> Path:
 
     Raises UserError, with the nearest right name, where there is none.
     """
-    for path in (shipped("recipes") / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return path
     names = recipe_names()
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    if name in names:
+        return shipped("recipes") / f"{name}.yaml"
+    with contextlib.suppress(OSError, ValueError):  # too long for a name, a zero byte
+        if os.path.lexists(name) and name:
+            return Path(name)
+    near = difflib.get_close_matches(name[:LONGEST_SHOWN], names, n=1, cutoff=0.6)
     suggestion = f"Did you mean {near[0]}?" if near else "See --list for the names."
-    raise UserError(f"There is no recipe or YAML file called {name!r}. {suggestion} Known: {', '.join(names)}.")
+    raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} Known: {', '.join(names)}.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the keys and values of a recipe file; raise UserError where it holds none."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"Recipe {path} is not valid YAML: {error}") from error
-    except OSError as error:
-        raise UserError(f"Cannot read the recipe {path}: {error.strerror}. Check its permissions.") from error
+        text = read_regular_file(path, LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"Recipe {path} is not text in UTF-8 ({error.reason}); save it as UTF-8.") from error
+    content = parse_yaml(text, f"Recipe {path}")
     if not isinstance(content, dict):
-        raise UserError(f"Recipe {path} holds a {type(content).__name__}; expected keys with values.")
+        raise UserError(f"Recipe {path} holds {KINDS.get(type(content), 'a single value')}; expected keys with values.")
     return content
 
 
@@ -94,33 +112,45 @@ def apply_override(content: dict[str, Any], override: str, kind: type[Recipe]) -
     """Apply one override to a recipe's content."""
     key, equals, text = override.partition("=")
     if not equals:
-        raise UserError(f"-o takes key=value, for example -o optimizer.lr=1e-3; got {override!r}.")
+        raise UserError(f"-o takes key=value, for example -o optimizer.lr=1e-3; got {brief(override)}.")
     if key in IDENTITY:
         raise UserError(
             f"{key!r} identifies the recipe and cannot be overridden; copy the YAML file and change it there."
         )
     refuse_unknown(key, kind)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"The value of -o {key} is not valid YAML: {text!r}.") from error
+    value = parse_yaml(text, f"The value of -o {key}, {brief(text)},")
     *parents, last = key.split(".")
     for parent in parents:
         if content.get(parent) is None:
             content[parent] = {}
         content = content[parent]
         if not isinstance(content, dict):
-            raise UserError(f"-o {key}: {parent!r} is {content!r} in the recipe, not a section; fix the file.")
+            raise UserError(f"-o {key}: {parent!r} is {brief(content)} in the recipe, not a section; fix the file.")
     content[last] = value
 
 
+class UnknownKeyError(UserError):
+    """A key that recipes of a kind do not have; another kind may have it."""
+
+    def __init__(self, key: str, fix: str) -> None:
+        super().__init__(f"A recipe of this task has no key {brief(key)}. {fix}")
+        self.key = key
+
+
 def refuse_unknown(key: str, kind: type[Recipe]) -> None:
-    """Raise UserError for a key that recipes of that kind do not have."""
+    """Raise UnknownKeyError for a key that recipes of that kind do not have."""
     known = [name for name in all_keys(kind) if name not in IDENTITY]
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        suggestion = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-        raise UserError(f"A recipe of this task has no key {key!r}. {suggestion}")
+        raise UnknownKeyError(key, suggestion(key, known))
+
+
+def suggestion(key: str, known: Sequence[str]) -> str:
+    """Return what may have been meant by a key: one that is spelled alike, ends alike or lies in that section."""
+    if inner := [name for name in known if name.startswith(f"{key}.")]:
+        return f"That is a section; its keys are {', '.join(inner)}."
+    near = [name for name in known if name.endswith(f".{key}")]
+    near = near or difflib.get_close_matches(key[:LONGEST_SHOWN], known, n=1, cutoff=CLOSE)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -147,25 +177,30 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def explain(error: ValidationError, kind: type[Recipe]) -> str:
-    """Return the errors of a recipe as sentences."""
-    return " ".join(_sentence(fault, kind) for fault in error.errors())
+    """Return the errors of a recipe as sentences, the first ones where there are many."""
+    faults = error.errors()
+    more = [f"There are {len(faults) - MOST_SHOWN} more such values."] if len(faults) > MOST_SHOWN else []
+    return " ".join([*(_sentence(fault, kind) for fault in faults[:MOST_SHOWN]), *more])
 
 
 def _sentence(fault: Mapping[str, Any], kind: type[Recipe]) -> str:
     path = [str(part) for part in fault["loc"]]
-    key = ".".join(path)
+    key, value = ".".join(path), fault["input"]
     if fault["type"] == "extra_forbidden":
         siblings = _keys_beside(path, kind)
-        near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
-        suggestion = f"did you mean {near[0]}?" if near else f"known there: {', '.join(siblings)}."
-        return f"There is no key {key!r}; {suggestion}"
-    if fault["type"] == "value_error" and isinstance(fault["input"], dict):  # settings that do not go together
-        where = f"{key}: " if key else ""
-        return f"{where}{fault['ctx']['error']}."
+        near = difflib.get_close_matches(path[-1][:LONGEST_SHOWN], siblings, n=1, cutoff=CLOSE)
+        meant = f"did you mean {near[0]}?" if near else f"known there: {', '.join(siblings)}."
+        return f"There is no key {brief(key)}; {meant}"
     if fault["type"] == "missing":
         return f"The key {key!r} is missing."
-    quotes = " (put it in quotes)" if fault["type"] == "string_type" else ""  # YAML reads yes, no, on, off as booleans
-    return f"The value of {key!r} is {fault['input']!r}: {str(fault['msg']).lower()}{quotes}."
+    reason = WORDS.get(fault["type"], str(fault["msg"]).lower()).format(**fault.get("ctx", {}))
+    if fault["type"] == "value_error" and isinstance(value, dict):  # settings that do not go together
+        where = f"{key}: " if key else ""
+        return f"{where}{reason}."
+    is_number = isinstance(value, bool | int | float)  # YAML reads yes, no, on, off as booleans
+    quotes = " (put it in quotes)" if fault["type"] == "string_type" and is_number else ""
+    shown = "empty" if value is None else brief(value)
+    return f"The value of {brief(key)} is {shown}: {reason}{quotes}."
 
 
 def _keys_beside(path: Sequence[str], kind: type[Recipe]) -> list[str]:
@@ -173,3 +208,11 @@ def _keys_beside(path: Sequence[str], kind: type[Recipe]) -> list[str]:
     for name in path[:-1]:
         model = section_of(model.model_fields[name].annotation)
     return list(model.model_fields)
+
+
+def brief(value: object) -> str:
+    """Return a value as a message shows it, shortened: an alias of YAML may stand for billions of letters."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = LONGEST_SHOWN
+    short.maxlevel, short.maxlist, short.maxdict = 2, 4, 4
+    return short.repr(value)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, PositiveInt, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from downstream.recipes.sections import (
     Closed,
     CorpusSettings,
+    Count,
     OptimizerSettings,
     SplitSettings,
     StoreSettings,
@@ -32,8 +33,10 @@ class Recipe(Closed):
     metric_names: ClassVar[tuple[str, ...]] = ()
     split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published")
 
-    name: str = Field(pattern=r"^\w[\w-]*(/\w[\w-]*)*$", description="also its folder below the results")
-    version: PositiveInt
+    name: str = Field(
+        pattern=r"^\w[\w-]*(/\w[\w-]*)*$", max_length=100, description="also its folder below the results"
+    )
+    version: Count
     title: str
     task: str = Field(description="the family: a name of the registry, or path/to/module.py:Family")
     protocol: Literal["clean", "superb", "demo"]
@@ -48,7 +51,7 @@ class Recipe(Closed):
     def parts_that_fit_the_task(self) -> Recipe:
         for key, metric in (("primary", self.primary), ("training.select", self.select)):
             if metric not in self.metric_names:
-                raise ValueError(f"{key} is {metric}; a task of {self.task} has {', '.join(self.metric_names)}")
+                raise ValueError(f"{key} is {metric[:60]}; a task of {self.task} has {', '.join(self.metric_names)}")
         if self.split.rule not in self.split_rules:
             raise ValueError(
                 f"split.rule is {self.split.rule}; a task of {self.task} can be divided by "

@@ -13,14 +13,29 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # range of every generator
+
+def no_boolean(value: object) -> object:
+    """Refuse YAML's booleans where a number is meant; pydantic would take true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers")
+    return value
+
+
+# Numbers and their bounds. What lies beyond is a slip of the finger, and would end in an overflow, in more memory than
+# any machine has, or in centuries of learning.
+Whole = Annotated[int, BeforeValidator(no_boolean)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(no_boolean), Field(ge=-1e30, le=1e30)]  # float32
+PositiveNumber = Annotated[Number, Field(gt=0)]
+Seconds = Annotated[PositiveNumber, Field(ge=0.001, le=1e6)]  # of audio: a millisecond to eleven days
+Count = Annotated[Whole, Field(gt=0, le=10**9)]
+Width = Annotated[Whole, Field(gt=0, le=16_384)]  # of a layer: two of these are a gigabyte of weights
+Depth = Annotated[Whole, Field(gt=0, le=64)]  # layers of a head
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # range of every generator
+MOST_SWEPT = 1000  # values in a list of a sweep; a head is learned for every combination
 
 BEST = "best"  # in place of a layer: the one whose head has the best development score
 
@@ -46,7 +61,7 @@ def later(default: Any, description: str) -> Any:
 class EffectsSettings(Closed):
     """Effects on every waveform before it is encoded, in sox's terms and order."""
 
-    gain: float = Field(default=0.0, allow_inf_nan=False, description="gain in dB")
+    gain: Number = Field(default=0.0, ge=-200, le=200, description="gain in dB")
     remove_silence: bool = Field(default=False, description="remove silence as SUPERB's speaker verification does")
 
 
@@ -65,7 +80,9 @@ class SplitSettings(Closed):
         "corpus's own; superb_er: development drawn by utterance; superb_ks: by a hash of the speaker, development "
         "drawn with replacement, the separate test archive; superb_asv: no development, the test trials choose the step"
     )
-    folds: PositiveInt = Field(default=5, description="number of folds; a corpus of sessions has one fold per session")
+    folds: Count = Field(
+        default=5, le=100_000, description="number of folds; a corpus of sessions has one fold per session"
+    )
     train: tuple[str, ...] = Field(
         default=(), description="parts to train on, by the corpus's own names; empty: all of its training parts"
     )
@@ -76,7 +93,7 @@ class SplitSettings(Closed):
     shared_speakers: bool = Field(
         default=False, description="published: allow parts that share speakers, as those of some corpora do"
     )
-    longer_than: float = Field(
+    longer_than: Number = Field(
         default=0.0, ge=0.0, description="seconds; training utterances must be longer than this, after effects"
     )
 
@@ -91,16 +108,19 @@ class OptimizerSettings(Closed):
 
     name: Literal["adam", "adamw"] = "adam"
     lr: PositiveNumber = Field(description="learning rate; its largest value where a schedule changes it")
-    weight_decay: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    weight_decay: Number = Field(default=0.0, ge=0.0)
     schedule: Literal["constant", "linear", "cosine"] = later(
         "constant", "course of the learning rate after the warm-up: linear and cosine fall towards zero"
     )
-    warmup: NonNegativeInt = later(0, "updates over which the learning rate rises linearly to lr; 0: none")
+    warmup: Annotated[Whole, Field(ge=0, le=10**9)] = later(
+        0, "updates over which the learning rate rises linearly to lr; 0: none"
+    )
 
 
 def layer_or_word(value: object) -> object:
     """Refuse what is neither a layer's number nor a word for layers."""
-    if isinstance(value, bool) or not (isinstance(value, int) or value in ("mix", "all", BEST)):
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10_000
+    if not (is_number or value in ("mix", "all", BEST)):
         raise ValueError(
             "a layer is a number, mix for the weighted sum, or best for the layer that development chooses; all is mix "
             "and every layer"
@@ -137,11 +157,16 @@ class SweepSettings(Closed):
     """
 
     lr: tuple[PositiveNumber, ...] = Field(
-        default=(), description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades"
+        default=(),
+        max_length=MOST_SWEPT,
+        description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades",
     )
-    seed: tuple[Seed, ...] = Field(default=(), description="seeds of initial weights and dropout; else --seed")
+    seed: tuple[Seed, ...] = Field(
+        default=(), max_length=MOST_SWEPT, description="seeds of initial weights and dropout; else --seed"
+    )
     layer: tuple[Layer, ...] = Field(
         default=(),
+        max_length=MOST_SWEPT,
         description="single layers, mix for the weighted sum, best for the layer that development chooses; all: the "
         "sum and every layer; else -l",
     )
@@ -149,10 +174,7 @@ class SweepSettings(Closed):
     @field_validator("lr", "seed", "layer", mode="before")
     @classmethod
     def one_or_several(cls, value: object) -> object:
-        values = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(one, bool) for one in values):
-            raise ValueError("true and false are not numbers")
-        return values
+        return value if isinstance(value, list | tuple) else (value,)
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -175,7 +197,7 @@ class SweepSettings(Closed):
 class CropSettings(Closed):
     """Window of long utterances that heads are trained on, drawn again each time."""
 
-    seconds: PositiveNumber
+    seconds: Seconds = Field(ge=0.025)
     of: Literal["audio", "states"] = Field(
         description="audio: the upstream encodes the window alone, as in SUPERB, so that its states cannot be stored; "
         "states: it encodes the whole utterance, and its states are cut"
@@ -185,9 +207,9 @@ class CropSettings(Closed):
 class TrainingSettings(Closed):
     """Number of updates, how they are batched, and which step is kept."""
 
-    steps: PositiveInt = Field(description="updates, per fold")
-    batch: PositiveInt | None = Field(default=None, description="utterances in a micro-batch")
-    batch_seconds: PositiveNumber | None = Field(
+    steps: Count = Field(description="updates, per fold")
+    batch: Annotated[Count, Field(le=10**6)] | None = Field(default=None, description="utterances in a micro-batch")
+    batch_seconds: Seconds | None = Field(
         default=None, description="instead of batch: seconds of audio in a micro-batch, utterances of similar length"
     )
     sampling: Literal["shuffled", "balanced", "superb_balanced", "superb_buckets"] = Field(
@@ -196,9 +218,9 @@ class TrainingSettings(Closed):
         "turn; superb_balanced: each class equally likely, with replacement; superb_buckets: 16 of similar length",
     )
     crop: CropSettings | None = None
-    accumulate: PositiveInt = Field(default=1, description="micro-batches in an update")
+    accumulate: Count = Field(default=1, le=10_000, description="micro-batches in an update")
     clip: PositiveNumber = Field(default=1.0, description="largest norm of the gradient")
-    evaluate_every: PositiveInt = Field(description="updates between two evaluations on the development set")
+    evaluate_every: Count = Field(description="updates between two evaluations on the development set")
     order_seed: Seed = Field(default=0, description="seed of the order of utterances, shared by all configs")
     select: str | None = Field(
         default=None, description="metric of the development score that chooses; null: the primary one"

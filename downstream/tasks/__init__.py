@@ -9,9 +9,9 @@ from downstream.tasks.base import AffineTargets, Family, Head, Needs, Prediction
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
 from downstream.tasks.registry import (
     differences,
-    effective_overrides,
     family_of,
     find_family,
+    load_overridden,
     load_recipe,
     source_digest,
 )
@@ -42,7 +42,7 @@ __all__ = [
     "WeightedSum",
     "as_rows",
     "differences",
-    "effective_overrides",
+    "load_overridden",
     "family_of",
     "find_family",
     "initialised",

@@ -14,7 +14,17 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from downstream.recipes import Recipe, all_keys, effective, find_recipe, overridden, read_yaml, recipe_names, validated
+from downstream.recipes import (
+    Recipe,
+    UnknownKeyError,
+    all_keys,
+    effective,
+    find_recipe,
+    overridden,
+    read_yaml,
+    recipe_names,
+    validated,
+)
 from downstream.tasks.base import Family
 from upstream.custom import import_file
 from upstream.errors import UserError
@@ -73,15 +83,27 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     name: "emotion", "superb/er" (a file below recipes/), or the path of a YAML file.
     Raises UserError for an unknown name or key, naming the nearest right one, and for a wrong value.
     """
+    return load_overridden(name, overrides)[0]
+
+
+def load_overridden(name: str | Path, overrides: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:
+    """Load a recipe as `load_recipe`; return it and the overrides that change something in its own file."""
     path = find_recipe(str(name))
     content, kind = read_typed(path)
-    return validated(overridden(content, overrides, kind), kind, f"Recipe {path}")
+    try:
+        changed = overridden(content, overrides, kind)
+    except UnknownKeyError as error:
+        if not (tasks := " and ".join(having(error.key))):
+            raise
+        raise UserError(
+            f"A recipe of this task has no key {error.key!r}: {path} is of {content['task']}, the key of {tasks}."
+        ) from error
+    return validated(changed, kind, f"Recipe {path}"), effective(content, overrides, kind)
 
 
-def effective_overrides(name: str | Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides that change something in the recipe's own file."""
-    content, kind = read_typed(find_recipe(str(name)))
-    return effective(content, overrides, kind)
+def having(key: str) -> list[str]:
+    """Return the families of the harness whose recipes have a key."""
+    return [task for task in FAMILIES if key in all_keys(find_family(task).recipe_type)]
 
 
 def differences(recipe: Recipe) -> tuple[str, ...]:

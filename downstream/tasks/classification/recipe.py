@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from downstream.recipes import Closed, CorpusSettings, LearnedRecipe, PositiveNumber, later
+from downstream.recipes import Closed, CorpusSettings, LearnedRecipe, Seconds, Width, later
 from downstream.tasks.classification.metrics import METRICS
 
 
@@ -15,7 +15,7 @@ class SilenceSettings(Closed):
 
     label: str = Field(description="label of the noise recordings")
     name: str = Field(description="name of the class")
-    seconds: PositiveNumber = Field(default=1.0, description="length of a window of noise")
+    seconds: Seconds = Field(default=1.0, ge=0.025, description="length of a window of noise")
 
 
 class ClassCorpusSettings(CorpusSettings):
@@ -48,7 +48,7 @@ class ClassCorpusSettings(CorpusSettings):
 class ClassifierSettings(Closed):
     """The head; defaults are SUPERB's."""
 
-    projection: PositiveInt | None = Field(default=None, description="width of the first linear layer; null: 256")
+    projection: Width | None = Field(default=None, description="width of the first linear layer; null: 256")
     pooling: Literal["mean", "attention"] = later(
         "mean", "over the frames of an utterance; attention learns a weight per frame, and needs all frames"
     )

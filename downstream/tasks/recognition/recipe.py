@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from downstream.recipes import Closed, LearnedRecipe, PositiveNumber
+from downstream.recipes import Closed, Count, Depth, LearnedRecipe, Number, PositiveNumber, Whole, Width
 from downstream.tasks.recognition.metrics import METRICS
 
 
 class SpecAugmentSettings(Closed):
     """SpecAugment of the weighted sum in training (Park et al. 2019); the defaults are SUPERB's."""
 
-    time_warp_window: int = Field(default=5, ge=0, description="frames by which time is warped at most; 0: not at all")
-    frequency_masks: int = Field(default=4, ge=0)
-    frequency_width: PositiveInt = Field(default=50, description="feature dimensions; a mask is narrower than this")
-    time_masks: int = Field(default=2, ge=0)
-    time_width: PositiveInt = Field(default=40, description="frames; a mask is shorter than this")
+    time_warp_window: Whole = Field(
+        default=5, ge=0, le=10**6, description="frames by which time is warped at most; 0: not at all"
+    )
+    frequency_masks: Whole = Field(default=4, ge=0, le=1000)
+    frequency_width: Count = Field(default=50, le=10**6, description="feature dimensions; a mask is narrower than this")
+    time_masks: Whole = Field(default=2, ge=0, le=1000)
+    time_width: Count = Field(default=40, le=10**6, description="frames; a mask is shorter than this")
 
 
 class RecogniserSettings(Closed):
     """The head; defaults are SUPERB's."""
 
-    projection: PositiveInt | None = Field(default=None, description="width of the first linear layer; null: 1024")
-    hidden: PositiveInt = Field(default=1024, description="width of an LSTM in each direction")
-    depth: PositiveInt = Field(default=2, description="bidirectional LSTMs")
-    dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="after each LSTM")
+    projection: Width | None = Field(default=None, description="width of the first linear layer; null: 1024")
+    hidden: Width = Field(default=1024, description="width of an LSTM in each direction")
+    depth: Depth = Field(default=2, description="bidirectional LSTMs")
+    dropout: Number = Field(default=0.2, ge=0.0, lt=1.0, description="after each LSTM")
     spec_augment: SpecAugmentSettings | None = Field(default=None, description="null: none")
 
 
@@ -42,14 +44,14 @@ class DecodingSettings(Closed):
     """Decoding of the test set; development is decoded greedily."""
 
     method: Literal["greedy", "beam"] = "greedy"
-    beam: PositiveInt = Field(default=5, description="hypotheses kept")
+    beam: Count = Field(default=5, le=100_000, description="hypotheses kept")
     threshold: PositiveNumber = Field(default=25.0, description="how far behind the best a hypothesis may lie")
     language_model: str | None = Field(default=None, description="an n-gram file that KenLM reads (ARPA or binary)")
     lexicon: str | None = Field(
         default=None, description="file of words and spellings; null: the words of the training transcripts"
     )
-    lm_weight: float = Field(default=2.0, description="factor of the language model's score")
-    word_score: float = Field(default=-1.0, description="added to a hypothesis per word")
+    lm_weight: Number = Field(default=2.0, description="factor of the language model's score")
+    word_score: Number = Field(default=-1.0, description="added to a hypothesis per word")
 
 
 class RecognitionRecipe(LearnedRecipe):

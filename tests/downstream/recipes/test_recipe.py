@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,104 @@ def test_overrides_and_another_corpus() -> None:
         ("optimizer.lr=.inf", "finite"),
         ("name=/tmp/elsewhere", "cannot be overridden"),
         ("protocol=superb", "cannot be overridden"),
+        ("trials.list=x", "is of classification, the key of verification."),
+        ("head.hidden=8", "the key of recognition."),
+        ("head.width=8", "has no key 'head.width'. Known: corpus.name"),
+        ("lr=1", "Did you mean sweep.lr or optimizer.lr?"),
+        ("training=1", "That is a section; its keys are training.steps, "),
+        ("training.steps=true", "true and false are not numbers"),
+        ("training.steps=", "'training.steps' is empty"),
+        ("split.test=x", "expected a list"),
+        ("sweep.seed=[1, 1]", "is [1, 1]: a value is listed twice."),
     ],
 )
 def test_wrong_overrides_name_the_fix(override: str, words: str) -> None:
     with pytest.raises(UserError) as refusal:
         load_recipe("emotion", [override])
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "words"),
+    [
+        ("emotion", "training.accumulate=1000000000", "the largest that is allowed is 10,000"),
+        ("emotion", "training.steps=99999999999999999999", "the largest that is allowed is 1e+09"),
+        ("emotion", "training.batch=10000000000", "largest"),
+        ("emotion", "head.projection=2147483648", "largest"),
+        ("emotion", "corpus.effects.gain=1e300", "largest"),
+        ("emotion", "split.folds=1000000000", "largest"),
+        ("emotion", "split.longer_than=.inf", "expected a finite number"),
+        ("emotion", "training.order_seed=9223372036854775808", "less than"),
+        ("emotion", "training.crop={seconds: 1.0e-300, of: audio}", "0.025"),
+        ("emotion", "sweep.layer=99999999999999999999", "a layer is a number"),
+        ("emotion", f"sweep.lr={[*range(1, 1_002)]}", "at most 1000 items"),
+        ("emotion", f"sweep.lr={[*range(1, 500_000)]}", "3,888,887 characters, more than the 1,048,576"),
+        ("superb/asr", "head.hidden=4294967296", "largest"),
+        ("superb/asr", "head.depth=100000", "largest"),
+        ("superb/asr", "decoding.beam=10000000000", "largest"),
+        ("superb/asr", "decoding.lm_weight=.nan", "'decoding.lm_weight' is nan"),
+        ("demo/sv", "trials.most=1000000000000", "largest"),
+    ],
+)
+def test_numbers_have_bounds(name: str, override: str, words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_recipe(name, [override])
+    assert words in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x: " + "[" * 20_000, "nested too deeply"),
+        ("x: " + "[" * 30 + "]" * 30, "more than 20 sections and lists"),
+        ("x: &a [*a]", "more than 20 sections and lists"),
+        ("x0: &a0 [1]\n" + "".join(f"x{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 9)), "100,000"),
+        ("x: 1\ny: !!timestamp abc", "line 2, column 4: 'abc' is no timestamp"),
+        ("x: !!bool maybe", "'maybe' is no bool"),
+        ("x: 0b_", "'0b_' is no int; put it in quotes"),
+        ("x: " + "9" * 5_000, "9' is no int"),
+        ("x: !!binary 'é'", "not valid YAML"),
+        ("x: 1\nname: a\nname: b", "line 3, column 1: the key 'name' is given twice"),
+        ('x: "\\ud800"', "no text of Unicode"),
+        ("x: \x07", "not allowed in YAML"),
+        ("x: 1\n---\nx: 2", "expected a single document"),
+        ("? [a]\n: b", "unhashable"),
+        ("#" * 2_000_000, "2,000,000 bytes, more than"),
+        ("", "holds nothing"),
+        ("- emotion", "holds a list"),
+    ],
+)
+def test_foreign_yaml_is_a_sentence(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as refusal:
+        load_recipe(tmp_path / "own.yaml")
+    assert words in str(refusal.value)
+    assert len(str(refusal.value)) < 300 + len(str(tmp_path))
+
+
+def test_what_is_no_file_of_a_recipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "latin.yaml").write_bytes("title: ä".encode("latin-1"))
+    kinds = {"pipe": "a pipe", "": "a folder", "link": "where there is nothing", "latin.yaml": "save it as UTF-8"}
+    for name, words in kinds.items():
+        with pytest.raises(UserError, match=words):
+            load_recipe(tmp_path / name)
+    for name in ("a" * 5_000, "a\0b", ""):
+        with pytest.raises(UserError, match="There is no recipe or YAML file called"):
+            load_recipe(name)
+
+
+def test_a_value_that_yaml_would_take_for_a_date_is_text() -> None:
+    assert emotion("corpus.classes=[2001-01-01, 2001-99-99]").corpus.classes == ("2001-01-01", "2001-99-99")
+
+
+def test_a_long_value_is_shown_in_short(tmp_path: Path) -> None:
+    for value in ("{a: " + "x" * 100_000 + "}", str(["x"] * 10_000)):
+        with pytest.raises(UserError) as refusal:
+            load_recipe("emotion", [f"sweep.lr={value}"])
+        assert len(str(refusal.value)) < 1_200
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from downstream.tasks.registry import load_recipe
 from downstream.training.loop import Training
 from downstream.training.snapshot import read_snapshot
 from upstream.catalog import NAMED
+from upstream.command_line import INTERRUPTED
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES = [*DOCS, *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md"))]
@@ -277,7 +278,7 @@ def test_a_family_from_outside_goes_on_to_the_same_bits_after_an_interruption(
     often = ("--snapshot-seconds", "0.001")
     with monkeypatch.context() as patch:
         patch.setattr(Training, "save", save_and_interrupt)
-        assert run_voice_activity("broken", *often) == cli.INTERRUPTED
+        assert run_voice_activity("broken", *often) == INTERRUPTED
     (path,) = Path("broken").rglob("snapshot")
     left = read_snapshot(path)
     assert left is not None

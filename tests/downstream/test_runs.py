@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import math
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from places import REPOSITORY
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import run_downstream
@@ -33,7 +36,7 @@ from downstream.data.survey import KEPT
 from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.report import terminal as report
-from downstream.results.record import read_result
+from downstream.results.record import read_result, write_result
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.registry import family_of, load_recipe
 from downstream.tasks.verification.error_rates import equal_error_rate
@@ -340,6 +343,55 @@ def test_another_way_of_testing_learns_nothing_again(
     third = experiment.run(model, load_recipe(recipe, [*own, "training.order_seed=1"]), options)
     assert third is not None
     assert third.result.learned != first.result.learned
+
+
+def heads_changed(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], honest: bool = False) -> Any:
+    """Return what changes the heads of a run; honest: with the digests that they would have had."""
+
+    def alter(folder: Path) -> None:
+        path = folder / "head.safetensors"
+        path.write_bytes(save(change(load(path.read_bytes()))))
+        if honest:
+            record = read_result(folder / "result.json")
+            record.artifacts[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            write_result(folder / "result.json", record)
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        heads_changed(lambda heads: {name: tensor + 1e-3 for name, tensor in heads.items()}),
+        heads_changed(lambda heads: {name: tensor * math.nan for name, tensor in heads.items()}),
+        heads_changed(lambda heads: {name: tensor.half() for name, tensor in heads.items()}),
+        heads_changed(lambda heads: {name: tensor.double() for name, tensor in heads.items()}, honest=True),
+        heads_changed(
+            lambda heads: {name: tensor.repeat(2) for name, tensor in heads.items() if tensor.ndim == 1}, True
+        ),
+        heads_changed(lambda heads: {"other": torch.zeros(1)}, honest=True),
+        lambda folder: (folder / "head.safetensors").write_bytes(b"half"),
+        lambda folder: (folder / "head.safetensors").unlink(),
+    ],
+)
+def test_heads_that_changed_are_learned_again(
+    alter: Callable[[Path], object], verification: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, *own = VERIFICATION
+    options = Options(verification, tmp_path / "results", tmp_path / "store", progress=False)
+    model = upstream.load("fbank_no_cmvn")
+    first = experiment.run(model, load_recipe(recipe, own), options)
+    assert first is not None
+    heads = load((first.folder / "head.safetensors").read_bytes())  # not mapped: the file will change
+    alter(first.folder)
+    cohort = ["trials.normalisation=as_norm", "trials.cohort=16", "trials.top=8"]
+    second = experiment.run(model, load_recipe(recipe, [*own, *cohort]), options)
+    assert second is not None
+    assert re.search("The heads of .* are not used .*; they are learned again", caplog.text)
+    learned = load_file(second.folder / "head.safetensors")
+    assert learned.keys() == heads.keys()
+    assert all(torch.equal(learned[name], heads[name]) for name in heads)
+    assert not any("learned; only their test is new" in caveat for caveat in second.result.caveats)
 
 
 def test_beam_search_after_greedy_decoding_learns_nothing_again(

@@ -51,6 +51,17 @@ def test_a_changed_checkout_is_dirty(checkout: Path) -> None:
     assert git_revision(checkout) == f"{commit}-dirty"
 
 
+def test_asking_takes_no_lock_of_the_checkout(checkout: Path) -> None:
+    """Somebody who commits there meanwhile would be refused; so the index is not refreshed either."""
+    commit = repository(checkout, setup_cfg=SETUP)
+    (checkout / "setup.cfg").touch()
+    index = checkout / ".git" / "index"
+    before = index.stat().st_mtime_ns
+    (checkout / ".git" / "index.lock").touch()
+    assert git_revision(checkout) == commit
+    assert index.stat().st_mtime_ns == before
+
+
 def test_a_package_inside_somebody_elses_repository_has_none(checkout: Path) -> None:
     """In a virtual environment below a project, as a rule."""
     repository(checkout, setup_cfg=SETUP)

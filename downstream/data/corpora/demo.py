@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from downstream.data.acoustics import (
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora import espeak, segments
 from downstream.data.corpora.cards import DEMO as CARD
+from downstream.data.corpora.csv_table import read_table
 from downstream.data.corpus import Corpus, PublishedCounts, TimedSegment, Utterance
 from downstream.data.resampling import resample
 from upstream.base import SAMPLE_RATE
@@ -294,7 +296,7 @@ def make(folder: Path, prompts: Sequence[Prompt], seed: int) -> None:
             shown = tqdm(takes, desc="synthesising the demo corpus", total=len(prompts), unit=" utterances")
             spoken = {}
             for prompt, take in zip(prompts, shown, strict=True):
-                soundfile.write(draft / prompt.file, take.samples, SAMPLE_RATE, subtype="PCM_16")
+                (draft / prompt.file).write_bytes(encoded(take.samples))
                 spoken[prompt.id] = take.segments
         write_listing(draft, prompts)
         cache_segments(draft, spoken)
@@ -307,6 +309,13 @@ def make(folder: Path, prompts: Sequence[Prompt], seed: int) -> None:
         except OSError:
             if not intact(folder, prompts):
                 raise
+
+
+def encoded(samples: NDArray[np.int16]) -> bytes:
+    """The bytes of a FLAC file; (S,) at 16 kHz. Python writes them, which says so when the disk is full."""
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
 
 
 def write_listing(folder: Path, prompts: Iterable[Prompt]) -> None:
@@ -322,11 +331,11 @@ def write_listing(folder: Path, prompts: Iterable[Prompt]) -> None:
 
 def intact(folder: Path, prompts: Iterable[Prompt]) -> bool:
     """True if `folder` lists a file for every prompt, and every file matches its digest."""
-    listing = folder / "manifest.csv"
-    if not listing.is_file():
+    try:
+        rows = read_table(folder / "manifest.csv", lambda columns: None).rows
+    except UserError:  # there is none, or it is damaged
         return False
-    with listing.open(newline="", encoding="utf-8", errors="replace") as file:
-        digests = {row.get("path"): row.get("sha256") for row in csv.DictReader(file)}
+    digests = {row.get("path"): row.get("sha256") for _, row in rows}
     files = [prompt.file for prompt in prompts]
     return all((folder / name).is_file() and fingerprint_files([folder / name]) == digests.get(name) for name in files)
 

@@ -14,6 +14,10 @@ from downstream.data.corpora.files import left_out, shown
 from downstream.data.corpora.folder import Parser, assemble
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
+from upstream.foreign import foreign_code
+from upstream.text import counted
+
+FETCH_AGAIN = "Remove it from the hub's cache, so that it is fetched again, or give --data the folder of the corpus."
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +33,11 @@ class HubRecording:
     name: str
 
     def open(self) -> BinaryIO:
-        cell = self.rows[self.index][self.column]
-        if cell["bytes"] is None:
+        with foreign_code(f"Reading {self.name}", FETCH_AGAIN):
+            encoded = self.rows[self.index][self.column]["bytes"]
+        if encoded is None:
             raise UserError(f"{self.name} holds a reference to a file and no audio; read the corpus with --data.")
-        return io.BytesIO(cell["bytes"])
+        return io.BytesIO(encoded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,8 @@ def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:
     """
     assert card.hub is not None, card.name
     files, revision = fetch(card)
-    rows = [row for part in card.hub.parts for row in rows_of(card.hub, part, files[part], cache)]
+    with foreign_code(f"Reading the copy of {card.title} in {card.hub.repository}", FETCH_AGAIN):
+        rows = [row for part in card.hub.parts for row in rows_of(card.hub, part, files[part], cache)]
     utterances, others, repeated = parse_rows(rows, parse)
     if not utterances:
         found = shown([row.name for row in rows]) or "no rows"
@@ -72,17 +78,18 @@ def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:
 
 def fetch(card: CorpusCard) -> tuple[dict[HubPart, list[Path]], str | None]:
     """The Parquet files of each part of a card's copy, from the hub or the cache, and their commit."""
-    from huggingface_hub import snapshot_download
-
     assert card.hub is not None, card.name
-    patterns = [part.files for part in card.hub.parts]
-    try:
-        snapshot = Path(snapshot_download(card.hub.repository, repo_type="dataset", allow_patterns=patterns))
-    except network_errors() as error:
-        raise UserError(
-            f"The copy of {card.title} on the hub ({card.hub.repository}) could not be fetched and is not in the "
-            f"cache ({type(error).__name__}). {by_hand(card)}"
-        ) from error
+    with foreign_code(f"Fetching {card.hub.repository}", by_hand(card)):
+        from huggingface_hub import snapshot_download
+
+        patterns = [part.files for part in card.hub.parts]
+        try:
+            snapshot = Path(snapshot_download(card.hub.repository, repo_type="dataset", allow_patterns=patterns))
+        except network_errors() as error:
+            raise UserError(
+                f"The copy of {card.title} on the hub ({card.hub.repository}) could not be fetched and is not in the "
+                f"cache ({type(error).__name__}). {by_hand(card)}"
+            ) from error
     files = {part: sorted(snapshot.glob(part.files)) for part in card.hub.parts}
     absent = [part.files for part, found in files.items() if not found]
     if absent:
@@ -168,7 +175,8 @@ def repeated_note(repeated: Counter[str]) -> list[str]:
     """A sentence on file names that the copy holds more than once, if any."""
     if not repeated:
         return []
-    return [f"{repeated.total()} rows repeat a file name and were left out: {shown(sorted(repeated))}."]
+    rows = counted(repeated.total(), "row repeats", "rows repeat")
+    return [f"{rows} a file name, left out: {shown(sorted(repeated))}."]
 
 
 def by_hand(card: CorpusCard) -> str:

@@ -331,7 +331,7 @@ def test_hub_copy_by_its_column_of_file_names(snapshot: Path, tmp_path: Path) ->
     assert (corpus.source, corpus.revision) == ("hub:confit/ravdess-parquet", "0123456789" * 4)
     left, repeated = corpus.notes
     assert left.startswith("2 files were left out")
-    assert repeated == "1 rows repeat a file name and were left out: 03-01-05-02-01-02-01.wav."
+    assert repeated == "1 row repeats a file name, left out: 03-01-05-02-01-02-01.wav."
     waveform = corpus.utterances[1].audio.load()
     assert waveform.shape == (160,)
     assert torch.allclose(waveform[40:120], torch.tensor(0.25), atol=1e-3)
@@ -364,6 +364,28 @@ def test_hub_copy_without_audio_or_commit(snapshot: Path, tmp_path: Path, monkey
     assert "revision of confit/cremad-parquet could not be looked up" in corpus.notes[-1]
     empty = hub.HubRecording([{"audio": {"bytes": None, "path": "x.wav"}}], 0, "audio", "copy: x.wav")
     assert "no audio" in message(empty.open)
+
+
+def test_whatever_the_hubs_libraries_raise_is_a_sentence(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (snapshot / "data").mkdir(parents=True)
+    (snapshot / "data/0.parquet").write_bytes(b"<html>no Parquet</html>")
+    said = message(hub.read, CREMA_D, crema_d.utterance, tmp_path / "tables")
+    assert said.startswith("Reading the copy of CREMA-D in confit/cremad-parquet failed: ")
+    assert "give --data the folder of the corpus" in said
+    (snapshot / "data/0.parquet").unlink()
+    parquet(snapshot / "data", ["1001_DFA_ANG_XX.wav"], "file")
+    (recording,) = (u.audio.recording for u in hub.read(CREMA_D, crema_d.utterance, tmp_path / "tables").utterances)
+    assert isinstance(recording, hub.HubRecording)
+    assert "IndexError" in message(hub.HubRecording(recording.rows, 7, "audio", "copy: x.wav").open)
+
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("the cache is locked\nby another process")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    said = message(hub.read, CREMA_D, crema_d.utterance, tmp_path / "tables")
+    assert "Fetching confit/cremad-parquet failed: RuntimeError: the cache is locked by another process. Give" in said
 
 
 def test_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,18 @@ def test_cache_that_cannot_be_written_is_named(small_script: list[demo.Prompt], 
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written to .*file"):
         demo.load(tmp_path / "file")
+
+
+def test_a_full_disk_is_a_sentence(small_script: list[demo.Prompt], tmp_path: Path) -> None:
+    """Here a disk that takes files of a kilobyte at most."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(UserError, match="The demo corpus cannot be written to .*; make room"):
+            demo.load(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "demo").iterdir()) == []
 
 
 def test_interrupted_synthesis_leaves_nothing(

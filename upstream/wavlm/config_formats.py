@@ -38,6 +38,7 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
         )
     if content.get("add_adapter", False):
         raise UserError(f"config.json has add_adapter, convolutions after the encoder. {TRANSFORMERS}")
+    refuse_other_rate(content.get("sampling_rate") or SAMPLE_RATE)
     known = {name: as_tuple(value) for name, value in content.items() if name in KNOWN_FIELDS and value is not None}
     extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS}
     config = with_values(HUGGING_FACE_DEFAULTS, known | {"extra": tuple(sorted(extra.items()))})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upstream.errors import UserError
 from upstream.json_file import read_json_object
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import from_hugging_face
@@ -56,8 +57,11 @@ def _preprocessor(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]
     processor = _if_there(folder / "processor_config.json") or {}
     nested = processor.get("feature_extractor", processor.get("audio_processor"))
     own = _if_there(folder / "preprocessor_config.json")
-    if not isinstance(nested, dict):
+    if nested is None:
         return own, ()
+    if not isinstance(nested, dict):
+        found = repr(nested)[:100]
+        raise UserError(f"{folder / 'processor_config.json'} has feature_extractor {found}; expected an object.")
     if own is not None and own.get("do_normalize", True) != nested.get("do_normalize", True):
         return nested, (
             "processor_config.json and preprocessor_config.json disagree on do_normalize; the first holds.",

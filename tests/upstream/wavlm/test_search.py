@@ -254,6 +254,9 @@ def test_how_the_waveform_is_prepared(base: Path, tmp_path: Path) -> None:
     assert not any("No preprocessor" in note for note in checkpoint.read(tmp_path).notes)
     assert convert.main([str(tmp_path), str(tmp_path / "converted")]) == 0
     assert checkpoint.read(tmp_path / "converted").config.normalize_waveform
+    nested.write_text('{"feature_extractor": [1]}')
+    assert "expected an object" in refusal(tmp_path)
+    nested.write_text('{"feature_extractor": {"do_normalize": true}}')
     own = tmp_path / "preprocessor_config.json"
     own.write_text('{"do_normalize": false}')
     assert checkpoint.read(tmp_path).config.normalize_waveform

@@ -1,21 +1,40 @@
-"""Ranks of a distributed extraction, as torchrun starts them, and their barrier."""
+"""Ranks of a distributed extraction, as torchrun starts them, their meeting and their barrier.
+
+Schedulers and notebooks set RANK and WORLD_SIZE too. So every variable is checked before it is used, and the ranks
+meet before anything is computed: whoever is alone learns it then.
+"""
 
 from __future__ import annotations
 
 import atexit
+import logging
+import math
 import os
+import socket
+import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import cache
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from upstream.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger("wavprobe")
+
+# How long a rank waits for the others at the beginning, when all of them have just been started.
+MEETING_TIMEOUT = timedelta(minutes=10)
+MEETING_NOTICE = 10.0  # seconds, after which a rank says whom it waits for
 # How long a rank waits for the slowest. torch's default of ten minutes is too short for ranks on unequal GPUs.
 # If a rank dies, torchrun notices and ends the others.
-BARRIER_TIMEOUT = timedelta(days=7)
+BARRIER_TIMEOUT = timedelta(days=1)
+
+NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+FIX = "Start several processes with torchrun, or type `unset RANK WORLD_SIZE` before the command for one process alone."
 
 
 @dataclass(frozen=True)
@@ -59,10 +78,20 @@ class Ranks:
             )
         torch.cuda.set_device(self.local)
 
+    def meet(self) -> None:
+        """Wait until every rank has come, with their notice board at MASTER_ADDR:MASTER_PORT; only the first call does.
+
+        Raises UserError where one stays away.
+        """
+        if self.world > 1:
+            notice_board(self)
+
     def barrier(self, device: torch.device) -> None:
         """Wait until every rank has called this.
 
         device: where the ranks compute; it chooses the backend, NCCL for GPUs and Gloo for CPUs.
+
+        Raises UserError where a rank has ended in the meantime.
         """
         if self.world == 1:
             return
@@ -72,17 +101,105 @@ class Ranks:
         gpu = torch.device("cuda", self.local) if device.type == "cuda" else None
         if gpu:
             self.claim_gpu()
-        if not group.is_initialized():
-            group.init_process_group("nccl" if gpu else "gloo", timeout=BARRIER_TIMEOUT, device_id=gpu)
-            atexit.register(group.destroy_process_group)
-        group.barrier(device_ids=[self.local] if gpu else None)
+        logger.info("rank %d waits for the other %d processes", self.rank, self.world - 1)
+        try:
+            if not group.is_initialized():
+                group.init_process_group(
+                    "nccl" if gpu else "gloo",
+                    store=group.PrefixStore("group", notice_board(self)),  # type: ignore[attr-defined]
+                    rank=self.rank,
+                    world_size=self.world,
+                    timeout=BARRIER_TIMEOUT,
+                    device_id=gpu,
+                )
+                atexit.register(group.destroy_process_group)
+            group.barrier(device_ids=[self.local] if gpu else None)
+        except RuntimeError as error:
+            raise UserError(
+                f"Rank {self.rank} has lost the other processes, of which one has probably ended with an error of its "
+                f"own ({str(error).splitlines()[0][:200]}). What was extracted is kept; run the same command again."
+            ) from error
 
 
 ALONE = Ranks(0, 1, 0)  # a single process
 
 
 def current() -> Ranks:
-    """Return this process's rank from the environment that torchrun sets; ALONE where it is not set."""
+    """Return this process's rank from the environment that torchrun sets; ALONE where it is not set.
+
+    Raises UserError for ranks that cannot be, or that could not meet.
+    """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return ALONE
-    return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+    rank, world = number("RANK", 0), number("WORLD_SIZE", 1)
+    if rank >= world:
+        raise UserError(f"RANK is {rank} and WORLD_SIZE {world}; ranks count from 0. {FIX}")
+    if world == 1:
+        return ALONE
+    if missing := [name for name in NEEDED if not os.environ.get(name)]:
+        raise UserError(
+            f"RANK is {rank} and WORLD_SIZE {world}, so {world} processes are to share the work, but they cannot meet: "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. {FIX}"
+        )
+    if number("MASTER_PORT", 1) > 65_535:
+        raise UserError(f"MASTER_PORT is {os.environ['MASTER_PORT']}; ports end at 65535. {FIX}")
+    return Ranks(rank, world, number("LOCAL_RANK", 0))
+
+
+def number(name: str, least: int) -> int:
+    """Return the whole number in a variable of the environment."""
+    text = os.environ[name]
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise UserError(f"{name} is {text[:60]!r} in the environment; expected a whole number from {least} on. {FIX}")
+    return int(text)
+
+
+@cache
+def notice_board(ranks: Ranks) -> Any:
+    """Return where the ranks leave messages for each other, a torch.distributed.Store, when all have been there.
+
+    torchrun has opened it; where the processes were started otherwise, the first of them opens it.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    outcome: SimpleQueue[Any] = SimpleQueue()
+
+    def meet() -> None:
+        try:
+            outcome.put(board_of_all(ranks, host, port))
+        except (RuntimeError, OSError, UnicodeError) as error:
+            outcome.put(error)
+
+    # In a thread that nobody waits for: what answers at that port may be another program, which never says anything.
+    threading.Thread(target=meet, daemon=True).start()
+    try:
+        found = outcome.get(timeout=MEETING_TIMEOUT.total_seconds() + MEETING_NOTICE)
+    except Empty:
+        found = TimeoutError("what answers there is no process of these")
+    if isinstance(found, Exception):
+        reason = str(found).strip().splitlines()[0][:200].rstrip(".")
+        raise UserError(
+            f"The {ranks.world} processes of WORLD_SIZE cannot meet at {host}:{port} (MASTER_ADDR, MASTER_PORT): "
+            f"{reason}. {FIX}"
+        ) from found
+    return found
+
+
+def board_of_all(ranks: Ranks, host: str, port: int) -> Any:
+    """Return the ranks' notice board, when all of them have come to it."""
+    import torch.distributed as group
+
+    socket.getaddrinfo(host, port)
+    opens = ranks.main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = group.TCPStore(host, port, ranks.world, opens, timeout=MEETING_TIMEOUT, wait_for_workers=False)  # type: ignore[attr-defined]
+    board = group.PrefixStore(f"wavprobe/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)  # type: ignore[attr-defined]
+    board.add("come", 1)
+    began, notice = time.monotonic(), MEETING_NOTICE
+    while (come := board.add("come", 0)) < ranks.world:
+        waited = time.monotonic() - began
+        if waited > MEETING_TIMEOUT.total_seconds():
+            raise TimeoutError(f"only {come} came within {waited / 60:.0f} minutes")
+        if waited > notice:
+            notice = math.inf
+            logger.warning("rank %d waits for the others: %d of %d processes came", ranks.rank, come, ranks.world)
+        time.sleep(0.05)
+    return board

@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
     own_rank = ranks.current()  # several processes share the extraction under torchrun
     own_rank.claim_gpu(options.device)
+    own_rank.meet()
     chosen = Options(
         data=options.data,
         results=options.results,

@@ -396,19 +396,6 @@ def test_the_rest_of_an_extraction_keeps_its_batches(
     assert rest.batches == whole.batches[0::2]
 
 
-def test_ranks_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert current() == ALONE == Ranks(0, 1, 0)
-    assert current().main
-    monkeypatch.setenv("WORLD_SIZE", "4")  # batch systems set it for other ends
-    assert current() == ALONE
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert current() == Ranks(3, 4, 1)
-    assert not current().main
-
-
 def test_a_single_process_does_not_wait() -> None:
     ALONE.claim_gpu()
     ALONE.barrier(torch.device("cuda"))

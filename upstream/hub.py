@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upstream.errors import UserError
+from upstream.foreign import foreign_code, words_of
 
-SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json"]
+# The last one only to say that the repository is an adapter, whose weights are not read.
+SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json", "adapter_config.json"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]  # read weights-only
 
@@ -23,15 +25,16 @@ class Repository:
     revision: str
 
 
-def fetch(name: str, revision: str | None = None) -> Repository:
+def fetch(name: str, revision: str | None = None, instead: str = "give the path of a checkpoint to -u") -> Repository:
     """Download the repository `name` ("microsoft/wavlm-base"), or find it in huggingface_hub's cache when offline.
 
     revision: branch, tag or commit; None is the default branch.
+    instead: what to do where the hub cannot be reached, for the message.
     Weights are downloaded as safetensors where there are any, else as .bin files.
 
     Raises UserError for an unknown repository or revision, or if neither hub nor cache has it.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -41,31 +44,43 @@ def fetch(name: str, revision: str | None = None) -> Repository:
         RevisionNotFoundError,
     )
 
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_FILES + SAFETENSORS))
-        if not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(name, revision=folder.name, allow_patterns=SMALL_FILES + PICKLES))
-    except GatedRepoError as error:
-        raise UserError(
-            f"The hub requires a licence for {name}. Accept it on the repository's page, then type `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(
-            f"The hub's repository {name} has no revision {revision!r}; check what follows the @."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"The hub has no repository {name!r}; check the name, or log in if it is private.") from error
-    except LocalEntryNotFoundError as error:
-        at = f" at revision {revision}" if revision else ""
-        raise UserError(
-            f"Cannot reach the Hugging Face hub, and {name}{at} is not in the local cache ({constants.HF_HUB_CACHE}). "
-            f"On a machine with a network type `hf download {name}` and copy the cache, give the path of a checkpoint "
-            "to -u, or add --random-init for untrained weights."
-        ) from error
-    except HFValidationError as error:
-        raise UserError(f"{name!r} is not a valid repository name; type ORG/NAME, or a directory.") from error
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"The Hugging Face hub refused {name}: {str(error).splitlines()[0]} Try again later."
-        ) from error
+    with foreign_code(f"Fetching {name} from the Hugging Face hub", "Check the network and the disk, and try again."):
+        try:
+            folder = _snapshot(name, revision, SMALL_FILES + SAFETENSORS)
+            if not any(folder.glob("model*.safetensors")):
+                folder = _snapshot(name, folder.name, SMALL_FILES + PICKLES)
+        except GatedRepoError as error:
+            raise UserError(
+                f"The hub requires a licence for {name}. Accept it on the repository's page, then type `hf auth login`."
+            ) from error
+        except RevisionNotFoundError as error:
+            raise UserError(
+                f"The hub's repository {name} has no revision {revision!r}; check what follows the @."
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise UserError(
+                f"The hub has no repository {name!r}; check the name, or type `hf auth login` if it is private."
+            ) from error
+        except LocalEntryNotFoundError as error:
+            at = f" at revision {revision}" if revision else ""
+            raise UserError(
+                f"Cannot reach the Hugging Face hub, and {name}{at} is not in the local cache "
+                f"({constants.HF_HUB_CACHE}), or not all of it. On a machine with a network type `hf download {name}` "
+                f"and copy the cache, or {instead}."
+            ) from error
+        except HFValidationError as error:
+            raise UserError(f"{name!r} is not a valid repository name; type ORG/NAME, or a directory.") from error
+        except HfHubHTTPError as error:
+            raise UserError(f"The Hugging Face hub refused {name}: {words_of(error)}. Try again later.") from error
     return Repository(folder, folder.name)
+
+
+def _snapshot(name: str, revision: str | None, patterns: list[str]) -> Path:
+    """Return the folder with those files of a repository, downloaded, or from the cache in offline mode."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except OfflineModeIsEnabled:  # versions before 2 ask the hub what a commit in the cache should have
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))

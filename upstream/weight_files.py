@@ -77,11 +77,20 @@ def refuse_adapter(folder: Path) -> None:
     """Raise UserError for a directory with a LoRA adapter: its weights would be left out without a word."""
     found = [name for name in ADAPTERS if (folder / name).exists()]
     if found:
+        whole = next((str(folder / name) for name in WHOLE if (folder / name).exists()), None)
+        without = f"name the weight file itself: {whole}" if whole else f"type the model's own name: {_base_of(folder)}"
         raise UserError(
             f"{folder} has an adapter (LoRA) that is not merged into the weights, {found[0]}. Merge it and save the "
-            "model: model.merge_and_unload().save_pretrained(directory). For the model without the adapter name the "
-            f"weight file itself: {folder / WHOLE[0]}"
+            "model: model.merge_and_unload().save_pretrained(directory). For the model without the adapter "
+            f"{without}"
         )
+
+
+def _base_of(folder: Path) -> str:
+    """Return the name, as typed for -u, of the model that an adapter was trained on."""
+    settings = folder / ADAPTERS[0]
+    base = read_json_object(settings).get("base_model_name_or_path") if settings.is_file() else None
+    return f"hf:{base or 'ORG/NAME'}"
 
 
 def refuse_unmerged(names: Iterable[str], where: str) -> None:

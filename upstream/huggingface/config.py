@@ -15,7 +15,7 @@ from upstream.foreign import foreign_code
 from upstream.huggingface.files import CONFIG, ModelFiles
 from upstream.huggingface.library import quiet_transformers, transformers_library
 from upstream.json_file import read_json_object
-from upstream.weight_files import require_model_folder
+from upstream.weight_files import refuse_adapter, require_model_folder
 
 MOST_BLOCKS = 1000  # so that a damaged or hostile file cannot request a million
 
@@ -66,6 +66,8 @@ def read_configuration(files: ModelFiles) -> Configuration:
 def read_content(files: ModelFiles) -> dict[str, Any]:
     """Return the content of config.json; raises UserError for one that cannot be used, whatever the model."""
     path = files.folder / CONFIG
+    if not path.exists():
+        refuse_adapter(files.folder)  # it names a model, and has no configuration of its own
     require_model_folder(files.folder)
     content = read_json_object(path)
     for name in QUANTISATION:

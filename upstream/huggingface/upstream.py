@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,18 +72,15 @@ def load(
     with foreign_code(f"Loading {identifier} with transformers", f"If the checkpoint is intact, {WRAP}"):
         configuration = read_configuration(files)
         extractor, notes = read_extractor(files, configuration.transformers)
-        weights: list[Path] = []
-        head: list[str] = []
-        if random_init:
-            encoder = untrained_encoder(configuration, seed)
-        else:
-            encoder, weights, head = trained_encoder(files, configuration)
+        trained = None if random_init else trained_encoder(files, configuration)
+        encoder = trained.encoder if trained else untrained_encoder(configuration, seed)
+        head = trained.beside if trained else ()
         left_out = [f"{len(head)} tensors of a head were left out, {head[0]} first."] if head else []
         provenance = Provenance(
             source=files.origin,
             format=f"transformers {type(encoder).__name__}",
             revision=files.revision,
-            file_sha256=fingerprint_files(weights) if weights else None,
+            file_sha256=fingerprint_files(trained.files) if trained else None,
             random_init=random_init,
             notes=(*configuration.notes, *left_out, *notes),
         )
@@ -153,7 +149,8 @@ class HuggingFaceUpstream(Upstream):
         mask = features.get("attention_mask") if name == "input_features" else None
         if mask is not None:
             inputs["attention_mask"] = mask.to(self.device)
-        output = self.encoder(**inputs, output_hidden_states=True, return_dict=True)
+        with torch.random.fork_rng(devices=[]):  # some versions draw for layer drop, without effect
+            output = self.encoder(**inputs, output_hidden_states=True, return_dict=True)
         return stack_states(output, self.name), mask
 
     def _measure(self) -> tuple[int, int, int]:

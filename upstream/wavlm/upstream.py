@@ -122,7 +122,8 @@ def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:
         return load_untrained(request.typed, config, request.random_seed, request.device, dtype)
     if row.repository is None:
         raise UserError(f"There are no published weights of {row.name}; add --random-init to try it untrained.")
-    repository = hub.fetch(row.repository, request.revision)
+    instead = "give the path of a checkpoint to -u, or add --random-init for untrained weights"
+    repository = hub.fetch(row.repository, request.revision, instead)
     return load_checkpoint(request.typed, repository.folder, repository.revision, row.repository, request.device, dtype)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_encoders import KINDS, noise, save
 
+import upstream
 from upstream import huggingface
 from upstream.errors import UserError
 
@@ -42,6 +43,31 @@ class TestHub:
         repository = typed.removeprefix("hf:").partition("@")[0]
         with pytest.raises(UserError, match=f"not in the local cache.*hf download {repository}"):
             huggingface.load(typed)
+
+    def test_a_repository_that_is_an_adapter(self, cache: Path) -> None:
+        self.put(cache)
+        snapshot = cache / "models--ORG--NAME" / "snapshots" / self.REVISION
+        for file in snapshot.iterdir():
+            file.unlink()
+        (snapshot / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/hubert-base-ls960"}')
+        with pytest.raises(
+            UserError, match=r"an adapter \(LoRA\) .* type the model's own name: hf:facebook/hubert-base"
+        ):
+            huggingface.load("hf:ORG/NAME")
+
+    def test_what_the_hubs_client_raises(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+        with pytest.raises(UserError, match=r"Fetching ORG/NAME from the Hugging Face hub failed: OSError: .*No space"):
+            huggingface.load("hf:ORG/NAME")
+
+    def test_untrained_weights_are_no_way_out_where_the_configuration_is_missing(self, cache: Path) -> None:
+        with pytest.raises(UserError, match=r"give the path of a checkpoint to -u\.$"):
+            huggingface.load("hf:ORG/NAME", random_init=True)
+        with pytest.raises(UserError, match=r"or add --random-init for untrained weights\.$"):
+            upstream.load("wavlm_base")
 
     @pytest.mark.network
     def test_fetched(self) -> None:

@@ -247,16 +247,63 @@ class TestNothingOfTheEncoderIsAHead:
         with pytest.raises(UserError, match=rf"the same weight twice, as .*original0 and {old}|as {old} and"):
             huggingface.load(str(folder))
 
+    @pytest.mark.parametrize("kind", ["hubert", "wav2vec2-ctc", "whisper"])
+    @pytest.mark.parametrize("wrapper", ["module.", "model.", "student.encoder."])
+    def test_what_training_code_puts_before_all_names_is_no_matter(
+        self, kind: str, wrapper: str, tmp_path: Path
+    ) -> None:
+        folder = save(KINDS[kind], tmp_path)
+        plain = huggingface.load(str(folder))
+        tensors = safetensors_torch.load_file(folder / "model.safetensors")
+        wrapped = {f"{wrapper}{name}": tensor for name, tensor in tensors.items()} | {"encoder.of_another": STRANGE}
+        torch.save({"state_dict": wrapped, "epoch": 3, "optimizer": {0: {"exp_avg": STRANGE}}}, folder / "last.ckpt")
+        encoder = huggingface.load(str(folder / "last.ckpt"))
+        assert encoder.fingerprint == plain.fingerprint
+        assert "of a head were left out, " in encoder.provenance.notes[0]
+
+    def test_two_encoders_are_one_too_many(self, tmp_path: Path) -> None:
+        folder = save(KINDS["hubert"], tmp_path)
+        tensors = safetensors_torch.load_file(folder / "model.safetensors")
+        torch.save({"student": tensors, "teacher": tensors}, folder / "both.pt")
+        with pytest.raises(UserError, match=r"has 2 encoders, whose names begin with 'student\.', 'teacher\.'; save"):
+            huggingface.load(str(folder / "both.pt"))
+
     def test_names_of_another_package_are_named(self, tmp_path: Path) -> None:
         folder = save(KINDS["hubert"], tmp_path)
 
         def rename(tensors: dict[str, Tensor]) -> None:
             for name in list(tensors):
-                tensors[f"module.{name}"] = tensors.pop(name)
+                tensors[name.replace("layers", "blocks")] = tensors.pop(name)
 
         alter_weights(folder, rename)
-        with pytest.raises(UserError, match=r"lacks \d+ tensors .* It has \d+ others, module\..* first"):
+        with pytest.raises(UserError, match=r"lacks \d+ tensors .* It has \d+ others, .*blocks\..* first"):
             huggingface.load(str(folder))
+
+    def test_a_model_much_larger_than_the_file(self, tmp_path: Path) -> None:
+        """Nothing of it may take memory before it is refused."""
+        folder = save(KINDS["whisper"], tmp_path)
+        edit_json(folder / "config.json", vocab_size=2**31)
+        with pytest.raises(UserError, match=r"has [\d,]+ numbers, where its config\.json describes 68,7"):
+            huggingface.load(str(folder))
+        with pytest.raises(UserError, match=r"describes 68,7.* parameters; at most 4,000,000,000 are drawn"):
+            huggingface.load(str(folder), random_init=True)
+
+    def test_a_decoder_of_another_shape_does_not_matter(self, tmp_path: Path) -> None:
+        folder = save(KINDS["whisper"], tmp_path)
+        plain = huggingface.load(str(folder))
+        alter_weights(folder, lambda tensors: tensors.update({"model.decoder.layers.0.fc1.weight": STRANGE}))
+        assert huggingface.load(str(folder)).fingerprint == plain.fingerprint
+
+    def test_a_head_named_as_a_part_of_the_encoder(self, tmp_path: Path) -> None:
+        """Where the encoder has its prefix, names without it are a head's."""
+        folder = save(KINDS["wav2vec2-ctc"], tmp_path)
+        plain = huggingface.load(str(folder))
+        alter_weights(
+            folder, lambda tensors: tensors.update({"feature_projection.projection.weight": torch.ones(32, 16)})
+        )
+        encoder = huggingface.load(str(folder))
+        assert encoder.fingerprint == plain.fingerprint
+        assert encoder.provenance.notes[0].startswith("3 tensors of a head were left out, feature_projection")
 
     def test_tables_that_are_computed_may_be_in_the_file(self, tmp_path: Path) -> None:
         """Older versions stored them; other numbers would be another model."""
@@ -392,7 +439,7 @@ class TestNamedFiles:
     def test_what_is_no_dictionary_of_tensors(self, tmp_path: Path) -> None:
         folder = save(KINDS["hubert"], tmp_path)
         torch.save({"model": {}, "step": 7}, folder / "trainer.pt")
-        with pytest.raises(UserError, match=r"trainer\.pt has 'model', which is no tensor"):
+        with pytest.raises(UserError, match=r"trainer\.pt lacks 50 tensors of the encoder"):
             huggingface.load(str(folder / "trainer.pt"))
         (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
         with pytest.raises(UserError, match="Git LFS pointer"):

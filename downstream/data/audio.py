@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import soundfile
@@ -55,7 +55,8 @@ class AudioCut:
 
     def inspected(self, info: RecordingInfo | None = None) -> AudioCut:
         """The same cut, with what is known of its recording, which is read where no `info` is given."""
-        return replace(self, info=info or inspect(self.recording))
+        known = info or inspect(self.recording)
+        return AudioCut(self.recording, self.start, self.duration, self.effects, self.channel, known)
 
     def digest(self) -> str:
         """Digest of the encoded bytes, the cut and the decoding version: the audio's half of a key in the store."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from downstream.data import splits, superb_splits
+from downstream.data.collector import collector_paused
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.doubts import doubts, repeated_audio
@@ -146,6 +147,7 @@ class Chooser(Protocol):
         """Return the dataset with its targets."""
 
 
+@collector_paused()
 def read_dataset(
     recipe: Recipe,
     family: Chooser,
@@ -198,6 +200,8 @@ def telling(corpus: Corpus) -> Iterator[None]:
 def with_effects(corpus: Corpus, settings: EffectsSettings) -> Corpus:
     """Return the corpus with effects on every utterance."""
     effects = Effects(settings.gain, settings.remove_silence)
+    if effects == Effects():
+        return corpus
     return replace(
         corpus, utterances=tuple(replace(u, audio=replace(u.audio, effects=effects)) for u in corpus.utterances)
     )

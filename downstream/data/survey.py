@@ -61,11 +61,9 @@ def known_of(
     """Return what earlier runs found of those recordings that have not changed since."""
     files = [recording for recording in recordings if isinstance(recording, AudioFile)]
     parts = [files[first : first + AT_ONCE] for first in range(0, len(files), AT_ONCE)]
-    stamps = (stamp for part in pool.map(lambda part: [file.stamp() for file in part], parts) for stamp in part)
-    present = {file: stamp for file, stamp in zip(files, stamps, strict=True) if stamp is not None}
-    known: dict[Recording, RecordingInfo] = {}
-    known.update(inspections.recordings(present).items())
-    return known
+    stamps = [stamp for part in pool.map(lambda part: [file.stamp() for file in part], parts) for stamp in part]
+    known = inspections.recordings(files, stamps)
+    return {file: info for file, info in zip(files, known, strict=True) if info is not None}
 
 
 def lengths(
@@ -120,6 +118,8 @@ def contradictions(
     column, labels: what is learned, as in `Choice`.
     Raises UserError with that sentence for a folder that its user can mend; a published corpus is as it is.
     """
+    if len({item.digest for item in items}) == len(items):
+        return []
     rows = defaultdict(list)
     for index, (utterance, item) in enumerate(zip(utterances, items, strict=True)):
         learned = labels[index] if labels else (utterance.text or "") if column == "text" else ""

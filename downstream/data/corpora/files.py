@@ -131,8 +131,9 @@ def find_file(folder: Path, name: str) -> Path | None:
 
     Letters may be composed otherwise on disk than in the list, which is equal to the eye.
     """
-    if os.path.isfile(folder / name):
-        return folder / name
+    path = folder / name
+    if os.path.isfile(path):
+        return path
     place = folder
     for part in Path(name).parts:
         below = place / part

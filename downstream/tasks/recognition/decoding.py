@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from downstream.tasks.recognition.language_model import check_language_model
+from downstream.tasks.recognition.lexicon import Lexicon, lexicon_of, read_lexicon
 from downstream.tasks.recognition.text import Vocabulary
 from upstream.errors import UserError
+from upstream.foreign import foreign_code
+from upstream.out_of_memory import is_out_of_memory
 
 INSTALL = "pip install -e '.[lm]'"
 
@@ -37,6 +41,8 @@ class BeamSearch:
     With a lexicon, only its words are allowed; the score of a hypothesis is that of its best path plus `lm_weight`
     times the language model's (base-10 logarithm) plus `word_score` per word and `silence_score` per
     separator. Inside a word, the language model's score is the best among the words that it may become.
+
+    words: those of the lexicon.
 
     Without a lexicon (and without a language model) all characters are allowed. The best path is then what
     `greedy` finds; `log_add` makes the search look for the labelling whose paths are the most probable together.
@@ -74,7 +80,7 @@ class BeamSearch:
             )
         self.vocabulary = vocabulary
         self._by_words = lexicon is not None or words is not None
-        settings = {
+        settings: dict[str, Any] = {
             "lm": None if language_model is None else str(existing(language_model, "language model")),
             "tokens": list(vocabulary.tokens),
             "blank_token": vocabulary.tokens[vocabulary.blank],
@@ -86,25 +92,31 @@ class BeamSearch:
             "word_score": word_score,
             "sil_score": silence_score,
             "log_add": log_add,
+            "lexicon": None,
         }
         build = decoder_builder(needs_kenlm=language_model is not None)
+        spelled: Lexicon | None = None
         if lexicon is not None:
-            check_lexicon(existing(lexicon, "lexicon"), vocabulary)
-            self._decoder = built(build, {**settings, "lexicon": str(lexicon)})
+            spelled = read_lexicon(existing(lexicon, "lexicon"), vocabulary)
         elif words is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                spelled = Path(folder) / "lexicon.txt"
-                spelled.write_text(lexicon_of(words, vocabulary), encoding="utf-8")
-                self._decoder = built(build, {**settings, "lexicon": str(spelled)})
-        else:
-            self._decoder = built(build, {**settings, "lexicon": None})
+            spelled = lexicon_of(words, vocabulary)
+        self.words = [word for word, _ in spelled or ()]
+        if language_model is not None:
+            check_language_model(language_model, self.words)
+        with tempfile.TemporaryDirectory() as folder:
+            if spelled is not None:  # written again, in the form that flashlight reads
+                settings["lexicon"] = str(Path(folder) / "lexicon.txt")
+                text = "".join(f"{word}\t{' '.join(spelling)}\n" for word, spelling in spelled)
+                Path(settings["lexicon"]).write_text(text, encoding="utf-8")
+            self._decoder = built(build, settings, lexicon)
 
     def __call__(self, log_posteriors: Tensor) -> str:
         """Return the best text for the log posteriors of one utterance's valid frames, (T, V)."""
         frames = log_posteriors.detach().float().cpu()
         if self._by_words and not self.vocabulary.closing:
             frames = torch.cat([frames, self._closing_frame()])
-        hypotheses = self._decoder(frames.contiguous()[None])[0]
+        with foreign_code("The beam search", "Choose -o decoding.method=greedy.", memory_passes=True):
+            hypotheses = self._decoder(frames.contiguous()[None])[0]
         if not hypotheses:
             return ""
         if self._by_words:
@@ -120,38 +132,6 @@ class BeamSearch:
         separator = self.vocabulary.tokens.index(self.vocabulary.separator)
         certain = F.one_hot(torch.tensor([separator]), len(self.vocabulary))
         return (1 - certain) * IMPOSSIBLE
-
-
-def lexicon_of(words: Iterable[str], vocabulary: Vocabulary) -> str:
-    """Return the text of a lexicon file: every word that the vocabulary can spell, once, and its spelling.
-
-    Raises UserError where it can spell none.
-    """
-    spellable = sorted({word for word in words if word and vocabulary.spells(word)})
-    if not spellable:
-        raise UserError(
-            f"None of the words for the beam search can be spelled in the {len(vocabulary)} tokens of this vocabulary. "
-            "Check their case and script."
-        )
-    return "".join(f"{word}\t{' '.join(word)} {vocabulary.separator}\n" for word in spellable)
-
-
-def check_lexicon(path: Path, vocabulary: Vocabulary) -> None:
-    """Raise UserError unless every line is a word and its spelling in the vocabulary's tokens."""
-    known = set(vocabulary.tokens)
-    number = 0
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            word, *spelling = line.split() or [""]
-            if not spelling or not known.issuperset(spelling):
-                strange = [token for token in spelling if token not in known]
-                found = f"{', '.join(strange)} in the spelling of {word!r}" if strange else f"{line.strip()!r}"
-                raise UserError(
-                    f"Line {number} of the lexicon {path} does not fit the vocabulary: found {found}; expected a word "
-                    f"and its spelling in tokens like {' '.join(sorted(known)[:8])}, separated by spaces."
-                )
-    if number == 0:
-        raise UserError(f"The lexicon {path} is empty; expected a line per word, the word and its spelling.")
 
 
 def existing(path: Path, what: str) -> Path:
@@ -176,14 +156,15 @@ def decoder_builder(needs_kenlm: bool) -> Callable[..., Any]:
     return builder
 
 
-def built(build: Callable[..., Any], settings: dict[str, Any]) -> Any:
-    """Return the decoder with these settings; raise UserError where KenLM cannot read the language model."""
+def built(build: Callable[..., Any], settings: dict[str, Any], lexicon: Path | None) -> Any:
+    """Return the decoder with these settings; raise UserError for whatever KenLM or flashlight raise about a file."""
     try:
         return build(**settings)
-    except RuntimeError as error:
-        if settings["lm"] is None:
+    except Exception as error:
+        if is_out_of_memory(error):
             raise
-        raise UserError(
-            f"The language model {settings['lm']} cannot be read as KenLM's ARPA or binary format: "
-            f"{str(error).splitlines()[-1]}"  # what comes before is a place in KenLM's source
-        ) from error
+        lines = str(error).splitlines() or [type(error).__name__]
+        what = f"The lexicon {lexicon} cannot be used" if lexicon is not None else "The beam search cannot be built"
+        if settings["lm"] is not None:
+            what = f"The language model {settings['lm']} cannot be read as KenLM's ARPA or binary format"
+        raise UserError(f"{what}: {lines[-1]}") from error  # what comes before is a place in KenLM's source

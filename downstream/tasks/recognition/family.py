@@ -20,6 +20,7 @@ from downstream.tasks.recognition import word_errors
 from downstream.tasks.recognition.alignment import alignment_caveats
 from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
 from downstream.tasks.recognition.decoding import BeamSearch, greedy
+from downstream.tasks.recognition.lexicon import refuse_other_forms
 from downstream.tasks.recognition.metrics import COUNTS, METRICS
 from downstream.tasks.recognition.recipe import RecognitionRecipe
 from downstream.tasks.recognition.record import ErrorDetails, RecognitionDetails
@@ -229,7 +230,7 @@ class RecognitionTask(Task):
         if settings.method == "greedy":
             return self.greedily
         words = sorted({word for index in fold.train for word in self.texts[index].split()})
-        return BeamSearch(
+        search = BeamSearch(
             self.vocabulary,
             beam=settings.beam,
             threshold=settings.threshold,
@@ -240,6 +241,10 @@ class RecognitionTask(Task):
             word_score=settings.word_score,
             log_add=settings.language_model is None and settings.lexicon is None,
         )
+        lexicon = file_of(settings.lexicon)
+        if lexicon is not None:
+            refuse_other_forms(lexicon, search.words)
+        return search
 
 
 class RecognitionEvaluation(CountedEvaluation):

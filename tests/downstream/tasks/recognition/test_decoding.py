@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import math
 import sys
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from downstream.tasks.recognition.decoding import BeamSearch, greedy
+from downstream.tasks.recognition.lexicon import refuse_other_forms
 from downstream.tasks.recognition.text import Vocabulary, superb_vocabulary
 from upstream.errors import UserError
 
@@ -141,6 +143,55 @@ def test_a_lexicon_file_says_what_its_words_say(search: type[BeamSearch], tmp_pa
     lexicon.write_text("Ay\tA |\nBee\tB |\nBee\tB B |\n")
     frames = frames_of(LETTERS, "A|B|B-B|")
     assert search(LETTERS, lexicon=lexicon)(frames) == "Ay Bee Bee"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffA\tA |\n\nB\tB |\n".encode(),  # a byte order mark, a blank line
+        b"A\tA |\r\nB\tB |\r\n",
+        "A\u00a0A\u00a0|\nB B |".encode(),  # blanks that flashlight takes for letters
+    ],
+)
+def test_a_lexicon_is_read_however_an_editor_wrote_it(search: type[BeamSearch], tmp_path: Path, content: bytes) -> None:
+    lexicon = tmp_path / "lexicon.lst"
+    lexicon.write_bytes(content)
+    assert search(LETTERS, lexicon=lexicon)(frames_of(LETTERS, "A|B|")) == "A B"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"A\tA |\n\xe9\tB |\n", "line 2: the byte 0xe9 is not UTF-8"),
+        ("A\tA |\n".encode("utf-16"), "UTF-16"),
+        (gzip.compress(b"A\tA |\n"), "is compressed by gzip; unpack it"),
+        (b"A\t" + b"A " * 100_000 + b"|\n", "Line 1 .* spells 'A' in 100001 tokens"),  # flashlight would crash
+    ],
+)
+def test_lexica_that_are_none(search: type[BeamSearch], tmp_path: Path, content: bytes, message: str) -> None:
+    lexicon = tmp_path / "lexicon.lst"
+    lexicon.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        search(LETTERS, lexicon=lexicon)
+
+
+def test_whatever_flashlight_raises_names_the_file(search: type[BeamSearch], tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.lst"
+    lexicon.write_text("A\tA |\n")
+    decoder = search(LETTERS, lexicon=lexicon)
+    with pytest.raises(UserError, match="The beam search failed: .* Choose -o decoding.method=greedy"):
+        decoder(torch.zeros(2, 3, 4))
+    with pytest.raises(UserError, match=r"The lexicon .*lexicon.lst cannot be used: .*"):
+        search(LETTERS, lexicon=lexicon, beam="many")  # type: ignore[arg-type]
+
+
+def test_words_in_another_case_than_transcripts_are_refused(search: type[BeamSearch], tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.lst"
+    lexicon.write_text("ab\tA B |\n")
+    words = search(LETTERS, lexicon=lexicon).words
+    with pytest.raises(UserError, match="the first is 'ab' and would have to be 'AB'"):
+        refuse_other_forms(lexicon, words)
+    refuse_other_forms(lexicon, [*words, "AB"])
 
 
 def with_bigrams(tmp_path: Path) -> Path:

@@ -1,37 +1,63 @@
-"""Number types for argparse's `type`; each raises ValueError for text it does not accept."""
+"""Number types for argparse's `type`; each raises ArgumentTypeError with what it expects."""
 
 from __future__ import annotations
 
-import math
+from argparse import ArgumentTypeError
+from typing import NoReturn, TypeVar
+
+Number = TypeVar("Number", int, float)
+
+LARGEST = 10**12  # of a count, of seconds, of hours: beyond it is no use but an overflow
 
 
 def not_negative(text: str) -> float:
-    """Parse a finite number, zero or more."""
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise ValueError(text)
+    """Parse a number from zero to `LARGEST`."""
+    number = parsed(text, float, "a number, zero or more")
+    if not 0 <= number <= LARGEST:
+        refuse(text, f"a number from 0 to {LARGEST:,}")
     return number
 
 
 def positive(text: str) -> float:
-    """Parse a finite number above zero."""
+    """Parse a number above zero, at most `LARGEST`."""
     number = not_negative(text)
     if number == 0:
-        raise ValueError(text)
+        refuse(text, "a number above zero")
     return number
 
 
 def count(text: str) -> int:
-    """Parse a whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
+    """Parse a whole number from one to `LARGEST`."""
+    number = parsed(text, int, "a whole number above zero")
+    if not 1 <= number <= LARGEST:
+        refuse(text, f"a whole number from 1 to {LARGEST:,}")
     return number
 
 
 def whole_number(text: str) -> int:
     """Parse a seed, 0 to 2^63 - 1: the range that every random generator here accepts."""
-    number = int(text)
+    number = parsed(text, int, "a whole number")
     if not 0 <= number < 2**63:
-        raise ValueError(text)
+        refuse(text, "a whole number from 0 to 2^63 - 1")
     return number
+
+
+def layer(text: str) -> int:
+    """Parse the number of a layer; negative ones count from the last."""
+    number = parsed(text, int, "the number of a layer")
+    if abs(number) >= 10_000:
+        refuse(text, "the number of a layer")
+    return number
+
+
+def parsed(text: str, kind: type[Number], expected: str) -> Number:
+    """Return the text as a number."""
+    try:
+        return kind(text)
+    except ValueError:
+        refuse(text, expected)
+
+
+def refuse(text: str, expected: str) -> NoReturn:
+    """Raise ArgumentTypeError."""
+    raise ArgumentTypeError(f"{text[:60]!r} is not {expected}")

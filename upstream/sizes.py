@@ -8,6 +8,7 @@ from pathlib import Path
 
 from upstream.errors import UserError
 
+LARGEST = 10**21  # bytes, a billion TB
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -27,9 +28,12 @@ def parse_size(text: str) -> int:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
     if found is None:
-        raise UserError(f"{text!r} is not a size; type a number and a unit, for example 50GB or 800MB.")
+        raise UserError(f"{text[:60]!r} is not a size; type a number and a unit, for example 50GB or 800MB.")
     number, unit = found.groups()
-    return round(float(number) * UNITS[unit if unit.endswith("B") else f"{unit}B"])
+    size = float(number) * UNITS[unit if unit.endswith("B") else f"{unit}B"]
+    if size > LARGEST:
+        raise UserError(f"{number[:20]}… {unit} is larger than any disk; type a size such as 50GB.")
+    return round(size)
 
 
 def free_space(path: Path) -> int:

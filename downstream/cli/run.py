@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from upstream.arguments import positive, whole_number
+from upstream.arguments import layer, positive, whole_number
 from upstream.catalog import DTYPES, FASTEST
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field"
     )
-    parser.add_argument("-l", "--layer", type=int, metavar="N", help="one layer instead of the weighted sum")
+    parser.add_argument("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     parser.add_argument("--random-init", action="store_true", help="the same architecture with untrained weights")
     parser.add_argument(
         "--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams"

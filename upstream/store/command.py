@@ -153,7 +153,7 @@ def verify_stores(options: argparse.Namespace, console: Console) -> int:
     shards = sum(len(store.shards()) for store in stores)
     damaged = verify(stores, progress=True)
     for shard in damaged:
-        outcome = "removed" if shard.removed else "could not be removed: this folder is read-only"
+        outcome = f"could not be removed: {shard.kept}" if shard.kept else "removed"
         say(console, f"damaged: {shard.path.name} ({shard.store.describe()}), {outcome}")
     sound = shards - len(damaged)
     say(console, f"{shards} shards in {len(stores)} stores: {sound} sound, {len(damaged)} damaged.")
@@ -202,5 +202,8 @@ def say(console: Console, line: str) -> None:
 
 
 def local_time(seconds: float) -> str:
-    """Format seconds since 1970 in local time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    """Format seconds since 1970 in local time; a question mark for a time beyond the calendar."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "?"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -15,11 +14,9 @@ from pathlib import Path
 from stat import S_ISREG
 
 from upstream.errors import UserError
-from upstream.files import is_read_only
-from upstream.store.codecs import CODECS
-from upstream.store.key import REDUCTIONS, STORE_VERSION, StoreKey
-from upstream.store.shards import SUFFIX, DamagedShardError, ShardIndex, altered_shards, read_index
-from upstream.store.store import CARD
+from upstream.store.key import StoreKey
+from upstream.store.shards import SUFFIX, DamagedShardError, ShardIndex, altered_shards, discard, read_index
+from upstream.store.store import CARD, read_card
 from upstream.unfinished import leftovers, remove_leftovers
 
 STORE_NAME = re.compile("[0-9a-f]{24}")  # StoreKey.folder_name; other folders are left alone
@@ -66,11 +63,11 @@ class StoreFolder:
 
 @dataclass(frozen=True)
 class DamagedShard:
-    """A damaged shard; `removed` is False if permissions did not allow to remove it."""
+    """A damaged shard; kept: why it could not be removed, or nothing."""
 
     path: Path
     store: StoreFolder
-    removed: bool
+    kept: str
 
 
 def survey(root: Path) -> list[StoreFolder]:
@@ -83,24 +80,16 @@ def survey(root: Path) -> list[StoreFolder]:
 
 def read_folder(folder: Path) -> StoreFolder:
     """Describe the store in `folder` from its card and the sizes of its files."""
-    files = dict(with_stat(folder.iterdir()))
+    try:
+        files = dict(with_stat(folder.iterdir()))
+    except PermissionError:  # another user's
+        files = {}
     stats, card = files.values(), folder / CARD
     used = files[card].st_mtime if card in files else max((s.st_mtime for s in stats), default=folder.stat().st_mtime)
     upstream, key = read_card(card)
     if key is not None and key.folder_name() != folder.name:
         key = None
     return StoreFolder(folder, upstream, key, used, sum(stat.st_size for stat in stats))
-
-
-def read_card(card: Path) -> tuple[str, StoreKey | None]:
-    """Return the upstream's name, and the key if this version can read it."""
-    try:
-        content = json.loads(card.read_text())
-        upstream, key = str(content["upstream"]), StoreKey(**content["key"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return "", None
-    is_known = key.version == STORE_VERSION and key.codec in CODECS and key.reduction in REDUCTIONS
-    return upstream, key if is_known else None
 
 
 def verify(stores: Sequence[StoreFolder], progress: bool = False) -> list[DamagedShard]:
@@ -111,7 +100,7 @@ def verify(stores: Sequence[StoreFolder], progress: bool = False) -> list[Damage
     owners = {path: store for store in stores for path in store.shards()}
     damaged = set(altered_shards(list(owners), progress))
     damaged |= {path for path, store in owners.items() if path not in damaged and is_foreign(path, store)}
-    return [DamagedShard(path, owners[path], try_to_remove(path)) for path in sorted(damaged)]
+    return [DamagedShard(path, owners[path], discard(path)) for path in sorted(damaged)]
 
 
 def is_foreign(path: Path, store: StoreFolder) -> bool:
@@ -125,17 +114,6 @@ def is_foreign(path: Path, store: StoreFolder) -> bool:
     except DamagedShardError:
         return True
     return False
-
-
-def try_to_remove(path: Path) -> bool:
-    """Remove a file; return False if that is not permitted."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        if not is_read_only(error):
-            raise
-        return False
-    return True
 
 
 def choose(
@@ -196,7 +174,7 @@ def size_of(path: Path) -> int:
 def with_stat(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield the files that still exist with their stat; a run may rename or remove some in the meantime."""
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             yield path, path.stat()
 
 

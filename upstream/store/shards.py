@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from upstream.base import SAMPLE_RATE, Upstream
+from upstream.errors import UserError
+from upstream.files import is_read_only
+from upstream.json_file import parse_json
 from upstream.store.codecs import BY_NAME, Codec
 from upstream.store.key import StoreKey
 
@@ -97,14 +102,22 @@ def read_index(path: Path, key: StoreKey) -> ShardIndex:
     """
     codec = BY_NAME[key.codec]
     try:
+        if not S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            raise DamagedShardError(f"{path.name} is not a file")
         with safe_open(path, framework="pt") as file:
-            header: Any = json.loads((file.metadata() or {})["header"])
+            header: Any = parse_json((file.metadata() or {})["header"], path.name)
             sizes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
             types = {name: file.get_slice(name).get_dtype() for name in sizes}
-        digests, frames = tuple(header["utterances"]), tuple(int(count) for count in header["frames"])
+        digests, frames = tuple(header["utterances"]), tuple(header["frames"])
         is_of_key = header["key"] == asdict(key)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except FileNotFoundError as error:
+        if path.exists():  # safetensors says so of a file that this user may not read
+            raise DamagedShardError(f"{path.name} cannot be read") from error
+        raise
+    except (SafetensorError, OSError, UserError, KeyError, TypeError) as error:
         raise DamagedShardError(f"{path.name} is not a shard: {error}") from error
+    if not (all(isinstance(d, str) for d in digests) and all(type(count) is int and count > 0 for count in frames)):
+        raise DamagedShardError(f"{path.name} is not a shard: its header lists no utterances")
     per_frame = key.num_layers * key.dim
     expected = {"states": [sum(frames) * per_frame]}
     if codec.scales:
@@ -146,21 +159,54 @@ def views(
     )
 
 
+def discard(path: Path) -> str:
+    """Remove a damaged shard; return why it stays where that is not possible, or nothing.
+
+    One that this user may not read stays, since it may be sound.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except FileNotFoundError:
+        return ""
+    except PermissionError:
+        return "you may not read it"
+    except OSError:  # what is no file, a disk that fails
+        pass
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return "this folder is read-only" if is_read_only(error) else str(error.strerror)
+    return ""
+
+
+def is_intact(path: Path) -> bool:
+    """Return True if the bytes of a shard match the digest in its name; True also where it no longer exists."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return True
+    except OSError:  # permissions, a disk that fails
+        return False
+    return digest[:32] == path.stem
+
+
+def bytes_of(path: Path) -> int:
+    """Return the size of a file; 0 where it cannot be found out."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def altered_shards(paths: Sequence[Path], progress: bool = False) -> Iterator[Path]:
-    """Yield the shards whose bytes do not match the digest in their names.
+    """Yield the shards that cannot be read or whose bytes do not match the digest in their names.
 
     Reads every byte, in two threads. Shards that no longer exist are skipped.
     """
-
-    def is_intact(path: Path) -> bool:
-        try:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except FileNotFoundError:
-            return True
-        return digest[:32] == path.stem
-
-    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+    sizes = [bytes_of(path) for path in paths]
     pool = ThreadPoolExecutor(HASHING_THREADS)
     bar = tqdm(
         total=sum(sizes),

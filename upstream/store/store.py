@@ -20,19 +20,22 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.files import is_read_only, write_atomically
-from upstream.store.codecs import BY_NAME
-from upstream.store.key import StoreKey
+from upstream.json_file import read_json_object
+from upstream.store.codecs import BY_NAME, CODECS
+from upstream.store.key import REDUCTIONS, STORE_VERSION, StoreKey
 from upstream.store.shards import (
     SUFFIX,
     DamagedShardError,
     OpenShard,
     ShardIndex,
     altered_shards,
+    discard,
     open_shard,
     read_index,
     views,
     write_shard,
 )
+from upstream.text import printable
 from upstream.unfinished import remove_leftovers
 
 CARD = "store.json"
@@ -40,6 +43,17 @@ CARD = "store.json"
 # Mapped pages count as the process's memory until the kernel reclaims them, and the number of mappings of a process is
 # limited. Reopening a shard costs 0.05 ms, reading an utterance some milliseconds, so few need to stay open.
 OPEN_SHARDS = 16
+
+
+def read_card(card: Path) -> tuple[str, StoreKey | None]:
+    """Return the upstream's name, and the key if this version can read it; of a card that is none, neither."""
+    try:
+        content = read_json_object(card)
+        upstream, key = str(content["upstream"]), StoreKey(**content["key"])
+    except (UserError, KeyError, TypeError):
+        return "", None
+    is_known = key.version == STORE_VERSION and key.codec in CODECS and key.reduction in REDUCTIONS
+    return upstream, key if is_known else None
 
 
 class Place(NamedTuple):
@@ -62,8 +76,8 @@ class StateStore:
     """The stored hidden states of one key.
 
     folder: the folder of the shards. key: what their states depend on.
-    damaged: names of shards that were torn, altered or of another store. They were removed or, in a read-only store,
-        are ignored.
+    damaged: names of shards that were torn, altered or of another store, or cannot be read. They were removed or,
+        where that is not possible, are ignored.
 
     Any number of processes may read and write one folder at once, and any number of threads may share one object.
 
@@ -202,7 +216,7 @@ class StateStore:
             place = self._places[digest]
             try:
                 return place, self._opened(place.shard)
-            except (FileNotFoundError, SafetensorError) as error:
+            except (OSError, SafetensorError) as error:
                 self._forget([place.shard])
                 self.refresh()
                 if digest in self._places and self._places[digest].shard != place.shard:  # another shard has it too
@@ -235,21 +249,18 @@ class StateStore:
             self._checked.discard(name)
 
     def _discard(self, name: str) -> None:
-        """Remove a damaged shard; in a read-only store, ignore it from now on."""
+        """Remove a damaged shard; where that is not possible, ignore it from now on."""
         self.damaged.append(name)
-        try:
-            (self.folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            if not is_read_only(error):
-                raise
+        if discard(self.folder / name):
             self._ignored.add(name)
 
     def _update_card(self, upstream_name: str) -> None:
-        """Write the card that describes the folder, if there is none, and set its time of last use."""
+        """Write the card that describes the folder, if it has no right one, and set its time of last use."""
         card = self.folder / CARD
-        if not card.exists():
+        if read_card(card)[1] != self.key:
             made = datetime.now(UTC).isoformat(timespec="seconds")
-            text = json.dumps({"upstream": upstream_name, "key": asdict(self.key), "made": made}, indent=2)
+            content = {"upstream": printable(upstream_name), "key": asdict(self.key), "made": made}
+            text = json.dumps(content, indent=2)
             try:
                 write_atomically(card, text.encode() + b"\n")
             except UserError as error:

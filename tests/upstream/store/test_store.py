@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,14 +12,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import torch
 from places import REPOSITORY
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 import upstream
@@ -359,6 +361,77 @@ def test_only_the_given_utterances_are_checked_and_only_once(tmp_path: Path, mon
     again.add([digest("new")], [FRAMES[0]])
     again.check([digest("new")])  # was hashed when it was written
     assert read == [1, 1, 1, 0, 0]
+
+
+HEADERS = {
+    "deep": '{"utterances": ' + "[" * 50_000 + "]" * 50_000 + "}",
+    "an endless number": '{"utterances": ["x"], "frames": [' + "9" * 5_000 + "]}",
+    "infinity": '{"utterances": ["x"], "frames": [Infinity], "key": KEY}',
+    "a fraction": '{"utterances": ["x"], "frames": [2.0], "key": KEY}',
+    "a negative number": '{"utterances": ["x", "y"], "frames": [-2, 4], "key": KEY}',
+    "true": '{"utterances": ["x"], "frames": [true], "key": KEY}',
+    "names that are lists": '{"utterances": [["x"]], "frames": [2], "key": KEY}',
+    "no list": '{"utterances": 5, "frames": [2], "key": KEY}',
+    "an array": "[]",
+    "nothing": "",
+    "half a letter": '{"utterances": ["\\ud800"], "frames": [2], "key": KEY}',
+}
+
+
+def with_header(path: Path, header: str, key: StoreKey) -> None:
+    """Write a shard of one utterance of two frames, named by its digest, with any header."""
+    content = save(
+        {"states": torch.zeros(2 * LAYERS * DIM)}, {"header": header.replace("KEY", json.dumps(asdict(key)))}
+    )
+    (path / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_shard_with_a_foreign_header_is_passed_over(header: str, tmp_path: Path) -> None:
+    good = filled(tmp_path, key_of())
+    with_header(good.folder, header, good.key)
+    again = StateStore(tmp_path, key_of())
+    assert len(again.damaged) == 1
+    assert len(again) == len(DIGESTS)
+    assert len(shards(again)) == 1
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a link to nothing"])
+def test_what_is_no_file_is_passed_over(kind: str, tmp_path: Path) -> None:
+    good = filled(tmp_path, key_of())
+    odd = good.folder / ("0" * 32 + ".safetensors")
+    make = {
+        "a folder": odd.mkdir,
+        "a pipe": lambda: os.mkfifo(odd),
+        "a link to nothing": lambda: odd.symlink_to("none"),
+    }
+    make[kind]()
+    again = StateStore(tmp_path, key_of())
+    again.check(DIGESTS)
+    assert len(again) == len(DIGESTS)
+
+
+@pytest.mark.parametrize("card", ["", "{}", "[" * 50_000, '{"upstream": "x", "key": {"version": Infinity}}', "null"])
+def test_a_damaged_card_is_written_again(card: str, tmp_path: Path) -> None:
+    path = filled(tmp_path, key_of()).folder / "store.json"
+    written = json.loads(path.read_text())
+    path.write_text(card)
+    again = StateStore(tmp_path, key_of(), "noise \udce9")  # of a file whose name is not UTF-8
+    assert len(again) == len(DIGESTS)
+    assert json.loads(path.read_text()) == written | {"upstream": "noise \\xe9", "made": ANY}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_a_shard_that_may_not_be_read_is_passed_over_and_kept(root: Path) -> None:
+    good = filled(root, key_of(), utterances_in_shard=3)
+    hidden = shards(good)[0]
+    hidden.chmod(0)
+    with for_reading_only(root):
+        opened = StateStore(root, key_of())
+        opened.refresh()
+        assert opened.damaged == [hidden.name]
+        assert len(opened) == 3
+    assert hidden.exists()
 
 
 def test_a_shard_of_another_store_is_ignored(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -182,6 +183,45 @@ def test_verify_removes_damaged_shards_and_names_their_store(folder: Path, capsy
     assert run(folder, "verify") == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_verify_goes_on_after_what_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """As another user, in a folder that pytest does not close to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        store = fill(folder, MEANS, "wavlm_base").folder
+        altered = alter(store)
+        (hidden,) = set(store.glob("*.safetensors")) - {altered}
+        hidden.chmod(0)
+        os.mkfifo(store / f"{'0' * 32}.safetensors")
+        os.seteuid(65_534)
+        try:
+            assert run(folder, "verify") == 1
+            assert run(folder, "list") == 0
+            assert run(folder, "prune") == 0
+        finally:
+            os.seteuid(0)
+        shown = capsys.readouterr().out
+        assert (
+            f"damaged: {hidden.name} (wavlm_base, means, float32), could not be removed: you may not read it" in shown
+        )
+        assert f"damaged: {altered.name} (wavlm_base, means, float32), could not be removed: this folder is" in shown
+        assert "3 shards in 1 stores: 0 sound, 3 damaged." in shown
+
+
+def test_a_card_or_shard_of_anything_stops_no_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = folder / "states" / MEANS.folder_name()
+    os.utime(store / "store.json", (1e15, 1e15))  # beyond every calendar
+    odd = folder / "states" / ("5" * 24)
+    odd.mkdir()
+    for content in (b"[" * 50_000, b'{"upstream": 1e999}', b"\xff", b'{"upstream": ["x"], "key": [1]}'):
+        (odd / "store.json").write_bytes(content)
+        (odd / "a.safetensors").write_bytes(content)
+        for words in (["list"], ["prune"], ["prune", "--keep", "1GB"], ["verify"]):
+            assert run(folder, *words) in (0, 1)
+            assert "Traceback" not in capsys.readouterr().err
+
+
 # prune
 
 
@@ -296,6 +336,8 @@ def test_prune_refuses_invalid_conditions(folder: Path, capsys: pytest.CaptureFi
     assert "No store is of the upstream 'wavlm'" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         run(folder, "prune", "--older-than", "-1", "--yes")
+    assert run(folder, "prune", "--keep", "9" * 400 + "GB", "--yes") == 2
+    assert "larger than any disk" in capsys.readouterr().err
     assert files(folder) == before
 
 

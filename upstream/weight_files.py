@@ -6,7 +6,6 @@ Weight files are untrusted: only safetensors and PyTorch's weights-only loader a
 from __future__ import annotations
 
 import argparse
-import pathlib
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -28,11 +27,50 @@ PIECE = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
 LORA = re.compile(r"(?:^|\.)lora_\w+|\.base_layer\.")  # names of its tensors
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")  # as the PEFT library writes them
 
-# What a .pt may contain beside tensors and plain containers: settings, as fairseq, s3prl and Lightning save them.
-# Making one of these runs no code of the file's choice.
-HARMLESS_CLASSES: list[Any] = [argparse.Namespace, pathlib.PosixPath]
+
+class Ignored:
+    """Stands for an object of settings or a number in a PyTorch file; no code of its class runs, nothing is kept."""
+
+    def __new__(cls, *_: object) -> Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def empty_dictionary(*_: object) -> dict[Any, Any]:
+    """Return a dictionary to fill, whatever it would have been filled with by default."""
+    return {}
+
+
+# What a .pt may contain beside tensors and plain containers: settings and scores, as training programs save them.
+NUMPY = (
+    "dtype",
+    "ndarray",
+    *(f"{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+)
+OMEGACONF = (
+    "dictconfig.DictConfig",
+    "listconfig.ListConfig",
+    "base.ContainerMetadata",
+    "base.Metadata",
+    "nodes.AnyNode",
+)
+SETTINGS: list[Any] = [
+    argparse.Namespace,
+    *((Ignored, f"numpy.{name}") for name in NUMPY),
+    *((Ignored, f"omegaconf.{name}") for name in OMEGACONF),
+    *((Ignored, f"pathlib.{name}") for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")),
+    *((Ignored, f"datetime.{name}") for name in ("date", "datetime", "timedelta")),
+    *((Ignored, f"builtins.{name}") for name in ("dict", "list", "int", "float", "str", "bool")),
+    (Ignored, "typing.Any"),
+    (empty_dictionary, "collections.defaultdict"),
+]
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL |unsupported GLOBAL |but got <class ')([\w.]+)")
+UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL |unsupported GLOBAL )([\w.]+)")
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -46,9 +84,9 @@ def weight_files(path: Path) -> list[Path]:
     if path.is_dir():
         refuse_adapter(path)
         for name in WHOLE:
-            if (path / name).is_file():
+            if is_there(path / name):
                 return [path / name]
-            if (path / f"{name}{INDEX}").is_file():
+            if is_there(path / f"{name}{INDEX}"):
                 return shards_of(path / f"{name}{INDEX}")
         raise UserError(
             f"{path} has no weights: expected {' or '.join(WHOLE)}, found {first_names(path)}. "
@@ -59,6 +97,11 @@ def weight_files(path: Path) -> list[Path]:
     if piece := PIECE.search(path.name):
         raise UserError(f"{path} is one of {int(piece[1])} files of a checkpoint; name their folder: {path.parent}")
     return [path]
+
+
+def is_there(path: Path) -> bool:
+    """Return True for anything at `path`; a link to nothing is an error of its reader, not an absent file."""
+    return path.exists() or path.is_symlink()
 
 
 def shards_of(index: Path) -> list[Path]:
@@ -105,7 +148,7 @@ def refuse_unmerged(names: Iterable[str], where: str) -> None:
 
 def require_model_folder(folder: Path) -> None:
     """Raise UserError for a folder without a config.json; the message names the folders within that have one."""
-    if (folder / "config.json").exists() or (folder / "config.json").is_symlink():
+    if is_there(folder / "config.json"):
         return
     if (folder / "snapshots").is_dir():
         main = folder / "refs" / "main"
@@ -137,7 +180,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     """Return the content of a weight file: named tensors of safetensors, or the dictionary in a PyTorch file.
 
     The bytes decide which of both it is, not the name. A PyTorch file may contain nested dictionaries, numbers, text
-    and `HARMLESS_CLASSES` beside tensors.
+    and `SETTINGS` beside tensors.
 
     Raises UserError for anything else, with what the file really is, and for one that is damaged or asks for other
     classes or functions, which would run code.
@@ -158,7 +201,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def _load_torch(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(HARMLESS_CLASSES):
+        with torch.serialization.safe_globals(SETTINGS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise

@@ -11,7 +11,9 @@ import pickle
 import tarfile
 import warnings
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path, PosixPath
 from typing import Any
 
@@ -122,11 +124,20 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_settings_beside_weights_are_read_and_other_classes_are_named(tmp_path: Path) -> None:
-    harmless = WEIGHTS | {"cfg": argparse.Namespace(folder=PosixPath("/data"), inner={"rate": 0.1}), "step": 3}
-    torch.save(harmless, tmp_path / "fine.pt")
-    assert read_weights(tmp_path / "fine.pt")["cfg"].inner == {"rate": 0.1}
+    cfg = argparse.Namespace(folder=PosixPath("/data"), inner={"rate": 0.1}, when=datetime.date(2021, 1, 1))
+    filled = defaultdict(list, loss=[1.0])
+    scores = {"filled": filled, "best": np.float64(0.5), "all": np.zeros(3), "counts": {"a": np.int64(3)}}
+    for zipped in (True, False):
+        torch.save(
+            WEIGHTS | {"cfg": cfg, "scores": scores}, tmp_path / "fine.pt", _use_new_zipfile_serialization=zipped
+        )
+        content = read_weights(tmp_path / "fine.pt")
+        assert content["cfg"].inner == {"rate": 0.1}
+        assert torch.equal(content["a"], WEIGHTS["a"])
+        assert content["scores"]["filled"] == {"loss": [1.0]}
+        assert not isinstance(content["scores"]["best"], np.generic), "NumPy's code ran"
     for value, asked in (
-        (datetime.date(2021, 1, 1), "datetime.date"),
+        (Fraction(1, 2), "fractions.Fraction"),
         (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
         (os.system, "system"),
     ):
@@ -147,6 +158,8 @@ def test_which_files_a_path_means(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(f'{{"weight_map": {{"a": "{piece.name}"}}}}')
     assert weight_files(index) == weight_files(tmp_path) == [piece]
+    (tmp_path / "model.safetensors").symlink_to("blobs/gone")
+    assert "is a link to blobs/gone" in refusal(lambda: read_weights(*weight_files(tmp_path)))
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "is not merged" in refusal(lambda: weight_files(tmp_path))
     assert weight_files(named) == [named]

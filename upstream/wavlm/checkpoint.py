@@ -25,7 +25,7 @@ from upstream.wavlm.config_formats import from_microsoft
 from upstream.wavlm.directory import settings_beside, settings_of
 from upstream.wavlm.model import WavLM
 from upstream.wavlm.search import HUGGING_FACE, MICROSOFT, Found, find_encoder, named_tensors
-from upstream.weight_files import read_weights, weight_files
+from upstream.weight_files import is_there, read_weights, weight_files
 
 FORMATS = (
     "a Hugging Face directory (config.json with model.safetensors or pytorch_model.bin), or a file with the tensors "
@@ -81,7 +81,7 @@ def read(path: Path) -> Checkpoint:
     objects, if there is no WavLM or more than one, if adapters are not merged, and if tensors are missing,
     unexpected, not finite, of a wrong shape or no plain weights.
     """
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         raise UserError(f"There is no checkpoint at {path}. Expected {FORMATS}.")
     if path.name == "config.json":
         path = path.parent

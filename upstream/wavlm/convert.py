@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from upstream.command_line import add_verbose, carry_out, take_any_text
+from upstream.errors import UserError
 
 DESCRIPTION = "Convert any WavLM checkpoint to a Hugging Face directory."
 
@@ -34,6 +35,9 @@ def run(options: argparse.Namespace) -> int:
     from upstream.wavlm import checkpoint
 
     read = checkpoint.read(options.source)
+    folder = options.source if options.source.is_dir() else options.source.parent
+    if (folder / "config.json").exists() and options.destination.exists() and options.destination.samefile(folder):
+        raise UserError(f"{options.destination} has a checkpoint of its own; name another folder to write.")
     checkpoint.write(options.destination, read.config, read.tensors)
     print(f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {options.destination}.")
     for note in read.notes:

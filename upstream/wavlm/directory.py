@@ -10,7 +10,7 @@ from upstream.errors import UserError
 from upstream.json_file import read_json_object
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import from_hugging_face
-from upstream.weight_files import require_model_folder
+from upstream.weight_files import is_there, require_model_folder
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,4 @@ def _preprocessor(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]
 
 def _if_there(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file, None if there is none; a link to nothing is an error."""
-    return read_json_object(path) if path.exists() or path.is_symlink() else None
+    return read_json_object(path) if is_there(path) else None

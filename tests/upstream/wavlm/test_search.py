@@ -235,6 +235,7 @@ def test_a_named_weight_file_is_the_one_that_is_read(base: Path, tensors: dict[s
     assert fingerprints[""] == fingerprints["config.json"] == fingerprints["model.safetensors"]
     assert fingerprints["finetuned.safetensors"] == fingerprints["pytorch_model.bin"] == fingerprints["ema.bin"]
     assert fingerprints[""] != fingerprints["ema.bin"]
+    assert convert.main([str(tmp_path / "ema.bin"), str(tmp_path)]) == 2  # would overwrite model.safetensors
     assert convert.main([str(tmp_path / "ema.bin"), str(tmp_path / "converted")]) == 0
     assert checkpoint.read(tmp_path / "converted").fingerprint(VERSION) == fingerprints["ema.bin"]
     named = load_checkpoint("x", tmp_path / "ema.bin", None, "x", torch.device("cpu"), torch.float32)

@@ -68,8 +68,10 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         if options.fresh and ranks.main:
             discard(folder)
         elif not options.fresh and (result := finished(folder, question)) is not None:
+            if not ranks.main:
+                return None
             tidy(folder)
-            return Outcome(result, folder, was_finished=True) if ranks.main else None
+            return Outcome(result, folder, was_finished=True)
     task = family.task(dataset, upstream)
     known_before = list(task.caveats())  # raises where nothing can be learned
     crop = recipe.learned.training.crop if recipe.learned else None

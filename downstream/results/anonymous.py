@@ -23,7 +23,7 @@ ELSEWHERE = "..."  # instead of the folders before the last part of a path outsi
 # An absolute path of two parts or more in a sentence. What stands before it is no part of an address (https://…), of a
 # relative path, or of a fraction.
 BEFORE = r"(?<![\w/.~*)\]}-])"
-PATH = re.compile(BEFORE + r"/(?:[^\s/\"'`,;:()<>|]+/)+([^\s/\"'`,;()<>|]*)")
+PATH = re.compile(BEFORE + r"(/[^\s/\"'`,;:()<>|]+)/(?:[^\s/\"'`,;:()<>|]+/)*([^\s/\"'`,;()<>|]*)")
 OPTION = re.compile(r"([^/=]*=)?(/.*)", re.DOTALL)  # --data=/corpus, /corpus
 
 
@@ -70,7 +70,7 @@ class Anonymous:
             for name in (*self.homes, *(name for folder in self.known for name in spellings(folder))):
                 pieces = re.split(BEFORE + re.escape(name) + r"(?![\w.-])", text)
                 text = self.path(name).join(pieces)
-            text = PATH.sub(lambda found: f"{ELSEWHERE}/{found[1]}", text)
+            text = PATH.sub(short, text)
         return printable(text)
 
     def command(self, command: str) -> str:
@@ -104,6 +104,11 @@ class Anonymous:
         if isinstance(value, dict):
             return {self.content(key): self.content(inner) for key, inner in value.items()}
         return [self.content(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def short(found: re.Match[str]) -> str:
+    """Return the last part of a path; all of what is none, such as the phoneme /t/: no folder of the root begins so."""
+    return f"{ELSEWHERE}/{found[2]}" if os.path.isdir(found[1]) else found[0]
 
 
 def spellings(folder: Path) -> Iterable[str]:

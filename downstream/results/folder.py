@@ -13,7 +13,7 @@ from downstream.data import Dataset
 from downstream.recipes import Options, Recipe, SweepSettings
 from downstream.results.anonymous import Anonymous
 from downstream.results.question import Question
-from downstream.results.record import slug
+from downstream.results.record import encodable, slug
 from upstream.base import Upstream
 from upstream.errors import UserError
 from upstream.files import write_atomically
@@ -32,7 +32,7 @@ def run_folder(question: Question, upstream: Upstream, recipe: Recipe, dataset: 
     name = upstream_folder(upstream) + ("-untrained" if upstream.provenance.random_init else "")
     layer = "" if options.layer is None else f"-layer{options.layer}"
     learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
-    return options.results / recipe.name / name / f"{dataset.corpus.name}-{learned}-{question.asked[:8]}"
+    return options.results / encodable(recipe.name) / name / f"{dataset.corpus.name}-{learned}-{question.asked[:8]}"
 
 
 def upstream_folder(upstream: Upstream) -> str:
@@ -69,6 +69,8 @@ def begin(folder: Path, recipe: Recipe, options: Options) -> None:
         raise UserError(
             f"Cannot make the folder {folder}: {error.strerror}. Choose another place with --results."
         ) from error
+    if (folder / RECORD).is_dir():
+        raise UserError(f"{folder / RECORD} is a folder, where the record is written; move it away, or add --fresh.")
     remove_unfinished(folder)
     logger.info("record goes to %s", folder)
     content = Anonymous.of(options).recipe(recipe.model_dump(mode="json"), folder)

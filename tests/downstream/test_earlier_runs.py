@@ -21,7 +21,7 @@ from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.results.integrity import digest_of
 from downstream.results.reading import load_results
-from downstream.results.record import read_result
+from downstream.results.record import encodable, read_result, slug
 from downstream.results.recording import UnwrittenError
 from downstream.tasks.registry import load_recipe
 from downstream.training import loop
@@ -343,3 +343,23 @@ def test_a_results_folder_that_cannot_be_made_is_refused_before_anything_is_enco
         run(results=tmp_path / "file" / "below")
     with pytest.raises(files.UserError, match="Cannot make the folder"):
         run(results=tmp_path / ("x" * 300))
+
+
+def test_a_folder_in_the_records_place_is_said_before_anything_is_encoded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    (first.folder / "result.json").unlink()
+    (first.folder / "result.json").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "prepare", lambda *_: pytest.fail("encoded"))
+        with pytest.raises(files.UserError, match=r"result\.json is a folder"):
+            run()
+    assert same(first, run(fresh=True))
+
+
+def test_letters_that_the_system_cannot_write_are_no_part_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LC_ALL=C without Python's UTF-8 mode; the recipe or a test part has a name in other letters."""
+    assert (slug("tést-北京"), encodable("own/émotion")) == ("tést-北京", "own/émotion")
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
+    assert (slug("tést-北京"), encodable("own/émotion")) == ("t__st-__", "own/__motion")

@@ -79,7 +79,7 @@ class Anonymous:
             words = shlex.split(command)
         except ValueError:  # no command line
             return self.text(command)
-        return shlex.join(self._argument(word) for word in words)
+        return " ".join(quoted(self._argument(word)) for word in words)
 
     def _argument(self, word: str) -> str:
         found = OPTION.fullmatch(word)
@@ -104,6 +104,12 @@ class Anonymous:
         if isinstance(value, dict):
             return {self.content(key): self.content(inner) for key, inner in value.items()}
         return [self.content(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def quoted(word: str) -> str:
+    """Return a word as a shell reads it, a leading ~ as the home folder."""
+    home, rest = HOME + os.sep, word.removeprefix(HOME + os.sep)
+    return home + shlex.quote(rest) if word.startswith(home) and rest else shlex.quote(word)
 
 
 def short(found: re.Match[str]) -> str:

@@ -21,7 +21,7 @@ from downstream.recipes import TrainingSettings
 from downstream.tasks import Predictions, Task
 from downstream.training.learner import Learner
 from downstream.training.order import Order
-from downstream.training.snapshot import code_version, read_snapshot, write_snapshot
+from downstream.training.snapshot import SnapshotClock, code_version, read_snapshot, write_snapshot
 from downstream.training.sweep import Config
 from upstream.errors import UserError
 from upstream.out_of_memory import is_out_of_memory
@@ -30,7 +30,6 @@ logger = logging.getLogger("wavprobe")
 
 STRETCH_SECONDS = 0.5  # between two checks of the clock and updates of the progress bar
 
-SNAPSHOT_SHARE = 0.05  # largest share of the time spent on snapshots
 KEPT = ("step", "development", "history", "diverged", "loss")  # of a fit, as facts of a snapshot
 
 
@@ -266,24 +265,6 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
 def development_score(task: Task, predictions: Predictions, part: Part, select: str) -> float:
     """Return the development score of a head, the higher the better: an error rate is negative."""
     return task.metrics[select].sign * task.evaluate(predictions, part).value(select)
-
-
-class SnapshotClock:
-    """Timer of snapshots: rare enough that writing them takes SNAPSHOT_SHARE of the time at most."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._next = time.perf_counter() + seconds
-        self._asked = 0.0
-
-    def due(self) -> bool:
-        self._asked = time.perf_counter()
-        return self._asked >= self._next
-
-    def restart(self) -> None:
-        """Set the next time; call this when the snapshot that was due is written."""
-        now = time.perf_counter()
-        self._next = now + max(self._seconds, (now - self._asked) / SNAPSHOT_SHARE)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ logger = logging.getLogger("wavprobe")
 
 FACTS = "facts"  # the name of the tensor that holds them as JSON
 DIGEST_BYTES = 32
+SNAPSHOT_SHARE = 0.05  # largest share of the time spent on snapshots
 
 
 def write_snapshot(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -58,3 +60,21 @@ def code_version() -> str:
     for path in files:
         digest.update(path.relative_to(rooms).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+class SnapshotClock:
+    """Timer of snapshots: rare enough that writing them takes SNAPSHOT_SHARE of the time at most."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = time.perf_counter() + seconds
+        self._asked = 0.0
+
+    def due(self) -> bool:
+        self._asked = time.perf_counter()
+        return self._asked >= self._next
+
+    def restart(self) -> None:
+        """Set the next time; call this when the snapshot that was due is written."""
+        now = time.perf_counter()
+        self._next = now + max(self._seconds, (now - self._asked) / SNAPSHOT_SHARE)

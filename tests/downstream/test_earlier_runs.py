@@ -318,7 +318,7 @@ def test_nothing_that_a_run_leaves_names_the_users_home(tmp_path: Path, monkeypa
     record = outcome.result
     assert (record.corpus.source, record.upstream.source) == ("~/my data", ".../mine.py:build")
     assert record.command == (
-        "python run_downstream.py -u .../mine.py:build --data '~/my data' -o 'x=[~/a,1]' '--store=~/s'"
+        "python run_downstream.py -u .../mine.py:build --data ~/'my data' -o 'x=[~/a,1]' '--store=~/s'"
     )
     assert read_result(outcome.folder / "result.json") == record
 

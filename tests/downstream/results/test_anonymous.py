@@ -61,6 +61,7 @@ def test_what_lies_in_the_corpus_is_named_from_there(hidden: Anonymous) -> None:
 def test_each_argument_of_a_command_is_a_path_of_its_own(hidden: Anonymous) -> None:
     typed = "wavprobe run -u '/var/alice c/x.pt' --data='/data/bob d/RAVDESS' -o 'decoding={lexicon: /usr/alice/l}'"
     assert hidden.command(typed) == "wavprobe run -u .../x.pt --data=.../RAVDESS -o 'decoding={lexicon: .../l}'"
+    assert hidden.command("run -u /home/alice/x.pt --data '/home/alice/my data'") == "run -u ~/x.pt --data ~/'my data'"
     assert hidden.command("an unmatched ' quote in /var/alice/x") == "an unmatched ' quote in .../x"
 
 

@@ -15,8 +15,8 @@ from downstream.data.dataset import Dataset
 from downstream.data.splits import Fold
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Recipe
-from downstream.results.build import Run
 from downstream.results.record import Timing
+from downstream.results.run import Run
 from downstream.states.cache_plan import CachePlan
 from downstream.tasks.base import Task
 from downstream.tasks.classification.data import ClassTargets

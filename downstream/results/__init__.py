@@ -1,12 +1,13 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
-from downstream.results.build import Run, build_record
+from downstream.results.build import build_record
 from downstream.results.earlier import finished, learned_before
 from downstream.results.folder import SNAPSHOT, begin, discard, run_folder, tidy, unstored
 from downstream.results.question import Question
 from downstream.results.reading import load_results
 from downstream.results.record import MetricRecord, Result, Score, Timing, read_result
 from downstream.results.recording import UnwrittenError, record_run
+from downstream.results.run import Run
 
 __all__ = [
     "MetricRecord",

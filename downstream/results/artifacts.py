@@ -12,8 +12,7 @@ from torch import Tensor
 
 from downstream.data import Dataset
 from downstream.recipes import BEST
-from downstream.results.folder import EVENTS
-from downstream.results.record import slug
+from downstream.results.folder import EVENTS, slug
 from downstream.tasks import Task
 from downstream.training import Fit, LayerSetting, ScoredHead
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,6 @@ from downstream.data import Dataset
 from downstream.recipes import Options, Recipe, SweepSettings
 from downstream.results.anonymous import Anonymous
 from downstream.results.question import Question
-from downstream.results.record import encodable, slug
 from upstream.base import Upstream
 from upstream.errors import UserError
 from upstream.files import write_atomically
@@ -88,3 +89,20 @@ def tidy(folder: Path) -> None:
     remove_unfinished(folder)
     with contextlib.suppress(OSError):
         (folder / SNAPSHOT).unlink(missing_ok=True)  # what it held is in the heads and the record
+
+
+# ---------------------------------------------------------------- names
+
+
+def slug(name: str) -> str:
+    """Return a name for a folder: all but letters, digits, dots, dashes and underscores become two underscores."""
+    return encodable(re.sub(r"[^\w.-]+", "__", name.strip("/.")))
+
+
+def encodable(name: str) -> str:
+    """Return a name that this system's file names can hold: in a locale of ASCII, other letters become underscores."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]+", "__", name)
+    return name

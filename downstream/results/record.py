@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -330,17 +328,3 @@ def read_result(path: Path) -> Result:
         raise UserError(f"{path} is not a record of schema {SCHEMA} ({where}: {what}). {FIX}") from error
     result._folder, result._has_digest = path.parent, digest is not None
     return result
-
-
-def slug(name: str) -> str:
-    """Return a name for a folder: all but letters, digits, dots, dashes and underscores become two underscores."""
-    return encodable(re.sub(r"[^\w.-]+", "__", name.strip("/.")))
-
-
-def encodable(name: str) -> str:
-    """Return a name that this system's file names can hold: in a locale of ASCII, other letters become underscores."""
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return re.sub(r"[^\x00-\x7f]+", "__", name)
-    return name

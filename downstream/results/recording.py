@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from downstream.results.artifacts import artifacts, events
-from downstream.results.build import Run, build_record
+from downstream.results.build import build_record
 from downstream.results.folder import RECORD, SNAPSHOT
 from downstream.results.integrity import digests
 from downstream.results.record import Result, write_result
+from downstream.results.run import Run
 from upstream.errors import UserError, sentence
 from upstream.files import write_atomically
 

@@ -19,9 +19,10 @@ import upstream
 from downstream import experiment
 from downstream.experiment import Outcome
 from downstream.recipes.options import Options
+from downstream.results.folder import encodable, slug
 from downstream.results.integrity import digest_of
 from downstream.results.reading import load_results
-from downstream.results.record import encodable, read_result, slug
+from downstream.results.record import read_result
 from downstream.results.recording import UnwrittenError
 from downstream.tasks.registry import load_recipe
 from downstream.training import loop

@@ -33,9 +33,11 @@ from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Recipe
 from downstream.report import terminal as report
-from downstream.results.build import Run, caveats
+from downstream.results.caveats import caveats
+from downstream.results.folder import slug
 from downstream.results.reading import load_results
-from downstream.results.record import LayerScores, Result, Timing, read_result, slug
+from downstream.results.record import LayerScores, Result, Timing, read_result
+from downstream.results.run import Run
 from downstream.states.cache_plan import plan_cache
 from downstream.states.sources import Computed
 from downstream.tasks.base import Task

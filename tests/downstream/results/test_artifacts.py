@@ -9,8 +9,8 @@ from chosen_heads import PARTS, SMALL, chosen, classification_run, fit, verifica
 
 from downstream.data.splits import Fold
 from downstream.results.artifacts import artifacts, prediction_rows
-from downstream.results.build import Run
 from downstream.results.recording import write_files
+from downstream.results.run import Run
 from downstream.training.sweep import Chosen
 
 PUBLISHED = Fold("published", (0, 1), (), tuple(range(2, 80)))

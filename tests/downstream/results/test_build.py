@@ -14,8 +14,9 @@ from small_datasets import whole_test
 
 from downstream.data.dataset import Part, parts_of_test
 from downstream.data.splits import Fold
-from downstream.results.build import Run, build_record, chance_of, fit_record, fold_record, head_record, layer_scores
+from downstream.results.build import build_record, chance_of, fit_record, fold_record, head_record, layer_scores
 from downstream.results.record import Result
+from downstream.results.run import Run
 from downstream.tasks.base import Task
 from downstream.tasks.classification.metrics import METRICS
 from downstream.tasks.classification.recipe import ClassifierSettings

@@ -1,0 +1,103 @@
+"""What a reader of a score should know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from downstream.results.record import FoldRecord, HeadRecord, LayerScores
+from downstream.results.run import Run
+
+# Overrides that keep a recipe of any family within its protocol: SUPERB tunes the learning rate; more seeds, or another
+# way to store states, change no rule of it.
+WITHIN_PROTOCOL = (
+    "optimizer.lr=",
+    "sweep.lr=",
+    "sweep.seed=",
+    "store.mode=",
+    "store.codec=",
+)
+
+
+def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Sequence[HeadRecord]) -> list[str]:
+    """Return what a reader of the score should know, the most important first."""
+    recipe, options = run.recipe, run.options
+    found = []
+    allowed = (*WITHIN_PROTOCOL, *run.family.within_protocol)
+    changed = [one for one in options.overrides if not one.startswith(allowed)]
+    changed += [] if options.layer is None else [f"layer {options.layer} alone"]
+    if changed and recipe.protocol == "superb":
+        found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
+    if run.upstream.provenance.random_init:
+        found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
+    found += scores_without_meaning(run, first)
+    found += run.task.caveats()
+    found += unseen_classes(folds)
+    found += chosen_on_test(run)
+    found += of_the_sweep(run, heads)
+    if run.plan.fell_back:
+        found.append(
+            "The store had no room for the states, so they were computed while the heads learned; with a store they "
+            "are rounded otherwise, and single answers may differ."
+        )
+    found += [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
+    if run.taken_from is not None:
+        found.append(f"The heads are those that the run {run.taken_from} learned; only their test is new.")
+    return found
+
+
+def scores_without_meaning(run: Run, first: LayerScores) -> list[str]:
+    """Return a sentence for each test part where knowing nothing is always right."""
+    metric = run.family.metrics[run.recipe.primary]
+    best = metric.highest if metric.higher_is_better else metric.lowest
+    return [
+        f"Chance on the part {one.part} ({run.family.chance_means}) is {metric.title} {metric.written(best)}"
+        f"{metric.unit}: no head can do better, and the score says nothing."
+        for one in first.scores
+        if one.metric == run.recipe.primary and one.chance == best
+    ]
+
+
+def unseen_classes(folds: Sequence[FoldRecord]) -> list[str]:
+    """Return a sentence for each fold that is tested on classes without training utterances."""
+    unseen: Mapping[str, list[str]] = {
+        fold.name: [name for name, count in fold.test.labels.items() if count and not fold.train.labels.get(name)]
+        for fold in folds
+    }
+    return [
+        f"{fold} is tested on {', '.join(names)}, of which its training part has nothing."
+        for fold, names in unseen.items()
+        if names
+    ]
+
+
+def chosen_on_test(run: Run) -> list[str]:
+    """Return a sentence where the test set chose the step, with the score at the last step."""
+    if not any(fold.dev == fold.test for fold in run.dataset.split.folds):
+        return []
+    if run.recipe.learned is None:
+        return ["The layer was chosen on the test set, so the score is optimistic."]
+    metric = run.select
+    first = [one.fit for one in run.scored if one.setting == run.scored[0].setting]
+    last = metric.sign * float(np.mean([fit.history[-1][2] for fit in first]))
+    return [
+        f"The step was chosen on the test set, as SUPERB does it, so the score is optimistic: at the last step the "
+        f"{metric.title} is {metric.written(last)}{metric.unit}."
+    ]
+
+
+def of_the_sweep(run: Run, heads: Sequence[HeadRecord]) -> list[str]:
+    """Return sentences on heads that diverged, on seeds left out for it, and on rates at the end of the list."""
+    found = []
+    if diverged := sum(fit.diverged is not None for fit in run.fits):
+        found.append(f"{diverged} of {len(run.fits)} heads diverged, and their training stopped; the grid shows which.")
+    asked = {(fit.config.seed, setting) for fit in run.fits for setting in run.settings}
+    for seed, setting in sorted(asked - {(head.seed, head.setting) for head in heads}, key=str):
+        where = "the weighted sum" if setting is None else f"layer {setting}"
+        found.append(f"Seed {seed} on {where} is left out: on some fold no learning rate gave a score.")
+    rates = run.recipe.sweep.lr
+    edges = {min(rates), max(rates)} if len(rates) > 1 else set()
+    if at_edge := sum(head.lr in edges for head in heads):
+        found.append(f"{at_edge} of {len(heads)} chosen learning rates are at an end of the list; try a wider one.")
+    return found

@@ -263,8 +263,10 @@ def only_used(choice: Choice, split: Split) -> tuple[Choice, Split]:
 
 
 def left_out(corpus: Corpus, used: Sequence[Utterance], why: str) -> tuple[str, ...]:
-    """Return a sentence on utterances that cannot be used, or none."""
+    """Return a sentence on utterances that cannot be used, or none; why: of several, such as "name no speaker"."""
     count = len(corpus.utterances) - len(used)
+    if count == 1:
+        return (f"Utterances that {why} were left out: 1.",)
     return (f"{count} utterances {why} and were left out.",) if count else ()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from downstream.data import Choice, Corpus, Dataset, Targets, Utterance, consecutive_windows
+from downstream.data import Choice, Corpus, Dataset, Targets, Utterance, consecutive_windows, left_out
 from downstream.tasks.classification.recipe import ClassificationRecipe
 from upstream.errors import UserError
 
@@ -80,8 +80,7 @@ def choose_utterances(recipe: ClassificationRecipe, corpus: Corpus) -> Choice:
             f"labels in its column {column!r} are {there.strip()}. Fix the recipe with {' '.join(fixes)}."
         )
     seconds = settings.silence.seconds if settings.silence else None
-    unlabelled = sum(column not in u.labels for u in corpus.utterances)
-    notes = (f"{unlabelled} utterances have no label in the column {column} and were left out.",) if unlabelled else ()
+    notes = left_out(corpus, labelled, f"have no label in the column {column}")
     return Choice(column, used, classes, tuple(str(class_of(u)) for u in used), seconds, notes)
 
 

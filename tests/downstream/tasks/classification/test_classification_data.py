@@ -27,7 +27,7 @@ def test_all_labels_are_classes_where_none_are_named() -> None:
     assert found.classes == ("bed", "go", "stop")
     assert class_of(found) == {"bed/s_0": "bed", "go/s_0": "go", "stop/s_0": "stop"}
     assert found.column == "word"
-    assert found.notes == ("1 utterances have no label in the column word and were left out.",)
+    assert found.notes == ("Utterances that have no label in the column word were left out: 1.",)
 
 
 def test_classes_keep_the_recipes_order_and_utterances_are_sorted_by_id() -> None:

@@ -23,6 +23,7 @@ from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, w
 from upstream.errors import UserError
 from upstream.ranks import ALONE, Ranks
 from upstream.store import StateStore, estimate_bytes
+from upstream.text import counted
 
 BATCH_SECONDS = 60.0  # of padded audio in one call of the upstream; its states are 120 MB for Base in float32
 
@@ -57,7 +58,8 @@ def fill(
     store.refresh()
     if lost := missing(store, items):
         raise UserError(
-            f"{len(lost)} utterances were extracted, but the store {store.folder} does not have them, {lost[0].name} "
+            f"{counted(len(lost), 'utterance was', 'utterances were')} extracted, but the store {store.folder} lacks "
+            f"{'it' if len(lost) == 1 else 'them'}, {lost[0].name} "
             "first. If several machines share the work, choose a --store on a disk that all of them see; "
             "otherwise the files were removed in the meantime: run the same command again."
         )

@@ -28,6 +28,9 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", printable(text))
 
 
-def counted(number: int, one: str, several: str) -> str:
-    """Return a number with its noun (and verb): counted(1, "file is", "files are") is "1 file is"."""
-    return f"{number} {one if number == 1 else several}"
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun, and verb: counted(2, "file") is "2 files", counted(1, "is", "are") "1 is".
+
+    several: the words for other numbers than 1; None for an s behind `one`.
+    """
+    return f"{number} {one if number == 1 else several or f'{one}s'}"

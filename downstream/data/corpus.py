@@ -11,7 +11,7 @@ from pathlib import Path
 
 from downstream.data.audio import AudioCut
 from upstream.errors import UserError
-from upstream.text import composed, printable
+from upstream.text import composed, counted, printable
 
 
 def compose_fields(row: object, names: Iterable[str]) -> None:
@@ -132,8 +132,8 @@ class Corpus:
         repeated = [name for name, count in Counter(u.id for u in self.utterances).items() if count > 1]
         if repeated:
             raise UserError(
-                f"{len(repeated)} utterance ids of {self.name} in {self.source} occur more than once, "
-                f"{repeated[0]!r} first; ids must be unique."
+                f"{counted(len(repeated), 'utterance id occurs', 'utterance ids occur')} more than once in {self.name} "
+                f"in {self.source}, {repeated[0]!r} first; ids must be unique."
             )
 
     def coverage(self) -> str:

@@ -218,8 +218,8 @@ def refuse_lost_parts(corpus: Corpus, choice: Choice, recipe: Recipe) -> None:
     for part in sorted(map(str, lost)):
         why = " ".join(choice.notes) or "None of them has what is learned."
         raise UserError(
-            f"The {part} part of {corpus.title} in {corpus.source} has {here[part]} utterances, and none of them "
-            f"can be used. {why} Complete their column {choice.column}, or choose -o split.rule=speaker_folds."
+            f"The {part} part of {corpus.title} in {corpus.source} has {counted(here[part], 'utterance')}, none of "
+            f"which can be used. {why} Complete their column {choice.column}, or choose -o split.rule=speaker_folds."
         )
 
 

@@ -268,7 +268,8 @@ def order_notes(count: int, ids_in_order: Sequence[str] | None) -> tuple[str, ..
             f"dev differ from the published ones. For IEMOCAP, set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.",
         )
     if count < len(ids_in_order):
-        return (f"Only {count} of the {len(ids_in_order)} listed utterances are here: not the published draw.",)
+        are = "is" if count == 1 else "are"
+        return (f"Only {count} of the {len(ids_in_order)} listed utterances {are} here: not the published draw.",)
     return ()
 
 
@@ -295,8 +296,8 @@ def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tupl
     names = sorted({str(u.group) for u in utterances})
     if folds not in (None, len(names)):
         raise UserError(
-            f"The corpus here has {len(names)} published groups ({', '.join(names)}) and {folds} folds were asked "
-            f"for; ask for {len(names)}, or complete the corpus."
+            f"The corpus here has {counted(len(names), 'published group')} ({', '.join(names)}) and {folds} folds "
+            f"were asked for; ask for {len(names)}, or complete the corpus."
         )
     check_fold_count(len(names), "published groups", len(names))
     groups = gather([names.index(str(u.group)) for u in utterances], len(names))

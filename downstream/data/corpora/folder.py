@@ -93,7 +93,8 @@ def missing(names: Collection[str], where: str) -> list[str]:
     """A sentence on recordings that the list `where` names and that are not here, if any."""
     if not names:
         return []
-    return [f"{len(names)} of the recordings that {where} names are not here: {shown(sorted(names))}."]
+    are = "is" if len(names) == 1 else "are"
+    return [f"{len(names)} of the recordings that {where} names {are} not here: {shown(sorted(names))}."]
 
 
 def trial_names(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ from downstream.data.corpora.genders import gender_of
 from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
+from upstream.text import counted
 
 # SUPERB's classes (s3prl, downstream/emotion): excited counts as happy, every other label is dropped.
 EMOTIONS = {"neu": "neutral", "hap": "happy", "exc": "happy", "ang": "angry", "sad": "sad"}
@@ -102,4 +103,6 @@ def dropped_note(dropped: Counter[str]) -> list[str]:
     if not dropped:
         return []
     kinds = ", ".join(f"{label} {count}" for label, count in sorted(dropped.items()))
-    return [f"{dropped.total()} utterances with labels outside SUPERB's four classes were left out ({kinds})."]
+    others = "outside SUPERB's four classes"
+    one, several = f"utterance with a label {others} was", f"utterances with labels {others} were"
+    return [f"{counted(dropped.total(), one, several)} left out ({kinds})."]

@@ -15,6 +15,7 @@ from downstream.data.corpora.suggestions import ForeignFolderError
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.text_files import read_lines
 from upstream.errors import UserError
+from upstream.text import counted
 
 CORPUS_FOLDER = "LibriSpeech"
 SPEAKER_TABLE = "SPEAKERS.TXT"
@@ -54,8 +55,8 @@ def read(folder: Path) -> Corpus:
         notes += subset.notes
     if recordings and not utterances:
         raise UserError(
-            f"None of the {recordings} recordings in {root} has a transcript; each chapter's folder must hold a file "
-            f"such as 26-495{TRANSCRIPTS}. Unpack the archives again: {CARD.where}"
+            f"Of {counted(recordings, 'recording')} in {root} none has a transcript; each chapter's folder must hold "
+            f"a file such as 26-495{TRANSCRIPTS}. Unpack the archives again: {CARD.where}"
         )
     if not utterances:
         raise ForeignFolderError(CARD, folder)

@@ -202,5 +202,5 @@ def licence(folder: Path) -> str:
 def speaker_note(utterances: list[Utterance]) -> list[str]:
     """A sentence on utterances without a speaker, whose splits cannot be checked for overlap."""
     count = sum(not u.speaker for u in utterances)
-    of_all = counted(len(utterances), "utterance", "utterances")
+    of_all = counted(len(utterances), "utterance")
     return [f"{count} of {of_all} {'names' if count == 1 else 'name'} no speaker."] if count else []

@@ -7,6 +7,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from upstream.text import counted
+
 # Marks of annotators, which nobody says: <unk>, [laughter], ((unclear)), {breath}, *cough*, &=laughs, and the words for
 # them in plain brackets, in which most other words are spoken.
 ANNOTATION = re.compile(
@@ -49,8 +51,8 @@ def annotation_notes(texts: Sequence[str]) -> Iterator[str]:
     further = len(found) - MARKS_SHOWN
     more = f" and {further} more" if further > 0 else ""
     yield (
-        f"{utterances} transcripts have marks of annotators, which are learned and scored as words: {shown}{more}. "
-        "Remove them from the transcripts, or write what was said."
+        f"{counted(utterances, 'transcript has', 'transcripts have')} marks of annotators, which are learned and "
+        f"scored as words: {shown}{more}. Remove them from the transcripts, or write what was said."
     )
 
 

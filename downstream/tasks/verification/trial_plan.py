@@ -15,6 +15,7 @@ from downstream.tasks.verification.recipe import TrialsSettings, VerificationRec
 from downstream.tasks.verification.trial_notes import trial_notes
 from downstream.tasks.verification.trials import Trials, draw_trials, read_trials
 from upstream.errors import UserError
+from upstream.text import counted
 
 # Trials by the indices of the utterances that they are among.
 TrialsByUtterances = dict[tuple[int, ...], Trials]
@@ -42,7 +43,8 @@ def plan_trials(dataset: Dataset, recipe: VerificationRecipe) -> tuple[Split, Tr
             whole = read_trials(listed, {dataset.utterances[i].id: i for i in fold.test})
             tested = [whole] if len(parts) == 1 else [among(whole, part, listed) for part in parts]
             crossing = len(whole) - sum(map(len, tested))
-            notes += [f"{crossing} trials of {listed.name} are between test parts and were left out."] * (crossing > 0)
+            which = counted(crossing, f"trial of {listed.name} is", f"trials of {listed.name} are")
+            notes += [f"{which} between test parts, and left out."] * (crossing > 0)
         origin = "the draw" if listed is None else listed.name
         notes += [note for pairs in tested for note in trial_notes(dataset, pairs, origin)]
         test = tuple(sorted(index for pairs in tested for index in pairs.utterances.tolist()))
@@ -144,4 +146,5 @@ def cohort_of(train: Sequence[int], utterances: Sequence[Utterance], settings: T
 def unused(fold: Fold, kept: Fold) -> list[str]:
     """Return a note on test utterances that are in no trial, if any; kept: the fold without them."""
     count = len(fold.test) - len(kept.test)
-    return [f"{count} test utterances of {fold.name} are in no trial and were left out."] if count else []
+    which = counted(count, f"test utterance of {fold.name} is", f"test utterances of {fold.name} are")
+    return [f"{which} in no trial, and left out."] if count else []

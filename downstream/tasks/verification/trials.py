@@ -18,6 +18,7 @@ from torch import Tensor
 from downstream.data import AUDIO_SUFFIXES, read_lines
 from downstream.tasks.evaluation import one_field
 from upstream.errors import UserError
+from upstream.text import counted
 
 IntArray = NDArray[np.int64]
 
@@ -91,8 +92,8 @@ def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
     targets = sum(target)
     if not 0 < targets < len(target):
         raise UserError(
-            f"{path} has {len(target)} trials, {targets} of them targets; error rates need targets and non-targets. "
-            "Check that it is the whole list."
+            f"{path} has {counted(len(target), 'trial')}, {targets} of them targets; error rates need targets and "
+            "non-targets. Check that it is the whole list."
         )
     utterances = looked_up(list(numbers), index, path)
     return Trials(

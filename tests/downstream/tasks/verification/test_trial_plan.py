@@ -110,7 +110,7 @@ def test_a_list_is_the_tests_and_development_is_drawn(tmp_path: Path) -> None:
     assert fold.train == tuple(TRAIN)
     assert fold.test == (4, 10, 23)  # those of the list alone
     assert split.rule == "by hand"
-    assert split.notes == ("a note", "7 test utterances of published are in no trial and were left out.")
+    assert split.notes == ("a note", "7 test utterances of published are in no trial, and left out.")
     assert set(trials) == {fold.dev, fold.test}
     tested = trials[fold.test]
     assert tested.enrolment.tolist() == [4, 4, 23]
@@ -273,8 +273,8 @@ def test_of_a_list_every_part_has_the_trials_among_its_utterances(tmp_path: Path
     assert close.rule.endswith(". Of these, the 2 within close.")
     assert split.notes == (
         "a note",
-        "2 trials of trials.txt are between test parts and were left out.",
-        "4 test utterances of published are in no trial and were left out.",  # two of them in crossing trials alone
+        "2 trials of trials.txt are between test parts, and left out.",
+        "4 test utterances of published are in no trial, and left out.",  # two of them in crossing trials alone
     )
     assert set(ids(fold.test)) == {"s4/0.wav", "s4/2.wav", "s5/4.wav", "s5/1.wav", "s5/3.wav", "s4/1.wav"}
 
@@ -282,7 +282,7 @@ def test_of_a_list_every_part_has_the_trials_among_its_utterances(tmp_path: Path
 def test_a_list_without_crossing_trials_has_no_note_on_them(tmp_path: Path) -> None:
     path = listed(tmp_path / "trials.txt", WITHIN)
     split, _ = planned(SPLIT, corpus_in_parts(tmp_path, path), sv(TWO_PARTS))
-    assert split.notes == ("a note", "4 test utterances of published are in no trial and were left out.")
+    assert split.notes == ("a note", "4 test utterances of published are in no trial, and left out.")
 
 
 def test_a_list_is_whole_where_no_part_is_named(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_a_verification_dataset_has_the_trials_of_every_part_and_their_rules_in_
     assert isinstance(finished.targets, SpeakerTargets)
     assert finished.targets.question() == sorted(trials.rule for trials in finished.targets.trials.values())
     assert len(finished.targets.question()) == 3
-    assert finished.split.notes[1] == "2 trials of trials.txt are between test parts and were left out."
+    assert finished.split.notes[1] == "2 trials of trials.txt are between test parts, and left out."
 
 
 # ---------------------------------------------------------------- cohorts

@@ -77,7 +77,7 @@ def test_an_id_as_it_stands_goes_before_one_with_another_suffix(tmp_path: Path) 
         ("", "has 0 trials, 0 of them targets"),
         ("\n \n", "has 0 trials, 0 of them targets"),
         ("1 b/1 b/2\n1 b/2 b/1\n", "has 2 trials, 2 of them targets"),
-        ("b/1 b/2 nontarget\n", "has 1 trials, 0 of them targets"),
+        ("b/1 b/2 nontarget\n", "has 1 trial, 0 of them targets"),
         ("path,speaker\n", "Line 1 of .*list.txt is 'path,speaker'; expected .*target.* or .*1|0"),
         (
             "1 b/1 b/2\n\n0 a/1\n",

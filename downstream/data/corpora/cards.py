@@ -299,8 +299,8 @@ MANIFEST = CorpusCard(
     title="recordings with a manifest.csv",
     licence="as its owner states",
     where="Write one for your own recordings.",
-    layout="manifest.csv, whose columns are path, speaker, label, text and optionally id, split, start, duration, "
-    "gender, group (segments.csv beside it, with id, start, end, is read too)",
+    layout="manifest.csv, whose columns are path, speaker, label, text and optionally id, split, start, end or "
+    "duration, channel, gender, group (segments.csv beside it, with id, start, end, is read too)",
     recording=r"(?!)",  # matches nothing: a manifest is recognised by its file, not by names
 )
 

@@ -136,7 +136,7 @@ def length_header(content: bytes, first: int, frame: Frame) -> tuple[int, bool]:
     """Return the frames that the header of Xing or VBRI in the first frame announces, and whether there is one."""
     xing, vbri = first + 4 + frame.side_bytes, first + 36
     if content[xing : xing + 4] in (b"Xing", b"Info"):
-        has_count = content[xing + 7] & 1
+        has_count = int.from_bytes(content[xing + 4 : xing + 8], "big") & 1
         return int.from_bytes(content[xing + 8 : xing + 12], "big") if has_count else 0, True
     if content[vbri : vbri + 4] == b"VBRI":
         return int.from_bytes(content[vbri + 14 : vbri + 18], "big"), True
@@ -190,7 +190,7 @@ def xing_frame(header: bytes, frame: Frame, count: int) -> bytes:
 
 STREAMINFO = 8  # where its content begins
 ANOTHER_FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # with the head of its STREAMINFO
-LARGEST_FRAME = 2**20
+LARGEST_FRAME = 2**17  # bytes; one of 4,096 samples in 8 channels of 24 bits has 100 KB
 CRC_8, CRC_16 = 0x07, 0x8005
 # A frame's samples by their code, or the number of bytes in which they stand behind the header, like some rates.
 SAMPLES = {1: 192} | {code: 576 << code - 2 for code in range(2, 6)} | {code: 256 << code - 8 for code in range(8, 16)}
@@ -208,7 +208,7 @@ def flac(stream: BinaryIO, head: bytes, size: int) -> Findings:
         return joined()
     block = int.from_bytes(head[STREAMINFO : STREAMINFO + 2], "big")
     told = int.from_bytes(head[STREAMINFO + 13 : STREAMINFO + 18], "big")
-    if told & 2**36 - 1 or head[4] & 0x7F:
+    if told & 2**36 - 1 or len(head) < STREAMINFO + 34 or head[4] & 0x7F:
         return WHOLE
     samples = end_of_last_frame(content[-LARGEST_FRAME:], block)
     if samples is None:

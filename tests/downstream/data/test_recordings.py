@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -13,8 +14,13 @@ import pytest
 import soundfile
 import torch
 
+import upstream
 from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.corpus import Utterance
+from downstream.data.survey import surveyed
 from upstream.errors import UserError
+from upstream.extract import fill
+from upstream.store import StateStore, StoreKey
 
 RATE = 16_000
 SECONDS = 4.0
@@ -74,6 +80,17 @@ def test_what_breaks_off_is_refused_and_what_is_whole_is_not(suffix: str, tmp_pa
         assert f"a.{suffix}" in refusal(broken.load)
         if suffix != "flac":  # whose frames have no index: its decoder notices
             assert f"a.{suffix} is cut short" in refusal(broken.seconds)
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_any_beginning_of_a_file_is_heard_or_refused(suffix: str, tmp_path: Path) -> None:
+    kind, subtype = CONTAINERS[suffix]
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tones()[:RATE], RATE, format=kind, subtype=subtype)
+    content = path.read_bytes()
+    for length in range(1, 128, 3):
+        with contextlib.suppress(UserError):
+            assert len(cut(path, content[:length]).load()) > 0
 
 
 def test_an_ogg_that_ends_between_two_pages_is_refused(tmp_path: Path) -> None:
@@ -290,3 +307,20 @@ def test_a_settled_file_is_known_by_its_stamp(tmp_path: Path, monkeypatch: pytes
     assert "has changed" in refusal(inspected.load)
     path.unlink()
     assert "Cannot read the recording" in refusal(inspected.load)
+
+
+def test_states_of_a_recording_that_changes_never_enter_the_store(tmp_path: Path) -> None:
+    """It is still being copied when the extraction comes to it; what was encoded of others is kept."""
+    encoder = upstream.load("fbank")
+    store = StateStore(tmp_path / "states", StoreKey.of(encoder, "means"), encoder.name)
+    utterances = []
+    for name, seconds in (("a", 1.0), ("b", 60.0)):
+        soundfile.write(tmp_path / f"{name}.wav", np.resize(tones(), int(seconds * RATE)), RATE)
+        utterances.append(Utterance(name, cut(tmp_path / f"{name}.wav"), "s"))
+    items = surveyed(utterances, tmp_path / "kept.sqlite", progress=False)
+    soundfile.write(tmp_path / "a.wav", tones()[::-1], RATE)
+    with pytest.raises(UserError, match=r"a\.wav has changed since this run began"):
+        fill(store, encoder, items, progress=False)
+    assert [item.digest in store for item in items] == [False, True]
+    items = surveyed(utterances, tmp_path / "kept.sqlite", progress=False)
+    assert fill(store, encoder, items, progress=False) == SECONDS

@@ -34,8 +34,8 @@ states that are not finite, differ between two calls or depend on the batch, and
 Shapes and lengths are checked again at every call.
 
 The fingerprint covers the file and what it imports, except installed packages, the name of the function, and the
-tensors, numbers and text that the model and the file's global variables hold when it is loaded. The states of the test
-waveforms are in it only where the model holds something that cannot be looked into, such as another library's session.
+tensors, numbers and text that the model and the global variables of these files hold when it is loaded. The states of
+the test waveforms are in it only where something cannot be looked into, such as another library's session.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ import torch
 from torch import Tensor, nn
 
 from upstream.base import HiddenStates, Provenance, Upstream, frozen
-from upstream.custom_source import source_files
+from upstream.custom_source import global_variables, source_files
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
@@ -83,14 +83,18 @@ def load(spec: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = 
     path, function_name = parse(spec)
     who = f"The model of {spec}"
     with settings_of_torch_kept():
-        module = import_file(path)
-        function = find_function(module, path, function_name)
+        function = find_function(import_file(path), path, function_name)
         with running(f"{function_name}() of {path}", path):
             model = function()
     with running(who, path):
-        held = held_by(model, module)
-        upstream = CustomUpstream(spec, path, model, declared_sizes(model, who), torch.device(device), dtype)
-        upstream.fingerprint = fingerprint(upstream, function_name, held, check_contract(upstream))
+        sizes, files = declared_sizes(model, who), source_files(path, model)
+        variables = global_variables(files)
+        held = state_of({"model": model} | variables)  # before the first call, which may fill caches
+        upstream = CustomUpstream(spec, path, model, sizes, torch.device(device), dtype)
+        trials = check_contract(upstream)
+        imported_late = {name: value for name, value in global_variables(files).items() if name not in variables}
+        held = held.with_others(state_of(imported_late))
+        upstream.fingerprint = fingerprint(upstream, function_name, files, held, trials)
     return upstream
 
 
@@ -348,13 +352,14 @@ def tensors_digest(model: Any) -> str:
     return fingerprint_tensors(dict(tensors), {})
 
 
-def fingerprint(upstream: CustomUpstream, function_name: str, held: State, test_states: list[HiddenStates]) -> str:
+def fingerprint(
+    upstream: CustomUpstream, function_name: str, files: set[Path], held: State, trials: list[HiddenStates]
+) -> str:
     """Return the digest of everything the states depend on; see the module's docstring.
 
-    held: by the model before its first call. test_states: used only for a model that holds things which cannot be
-    looked into: computed numbers differ by rounding between machines.
+    files: of the source. held: by the model and the global variables of these files. trials: test states, used only
+    where something cannot be looked into: computed numbers differ by rounding between machines.
     """
-    files = source_files(upstream.path, upstream.model)
     settings = {
         "contract": CONTRACT_VERSION,
         "function": function_name,
@@ -362,10 +367,5 @@ def fingerprint(upstream: CustomUpstream, function_name: str, held: State, test_
         "numbers": [upstream.num_layers, upstream.dim, upstream.stride],
         "facts": held.facts,
     }
-    trials = {f"trial {index}": states.utterance(0) for index, states in enumerate(test_states)} if held.hidden else {}
-    return fingerprint_tensors(held.tensors | trials, settings)
-
-
-def held_by(model: Any, module: ModuleType) -> State:
-    """Return what the model and its file's global variables hold."""
-    return state_of({"model": model} | {k: v for k, v in vars(module).items() if not k.startswith("__")})
+    computed = {f"trial {index}": states.utterance(0) for index, states in enumerate(trials)} if held.hidden else {}
+    return fingerprint_tensors(held.tensors | computed, settings)

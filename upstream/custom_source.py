@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from upstream.fingerprint import fingerprint_files
+
 
 def source_files(path: Path, model: Any) -> set[Path]:
     """Return the user's files that a model depends on; installed packages and this project are left out.
@@ -31,6 +33,24 @@ def source_files(path: Path, model: Any) -> set[Path]:
     return files
 
 
+def global_variables(files: set[Path]) -> dict[str, Any]:
+    """Return the global variables of the modules that were imported from these files, by the digest of the file."""
+    variables: dict[str, Any] = {}
+    names = {file.name for file in files}
+    for module in list(sys.modules.values()):
+        file = _own_file(module)
+        if file is not None and file.name in names and file.resolve() in files:
+            own = {key: value for key, value in vars(module).items() if not key.startswith("__")}
+            variables.setdefault(fingerprint_files([file]), own)
+    return variables
+
+
+def _own_file(module: object) -> Path | None:
+    """Return the file of an imported module; asks no module for it, since lazy ones would import others."""
+    name = getattr(module, "__dict__", {}).get("__file__")
+    return Path(name) if isinstance(name, str) else None
+
+
 def _imports(file: Path) -> Iterator[str]:
     """Yield the names of all modules that a source file may import."""
     if file.suffix != ".py":
@@ -39,16 +59,16 @@ def _imports(file: Path) -> Iterator[str]:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # of a file that is not imported in fact
         return
-    package = next((m.__package__ for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(file)), "")
+    package = next((m.__package__ for m in list(sys.modules.values()) if _own_file(m) == file), "")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             relative = "." * node.level + (node.module or "")
-            if not node.level or package:
-                base = resolve_name(relative, package or None)
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)
+            if node.level >= len(f".{package or ''}".split(".")):
+                continue  # beyond the topmost package
+            base = resolve_name(relative, package or None)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _file_of(name: str) -> Path | None:

@@ -43,6 +43,10 @@ class State:
     facts: dict[str, str] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
 
+    def with_others(self, other: State) -> State:
+        """Return what both objects hold; their places must differ."""
+        return State(self.tensors | other.tensors, self.facts | other.facts, self.hidden | other.hidden)
+
 
 def state_of(named: Mapping[str, Any]) -> State:
     """Return what these objects hold, and all that they refer to. Modules of Python count by their names alone."""

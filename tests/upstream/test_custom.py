@@ -292,6 +292,19 @@ class TestFingerprint:
             )
         assert len(prints) == 2
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_covers_what_a_neighbouring_file_has_loaded(self, late: bool, tmp_path: Path) -> None:
+        weights = tmp_path / "gain.pt"
+        (tmp_path / "neighbour.py").write_text(f"import torch\nGAIN = torch.load({str(weights)!r})['gain']\n")
+        code = change("return torch.stack([first,", "import neighbour; return neighbour.GAIN * torch.stack([first,")
+        prints = []
+        for value in (1.0, 1.0, 2.0):
+            sys.modules.pop("neighbour", None)
+            torch.save({"gain": torch.tensor(value)}, weights)
+            prints.append(custom.load(write(tmp_path, code if late else f"import neighbour\n{code}")).fingerprint)
+        sys.modules.pop("neighbour", None)
+        assert prints[0] == prints[1] != prints[2]
+
     def test_does_not_depend_on_computed_states(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = custom.load(write(tmp_path, GOOD)).fingerprint
         monkeypatch.setattr(custom, "TEST_SAMPLES", (8_000, 9_000))

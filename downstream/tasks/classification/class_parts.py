@@ -12,7 +12,7 @@ SHOWN = 3  # parts in a sentence; with folds there can be many
 
 
 def class_notes(dataset: Dataset, named: Sequence[str]) -> list[str]:
-    """Return sentences on development and test parts of one class alone, and on those without the commonest class.
+    """Return sentences on development and test parts of one class alone, and on tests without the commonest class.
 
     named: the test parts that the recipe names. Raises UserError for training utterances of one class, and for a part
     of noise alone.
@@ -27,7 +27,7 @@ def class_notes(dataset: Dataset, named: Sequence[str]) -> list[str]:
                 check_speech(dataset, part.utterances, name)
                 classes = classes_of(dataset, part.utterances)
                 of_one += [f"{name} ({classes[0]})"] if len(classes) == 1 else []
-                without += [f"{name} ({commonest})"] if commonest not in classes else []
+                without += [f"{name} ({commonest})"] if part.is_test and commonest not in classes else []
     notes = []
     if of_one:
         notes.append(f"One class alone is in {listed(of_one)}, where always answering it makes no mistake.")

@@ -35,7 +35,7 @@ def alignment_caveats(dataset: Dataset, targets: Sequence[Tensor], frames: Calla
         ("test", tested, "no head can write all of them"),
     ]
     return [
-        f"{len(own)} of {len(indices)} {kind} utterances have more text than frames, so that {consequence}: "
+        f"More text than frames in {len(own)} of {len(indices)} {kind} utterances, so that {consequence}: "
         f"{short[own[0]]}, for example."
         for kind, indices, consequence in kinds
         if (own := [index for index in indices if index in short])

@@ -8,6 +8,7 @@ import torch
 from downstream.data import Dataset
 from downstream.tasks.verification.trials import IntArray, Trials
 from upstream.errors import UserError
+from upstream.text import counted
 
 
 def trial_notes(dataset: Dataset, trials: Trials, name: str) -> list[str]:
@@ -27,14 +28,14 @@ def trial_notes(dataset: Dataset, trials: Trials, name: str) -> list[str]:
                 "-o trials.list=drawn."
             )
         notes.append(
-            f"{count} of the {len(trials)} trials of {name} compare a recording with itself "
+            f"{counted(count, 'trial compares', 'trials compare')} a recording with itself, of {len(trials)} of {name} "
             f"({example(dataset, trials, alone)} first), which no head gets wrong: the error rates are too low."
         )
     again = repeated(trials)
     if count := int(again.sum()):
         notes.append(
-            f"{count} of the {len(trials)} trials of {name} compare the same two utterances as an earlier one "
-            f"({example(dataset, trials, again)} first), and count again."
+            f"{counted(count, 'trial repeats', 'trials repeat')} an earlier one, of {len(trials)} of {name} "
+            f"({example(dataset, trials, again)} first), and their pairs count again."
         )
     return notes
 
@@ -47,14 +48,12 @@ def refuse_contradictions(dataset: Dataset, trials: Trials, name: str) -> None:
     if not wrong.any():
         return
     first = int(wrong.nonzero()[0])
-    sides = (dataset.utterances[int(side[first])] for side in (trials.enrolment, trials.test))
-    one, other = (utterance.speaker for utterance in sides)
-    label = "a target" if trials.target[first] else "no target"
+    one, other = (dataset.utterances[int(side[first])].speaker for side in (trials.enrolment, trials.test))
+    speakers_named = f"the speaker {one} for both" if one == other else f"the speakers {one} and {other}"
+    they = counted(int(wrong.sum()), "trial contradicts", "trials contradict")
     raise UserError(
-        f"{int(wrong.sum())} of the {len(trials)} trials of {name} contradict the corpus: the first, "
-        f"{example(dataset, trials, wrong)}, is {label}, and the corpus names "
-        f"{f'the speaker {one} for both' if one == other else f'the speakers {one} and {other}'}. Fix the list, or the "
-        "corpus's speakers."
+        f"{they} the corpus, of {len(trials)} of {name}: the first, {example(dataset, trials, wrong)}, is {'a' if trials.target[first] else 'no'} target, and the "
+        f"corpus names {speakers_named}. Fix the list, or the corpus's speakers."
     )
 
 

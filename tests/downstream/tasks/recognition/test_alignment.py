@@ -35,9 +35,9 @@ def test_fewest_frames_are_ctcs(target: list[int]) -> None:
 def test_what_does_not_fit_is_counted_with_an_example() -> None:
     assert alignment_caveats(DATASET, TARGETS, lambda seconds: 12) == []
     assert alignment_caveats(DATASET, TARGETS, lambda seconds: 8) == [
-        "1 of 3 training utterances have more text than frames, so that nothing is learned from them: u1 has 9 tokens "
+        "More text than frames in 1 of 3 training utterances, so that nothing is learned from them: u1 has 9 tokens "
         "in 8 frames, for example.",
-        "1 of 2 test utterances have more text than frames, so that no head can write all of them: u5 has 12 tokens in "
+        "More text than frames in 1 of 2 test utterances, so that no head can write all of them: u5 has 12 tokens in "
         "8 frames, for example.",
     ]
 
@@ -56,7 +56,7 @@ def test_the_frames_are_those_of_the_upstream() -> None:
     dataset = small_dataset("aabbcc", [FOLD], TextTargets(tuple(texts)))
     task = family_of(recipe).task(dataset, load("fbank"))
     (caveat,) = task.caveats()
-    assert caveat.startswith("2 of 3 training utterances have more text than frames")
+    assert caveat.startswith("More text than frames in 2 of 3 training utterances")
     assert "u1 has 149 tokens in 148 frames" in caveat
     assert RecognitionTask(dataset, 2, 4, recipe).caveats() == []  # where the frames are not known
 

@@ -128,11 +128,9 @@ def test_what_the_trials_of_a_list_measure_is_said_in_notes(tmp_path: Path) -> N
     split, trials = planned(SPLIT, corpus(tmp_path, path), sv())
     _, first, second, _ = split.notes
     assert first.startswith(
-        "1 of the 5 trials of mine.txt compare a recording with itself (s4/0.wav and s4/0.wav first), which"
+        "1 trial compares a recording with itself, of 5 of mine.txt (s4/0.wav and s4/0.wav first), which"
     )
-    assert second.startswith(
-        "1 of the 5 trials of mine.txt compare the same two utterances as an earlier one (s5/3.wav"
-    )
+    assert second.startswith("1 trial repeats an earlier one, of 5 of mine.txt (s5/3.wav and s4/0.wav first)")
     assert len(trials[(4, 10, 23)]) == 5, "they are scored as the list stands"
 
 
@@ -141,10 +139,13 @@ def test_what_the_trials_of_a_list_measure_is_said_in_notes(tmp_path: Path) -> N
     [
         (
             "1 s4/0.wav s5/0.wav\n",
-            "contradict .* s4/0.wav and s5/0.wav, is a target, .* speakers s4 and s5",
+            "2 trials contradict the corpus, of 5 of mine.txt: .* is a target, .* speakers s4 and s5",
         ),
-        ("0 s4/0.wav s4/2.wav\n", "2 of the 5 .* s4/0.wav and s4/2.wav, is no target, .* the speaker s4 for both"),
-        ("0 s4/0.wav s4/0.wav\n", "2 of the 5 .* s4/0.wav and s4/0.wav, is no target"),
+        (
+            "0 s4/0.wav s4/2.wav\n",
+            "2 trials .* s4/0.wav and s4/2.wav, is no target, .* the speaker s4 for both",
+        ),
+        ("0 s4/0.wav s4/0.wav\n", "2 trials contradict .* s4/0.wav and s4/0.wav, is no target"),
     ],
 )
 def test_a_list_that_contradicts_the_corpus_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -164,9 +165,7 @@ def test_one_recording_under_two_names_is_one_recording(tmp_path: Path) -> None:
     whole = replace(dataset(SPLIT, corpus(tmp_path)), items=items)
     split, _ = plan_trials(whole, sv())
     (note,) = [note for note in split.notes if "itself" in note]
-    assert note.startswith(
-        "1 of the 40 trials of the draw compare a recording with itself (s4/0.wav and s4/1.wav first)"
-    )
+    assert note.startswith("1 trial compares a recording with itself, of 40 of the draw (s4/0.wav and s4/1.wav first)")
 
 
 def test_drawn_trials_are_among_each_parts_own_utterances() -> None:

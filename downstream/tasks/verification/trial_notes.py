@@ -52,8 +52,9 @@ def refuse_contradictions(dataset: Dataset, trials: Trials, name: str) -> None:
     speakers_named = f"the speaker {one} for both" if one == other else f"the speakers {one} and {other}"
     they = counted(int(wrong.sum()), "trial contradicts", "trials contradict")
     raise UserError(
-        f"{they} the corpus, of {len(trials)} of {name}: the first, {example(dataset, trials, wrong)}, is {'a' if trials.target[first] else 'no'} target, and the "
-        f"corpus names {speakers_named}. Fix the list, or the corpus's speakers."
+        f"{they} the corpus, of {len(trials)} of {name}: the first, {example(dataset, trials, wrong)}, is "
+        f"{'a' if trials.target[first] else 'no'} target, and the corpus names {speakers_named}. Fix the list, or the "
+        "corpus's speakers."
     )
 
 

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from upstream.errors import UserError
+from upstream.text import printable
 from upstream.unfinished import lock_kept, unfinished_name
 from upstream.user import cache_folder
 
@@ -38,6 +40,22 @@ def write_atomically(path: Path, *contents: bytes) -> None:
     finally:  # also where it was interrupted
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_in_utf8(path: Path) -> Iterator[Path]:
+    """Yield a name of a file for libraries that open no other than UTF-8, safetensors among them.
+
+    Raises OSError where the file cannot be opened.
+    """
+    if printable(str(path)) == str(path):
+        yield path
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield Path(f"/dev/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def is_read_only(error: BaseException | None) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.file_kind import is_safetensors, other_kind
+from upstream.files import named_in_utf8
 from upstream.json_file import read_json_object
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face directory, the first that is there
@@ -189,7 +190,8 @@ def read_weights(path: Path) -> dict[str, Any]:
         kind = other_kind(path)
         if kind is not None:
             raise UserError(f"{path} {kind}")
-        content: object = load_file(path) if is_safetensors(path) else _load_torch(path)
+        with named_in_utf8(path) as name:
+            content: object = load_file(name) if is_safetensors(path) else _load_torch(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}. Check its permissions.") from error
     except SafetensorError as error:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from upstream.base import SAMPLE_RATE, Upstream
 from upstream.errors import UserError
-from upstream.files import is_read_only
+from upstream.files import is_read_only, named_in_utf8
 from upstream.json_file import parse_json
 from upstream.store.codecs import BY_NAME, Codec
 from upstream.store.key import StoreKey
@@ -104,7 +104,7 @@ def read_index(path: Path, key: StoreKey) -> ShardIndex:
     try:
         if not S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise DamagedShardError(f"{path.name} is not a file")
-        with safe_open(path, framework="pt") as file:
+        with named_in_utf8(path) as name, safe_open(name, framework="pt") as file:
             header: Any = parse_json((file.metadata() or {})["header"], path.name)
             sizes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
             types = {name: file.get_slice(name).get_dtype() for name in sizes}
@@ -136,7 +136,7 @@ def stored_types(codec: Codec) -> dict[str, str]:
 
 def open_shard(path: Path) -> OpenShard:
     """Memory-map a shard whose index was read before. Raises FileNotFoundError and SafetensorError."""
-    with safe_open(path, framework="pt") as file:
+    with named_in_utf8(path) as name, safe_open(name, framework="pt") as file:
         states = file.get_tensor("states")  # the tensors keep the mapping after the file is closed
         scales = file.get_tensor("scales") if "scales" in file.keys() else torch.empty(0)  # noqa: SIM118
     return OpenShard(states, scales)
@@ -162,7 +162,7 @@ def views(
 def discard(path: Path) -> str:
     """Remove a damaged shard; return why it stays where that is not possible, or nothing.
 
-    One that this user may not read stays, since it may be sound.
+    One that cannot be read stays, since it may be sound.
     """
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
@@ -170,8 +170,8 @@ def discard(path: Path) -> str:
         return ""
     except PermissionError:
         return "you may not read it"
-    except OSError:  # what is no file, a disk that fails
-        pass
+    except OSError as error:  # too many open files, a disk that fails: it may be sound
+        return str(error.strerror)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

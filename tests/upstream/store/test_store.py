@@ -396,6 +396,35 @@ def test_a_shard_with_a_foreign_header_is_passed_over(header: str, tmp_path: Pat
     assert len(shards(again)) == 1
 
 
+@pytest.mark.parametrize("reduction", ["means", "frames"])
+def test_a_store_below_a_name_that_is_no_utf8(reduction: str, tmp_path: Path) -> None:
+    """safetensors opens no such path."""
+    root = tmp_path / "caf\udce9"
+    filled(root, key_of(reduction))
+    again = StateStore(root, key_of(reduction))
+    again.check(DIGESTS)
+    assert again.damaged == []
+    if reduction == "means":
+        assert torch.equal(again.means(DIGESTS), torch.stack(MEANS, dim=1))
+    else:
+        assert all(torch.equal(again.frames(d), state) for d, state in zip(DIGESTS, FRAMES, strict=True))
+
+
+def test_a_shard_that_cannot_be_opened_now_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a process has too many open files, nothing is known of a shard."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    good = filled(tmp_path, key_of())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr("upstream.store.shards.safe_open", refuse)
+        again = StateStore(tmp_path, key_of())
+    assert again.damaged == [path.name for path in shards(good)]
+    assert len(StateStore(tmp_path, key_of())) == len(DIGESTS)
+
+
 @pytest.mark.parametrize("kind", ["a folder", "a pipe", "a link to nothing"])
 def test_what_is_no_file_is_passed_over(kind: str, tmp_path: Path) -> None:
     good = filled(tmp_path, key_of())

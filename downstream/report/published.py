@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
+from downstream.data import read_text
 from downstream.recipes import shipped
 from upstream.errors import UserError
 
@@ -58,12 +60,14 @@ def read_reference_scores(path: Path = SUPERB_SCORES) -> list[ReferenceScore]:
     """
     if not path.is_file():
         raise UserError(f"There are no reference scores at {path}; restore results/reference from the repository.")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
+    rows = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
         header = next(rows, [])
         if header != COLUMNS:
             raise UserError(f"{path} begins with {','.join(header)!r}; its first line must be {','.join(COLUMNS)}.")
         scores = [read_row(f"{path}, line {rows.line_num}", row) for row in rows]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {rows.line_num}: {error}. Fix the line.") from error
     refuse_repeated(path, scores)
     return scores
 

@@ -92,7 +92,6 @@ def recorded(run: Run) -> Result:
         environment=environment(upstream.device),
         command=run.options.command,
         caveats=caveats(run, folds, layers[0], heads),
-        artifacts=dict(run.artifacts),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from downstream.results.artifacts import artifacts, events
@@ -14,6 +14,9 @@ from downstream.results.record import Result, write_result
 from downstream.results.run import Run
 from upstream.errors import UserError, sentence
 from upstream.files import write_atomically
+from upstream.foreign import words_of
+
+logger = logging.getLogger("wavprobe")
 
 
 class UnwrittenError(UserError):
@@ -27,16 +30,29 @@ class UnwrittenError(UserError):
 def record_run(run: Run, folder: Path) -> Result:
     """Write the artifacts of a run and last its record, with the digests of the artifacts; return the record.
 
-    Raises UnwrittenError where the disk is full, or the folder was removed.
+    Raises UnwrittenError where the disk is full, where the folder was removed, and where an artifact cannot be made.
     """
-    files = artifacts(run.scored, run.dataset, run.task)
-    result = build_record(replace(run, artifacts=digests(files)), folder)
+    result = build_record(run, folder)
     try:
-        write_files(folder, files | events(run.scored, run.dataset, run.task, run.recipe.select))
+        files = artifacts(run.scored, run.dataset, run.task)
+        result.artifacts = digests(files)
+        write_files(folder, files | curves(run))
         write_result(folder / RECORD, result)
     except (UserError, OSError) as error:
         raise UnwrittenError(f"{sentence(error)} {what_is_left(folder, result)}", result) from error
+    except Exception as error:  # of a family's own code, or of a library that draws
+        fault = f"The files beside the record cannot be made ({words_of(error)})."
+        raise UnwrittenError(f"{fault} {what_is_left(folder, result)}", result) from error
     return result
+
+
+def curves(run: Run) -> dict[str, bytes]:
+    """Return the files for TensorBoard; none, with a warning, where that cannot be imported beside other packages."""
+    try:
+        return events(run.scored, run.dataset, run.task, run.recipe.select)
+    except Exception as error:  # protobuf raises a TypeError where its version does not fit
+        logger.warning("There are no curves for TensorBoard (%s).", words_of(error))
+        return {}
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from downstream.data import Dataset
@@ -21,7 +21,7 @@ class Run:
 
     learned: digest of what the heads depend on. settings: the layer settings that there are scores for.
     fits: all of them; scored: those that were chosen and tested.
-    artifacts: digests of the files beside the record. taken_from: the run that learned the heads, None for this one.
+    taken_from: the run that learned the heads, None for this one.
     """
 
     upstream: Upstream
@@ -36,7 +36,6 @@ class Run:
     fits: Sequence[Fit]
     scored: Sequence[ScoredHead]
     timing: Timing
-    artifacts: Mapping[str, str] = field(default_factory=dict)
     taken_from: str | None = None
 
     @cached_property

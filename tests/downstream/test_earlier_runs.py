@@ -19,6 +19,7 @@ import upstream
 from downstream import experiment
 from downstream.experiment import Outcome
 from downstream.recipes.options import Options
+from downstream.results import recording
 from downstream.results.folder import encodable, slug
 from downstream.results.integrity import digest_of
 from downstream.results.reading import load_results
@@ -232,6 +233,26 @@ def test_a_full_disk_at_the_end_loses_no_score(run: Run, monkeypatch: pytest.Mon
         assert not list(first.folder.rglob(f"{UNFINISHED}*"))
         assert not (first.folder / "result.json").exists()
     assert same(run(), run())
+
+
+def test_a_file_that_cannot_be_made_loses_no_score(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A library that draws may fail; one that the score does not need is done without."""
+
+    def fail(*_: object) -> None:
+        raise TypeError("Descriptors cannot be created directly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "artifacts", fail)
+        with pytest.raises(UnwrittenError, match=r"cannot be made \(TypeError: Descriptors.*accuracy [\d.]+ %"):
+            run()
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "events", fail)
+        outcome = run()
+    assert not (outcome.folder / "events").exists()
+    assert "There are no curves for TensorBoard (TypeError: Descriptors" in caplog.text
+    assert run().was_finished
 
 
 def test_leftovers_of_interrupted_runs_are_removed(run: Run) -> None:

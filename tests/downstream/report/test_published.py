@@ -158,3 +158,14 @@ def test_files_that_are_no_table_of_scores_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UserError, match="its first line must be"):
         read_reference_scores(tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(b"caf\xe9\n", "not UTF-8"), (b'"' + b"x" * 200_000 + b'"\n', "line 2: field larger than"), (b"\0", "NUL")],
+)
+def test_text_that_is_no_table_is_refused_with_its_line(end: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_bytes((",".join(COLUMNS) + "\n").encode() + end)
+    with pytest.raises(UserError, match=words):
+        read_reference_scores(path)

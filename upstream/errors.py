@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from upstream.text import printable
+from upstream.text import printable, shortened
 
 
 class UserError(Exception):
@@ -10,11 +10,11 @@ class UserError(Exception):
 
     The message is one or two plain sentences: what was looked for, what was found, what to type.
     Commands print it without a traceback and exit with status 2; any other exception is a bug. Names of files in it
-    are made printable.
+    are made printable, and what is far too long to be read is shortened.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        super().__init__(shortened(printable(message)))
 
 
 def sentence(error: UserError | OSError) -> str:

@@ -20,6 +20,18 @@ def printable(name: str) -> str:
     return known.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def visible(name: str) -> str:
+    """Return a name as `printable`, and in one line: its control characters are escaped as well."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in printable(name))
+
+
+def shortened(message: str, most: int = 4000) -> str:
+    """Return a message without its middle if it has more than `most` characters: a damaged file may be quoted in it."""
+    if len(message) <= most:
+        return message
+    return f"{message[: most // 2]} … {message[-most // 4 :]}"
+
+
 def composed(text: str) -> str:
     """Return the text as `printable` and in Unicode's composed form (NFC), in which equal letters are equal.
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from upstream.errors import UserError, sentence
-from upstream.text import composed, printable
+from upstream.text import composed, printable, visible
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,20 @@ def test_surrogates_of_no_byte_are_written_out() -> None:
     assert printable("a\ud800\udfffb") == r"a\ud800\udfffb"  # JSON may hold them
 
 
+def test_a_name_is_shown_in_one_line() -> None:
+    assert visible("a\nb\x1b[31m\udce9 \u00e9") == r"a\nb\x1b[31m\xe9 é"
+
+
 def test_letters_are_composed() -> None:
     assert composed("ho\u0308her") == "h\u00f6her"
     assert composed("ae\udce9") == r"ae\xe9"
+
+
+def test_errors_can_be_read() -> None:
+    said = str(UserError(f"The column {'x' * 200_000} is unknown. Rename it."))
+    assert len(said) < 4000
+    assert said.startswith("The column x")
+    assert said.endswith("x is unknown. Rename it.")
 
 
 def test_errors_can_be_printed() -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from downstream.data.audio import AUDIO_SUFFIXES
 from upstream.errors import UserError
-from upstream.text import composed, counted, printable
+from upstream.text import composed, counted, visible
 
 # Endings of recordings that readers leave out, to say so: copies of corpora are often compressed.
 OTHER_AUDIO = frozenset((".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp3", ".ogg", ".opus", ".sph", ".wma"))
@@ -50,20 +50,26 @@ def folders_in(folder: Path) -> list[Path]:
 def walk(folder: Path) -> Iterator[Entry]:
     """Every entry under `folder` that is no folder, in the order of names, with what lies behind links last.
 
-    A folder is entered once, however many links lead to it. Raises UserError for folders that may not be read.
+    A folder is entered once, however many links lead to it, and none above `folder` is. Raises UserError for folders
+    that may not be read.
     """
-    entered: set[tuple[int, int]] = set()
+    entered = {identity(above) for above in folder.resolve().parents}
     waiting, links = [folder], list[Path]()
     while waiting or links:
         place = waiting.pop() if waiting else links.pop(0)
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in entered:
+        if identity(place) in entered:
             continue
-        entered.add((status.st_dev, status.st_ino))
+        entered.add(identity(place))
         entries, folders = scan(place)
         yield from entries
         links += [below for below in folders if below.is_symlink()]
         waiting += [below for below in reversed(folders) if not below.is_symlink()]
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """What is the same for every name of a folder: its disk and its number there."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def scan(folder: Path) -> tuple[list[Entry], list[Path]]:
@@ -158,4 +164,4 @@ def names_of(paths: Iterable[Path]) -> list[str]:
 def shown(names: Sequence[str]) -> str:
     """The first few names, and the number of others."""
     more = len(names) - NAMES_SHOWN
-    return ", ".join(map(printable, names[:NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(visible, names[:NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -119,6 +119,7 @@ def test_librispeech_through_links_and_with_marks(tmp_path: Path) -> None:
     os.symlink(tmp_path / "another disk", tmp_path / "train-clean-100/26")
     os.symlink(tmp_path / "train-clean-100", tmp_path / "another disk/back")
     os.symlink("ring", tmp_path / "train-clean-100/ring")
+    os.symlink(tmp_path, tmp_path / "dev-clean/up")  # whose other subsets are no part of this one
     os.symlink("nowhere", tmp_path / "train-clean-100/27")
     for path in tmp_path.glob("*/**/*.trans.txt"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))

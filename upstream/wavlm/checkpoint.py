@@ -22,7 +22,7 @@ from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.wavlm import names, shapes
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import from_microsoft
-from upstream.wavlm.directory import settings_beside, settings_of
+from upstream.wavlm.directory import is_hugging_face, settings_beside, settings_of
 from upstream.wavlm.model import WavLM
 from upstream.wavlm.search import HUGGING_FACE, MICROSOFT, Found, find_encoder, named_tensors
 from upstream.weight_files import is_there, read_weights, weight_files
@@ -94,7 +94,7 @@ def read(path: Path) -> Checkpoint:
     if encoder is None:
         raise UserError(_no_encoder(path, content))
     if settings is None:
-        settings = settings_beside(path) if encoder.spelling is HUGGING_FACE else None
+        settings = settings_beside(path) if encoder.spelling is HUGGING_FACE or is_hugging_face(path) else None
     if settings is not None:
         config, notes = settings.config, settings.notes
     else:
@@ -150,8 +150,9 @@ def _notes(encoder: Found) -> list[str]:
 def _no_encoder(path: Path, content: Mapping[str, Any]) -> str:
     """Return the message for a file without a WavLM."""
     if {"Featurizer", "Downstream"} & content.keys() and "Upstream" not in content:
+        has = ", ".join(map(str, list(content)[:6]))
         return (
-            f"{path} is an s3prl checkpoint of a frozen run: it has {', '.join(map(str, content))} but no upstream. "
+            f"{path} is an s3prl checkpoint of a frozen run: it has {has} but no upstream. "
             "Load the upstream of that run by its name or file."
         )
     if "param_groups" in content:

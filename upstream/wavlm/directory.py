@@ -34,18 +34,25 @@ def settings_of(folder: Path) -> Settings:
 
 
 def settings_beside(file: Path) -> Settings | None:
-    """Return the settings beside a weight file, None if there is no config.json of a model.
+    """Return the settings beside a weight file, None if there is no config.json of a WavLM.
 
-    Raises UserError for the config.json of another model.
+    Raises UserError for the config.json of another model beside a file as transformers writes them.
     """
-    content = _if_there(file.parent / "config.json")
-    return None if content is None or "model_type" not in content else settings_of(file.parent)
+    content = _if_there(file.parent / "config.json") or {}
+    belongs = content.get("model_type") == "wavlm" or ("model_type" in content and is_hugging_face(file))
+    return settings_of(file.parent) if belongs else None
+
+
+def is_hugging_face(path: Path) -> bool:
+    """Return True for a directory, or for a file as transformers writes them: what lies beside others says nothing."""
+    return path.is_dir() or path.suffix in (".safetensors", ".bin", ".json")
 
 
 def is_of_another_model(path: Path) -> bool:
     """Return True for a Hugging Face directory, or a file of one, whose config.json names another model than WavLM."""
-    folder = path if path.is_dir() else path.parent
-    content = _if_there(folder / "config.json")
+    if not is_hugging_face(path):
+        return False
+    content = _if_there((path if path.is_dir() else path.parent) / "config.json")
     return content is not None and content.get("model_type", "wavlm") != "wavlm"
 
 

@@ -13,9 +13,10 @@ from peers import KINDS, microsoft_cfg, microsoft_model, save_transformers, tran
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import upstream
 from upstream.errors import UserError
 from upstream.wavlm import checkpoint, convert, names
-from upstream.wavlm.upstream import load_checkpoint
+from upstream.wavlm.upstream import WavLMUpstream, load_checkpoint
 
 VERSION = 1
 POSITIONAL = names.POSITIONAL
@@ -243,6 +244,16 @@ def test_a_named_weight_file_is_the_one_that_is_read(base: Path, tensors: dict[s
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "not merged" in refusal(tmp_path)
     assert checkpoint.read(tmp_path / "ema.bin")
+
+
+def test_a_configuration_of_something_else_beside_a_file(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    """A folder of experiments may have any config.json; beside files as transformers writes them it must fit."""
+    (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
+    assert checkpoint.NO_CONFIGURATION in checkpoint.read(saved(tensors, tmp_path / "mine.pt")).notes
+    assert isinstance(upstream.load(str(tmp_path / "mine.pt")), WavLMUpstream)
+    assert "'hubert', not 'wavlm'" in refusal(saved(tensors, tmp_path / "mine.bin"))
+    (tmp_path / "config.json").write_text('{"learning_rate": 1}')
+    assert checkpoint.NO_CONFIGURATION in checkpoint.read(tmp_path / "mine.bin").notes
 
 
 def test_how_the_waveform_is_prepared(base: Path, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class AudioCut:
         key = f"{whole.digest}|{self.start or 0.0:.6f}|{end}|decoding {DECODING_VERSION}"
         if self.channel is not None:
             key += f"|channel {self.channel}"
+        if whole.is_patched:
+            key += "|with its length"
         if is_by_phase(whole.rate):
             key += "|resampled by phase"
         if self.effects != NO_EFFECTS:

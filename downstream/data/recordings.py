@@ -79,7 +79,7 @@ class RecordingInfo:
     """What is known of a recording without decoding it.
 
     digest: of its encoded bytes. seconds: its duration. rate: samples a second, in Hz.
-    is_patched: its header does not tell its length, and is decoded with it.
+    is_patched: its header does not tell its length, and it is decoded with another that does.
     stamp: of the file when it was read; None for what is no file.
     is_settled: the file had not been changed for long enough that its stamp tells any change.
     """
@@ -141,13 +141,27 @@ def decoder(recording: Recording, info: RecordingInfo | None = None) -> Iterator
 def told_length(recording: Recording, stream: BinaryIO) -> tuple[BinaryIO, bool]:
     """Return a stream of the recording with its length in its header, and whether it had to be written there.
 
+    libsndfile finds many lengths that are not told; for these nothing is written.
     Raises UserError if the recording is not whole.
     """
     findings = examine(stream)
     if findings.fault:
         raise UserError(f"{recording.name} {findings.fault}")
+    if not findings.patches:
+        return stream, False
     stream.seek(0)
-    return (io.BytesIO(findings.patched(stream.read())), True) if findings.patches else (stream, False)
+    patched = io.BytesIO(findings.patched(stream.read()))
+    return (stream, False) if length(stream) == length(patched) else (patched, True)
+
+
+def length(stream: BinaryIO) -> int | None:
+    """Return the number of samples that libsndfile finds; None where it cannot open the recording."""
+    stream.seek(0)
+    try:
+        with soundfile.SoundFile(descriptor(stream), closefd=False) as sound:
+            return int(sound.frames)
+    except soundfile.SoundFileError:
+        return None
 
 
 def refuse_changed(recording: Recording, info: RecordingInfo | None) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,9 @@ def test_a_wav_from_a_pipe_is_read_to_its_end(writer: str, tmp_path: Path) -> No
     piped = cut(tmp_path / "piped.wav", wav(*PIPES[writer]))
     told = cut(tmp_path / "told.wav", wav(2 * RATE + 36, 2 * RATE))
     assert piped.seconds() == told.seconds() == 1.0
+    info = piped.inspected().info
+    assert info is not None
+    assert info.is_patched == (PIPES[writer][1] == 0)  # libsndfile reads the others as they are
     for one in (piped, piped.inspected()):
         assert torch.equal(one.load(), told.load())
 
@@ -176,6 +180,10 @@ def test_an_mp3_without_its_length_is_heard_as_a_whole(rate: int, tmp_path: Path
     first = content.index(b"Xing") - (21 if rate == 44_100 else 13)
     second = content.index(content[first : first + 2], first + 4)
     bare = cut(path, content[second:])
+    bare_info = bare.inspected().info
+    assert bare_info is not None
+    as_before = bare.inspected(replace(bare_info, is_patched=False))
+    assert bare.digest() != as_before.digest()  # under which a store may hold states of the part that was heard
     assert abs(soundfile.info(path).frames / rate - SECONDS) > 1
     assert bare.seconds() == pytest.approx(SECONDS, abs=0.15)
     heard = bare.load()

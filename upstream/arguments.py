@@ -1,8 +1,9 @@
-"""Number types for argparse's `type`; each raises ArgumentTypeError with what it expects."""
+"""Types of numbers and folders for argparse's `type`; each raises ArgumentTypeError with what it expects."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 Number = TypeVar("Number", int, float)
@@ -48,6 +49,13 @@ def layer(text: str) -> int:
     if abs(number) >= 10_000:
         refuse(text, "the number of a layer")
     return number
+
+
+def folder(text: str) -> Path:
+    """Parse the path of a folder; an empty one, of a variable that is not set, would be the working directory."""
+    if not text:
+        refuse(text, "the path of a folder; type . for the current one")
+    return Path(text)
 
 
 def parsed(text: str, kind: type[Number], expected: str) -> Number:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from upstream.arguments import layer, positive, whole_number
+from upstream.arguments import folder, layer, positive, whole_number
 from upstream.catalog import DTYPES, FASTEST
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-u", "--upstream", help="a name from --list, a checkpoint, hf:ORG/NAME[@REVISION], module.py:function"
     )
     parser.add_argument("-d", "--downstream", metavar="RECIPE", help="a recipe from --list, or a YAML file")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the corpus in its published layout")
+    parser.add_argument("--data", type=folder, metavar="DIR", help="folder of the corpus in its published layout")
     parser.add_argument(
         "-c", "--corpus", metavar="NAME", help="another corpus; 'manifest' is any folder with a manifest.csv"
     )
@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the upstream (default float32); auto: the fastest whose scores agree with float32's",
     )
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records (default results)"
+        "--results", type=folder, default=Path("results"), metavar="DIR", help="folder of records (default results)"
     )
     parser.add_argument(
         "--store",
-        type=Path,
+        type=folder,
         default=DEFAULT_STORE,
         metavar="DIR",
         help=f"folder of hidden states (default {DEFAULT_STORE})",
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
         return listing.run(options)
     for name, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
-        if name is None:
+        if not name:
             raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
 
     from downstream.experiment import run_named
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
         command=options.command,
         progress=own_rank.main,
     )
-    overrides = [f"corpus.name={options.corpus}"] if options.corpus else []
+    overrides = [f"corpus.name={options.corpus}"] if options.corpus is not None else []
     overrides += options.override
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
     try:

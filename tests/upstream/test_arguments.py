@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from upstream.arguments import count, layer, not_negative, positive, whole_number
+from upstream.arguments import count, folder, layer, not_negative, positive, whole_number
 
 
 @pytest.mark.parametrize("kind", [not_negative, positive, count, whole_number, layer])
@@ -17,6 +18,13 @@ from upstream.arguments import count, layer, not_negative, positive, whole_numbe
 def test_no_type_takes_what_is_no_number_or_has_no_use(kind: Callable[[str], float], text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="is not (a|the) "):
         kind(text)
+
+
+def test_a_folder_without_a_name_is_refused() -> None:
+    """As of --results "$RESULTS" where the variable is not set: it would be the working directory."""
+    assert folder("a b") == Path("a b")
+    with pytest.raises(ArgumentTypeError, match="type . for the current one"):
+        folder("")
 
 
 def test_their_ends() -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upstream.arguments import count, not_negative, positive
+from upstream.arguments import count, folder, not_negative, positive
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE, STATES
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument(
         "--store",
-        type=Path,
+        type=folder,
         default=DEFAULT_STORE,
         metavar="DIR",
         help=f"folder of hidden states, as for `wavprobe run` (default {DEFAULT_STORE})",

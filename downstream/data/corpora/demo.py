@@ -217,9 +217,10 @@ def load(cache: Path, seed: int = 0) -> Corpus:
     if not intact(folder, prompts):
         try:
             make(folder, prompts, seed)
-        except OSError as error:
+        except (OSError, soundfile.LibsndfileError) as error:
             raise UserError(
-                f"The demo corpus cannot be written to {folder} ({error}); make room, or use another cache folder."
+                f"The demo corpus cannot be written to {folder} ({getattr(error, 'strerror', None) or error}); make "
+                "room, or choose another folder with --store."
             ) from error
     spoken = read_cached_segments(folder, prompts) or derive_segments(folder, prompts, seed)
     return Corpus(

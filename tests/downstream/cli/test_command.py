@@ -162,6 +162,11 @@ def test_the_readmes_first_command(folders: list[str], tmp_path: Path) -> None:
     [
         (["-d", "emotion"], "-u UPSTREAM is missing"),
         (["-u", "fbank"], "-d RECIPE is missing"),
+        (["-u", "", "-d", "emotion"], "-u UPSTREAM is missing"),
+        (["-u", "fbank", "-d", "emotion", "-c", ""], "'corpus.name' is empty"),
+        (["-u", "fbank", "-d", "emotion", "-c", "\udce9"], "is not allowed in YAML"),
+        (["-u", "\udce9", "-d", "emotion"], "There is no upstream or file"),
+        (["-u", "fbank", "-d", "emotion", "--store-limit", "9" * 400], "larger than any disk"),
         (["-u", "wavlm_bas", "-d", "emotion"], "Did you mean wavlm_base?"),
         (["-u", "fbank", "-d", "emotoin"], "Did you mean emotion?"),
         (["-u", "fbank", "-d", "emotion", "-c", "ravdes"], "ravdess"),

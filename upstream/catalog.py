@@ -6,6 +6,7 @@ Nothing heavy is imported before an upstream is loaded, so listing the names is 
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ def load(
         raise UserError(f"{name} is a Python file; add the function that builds the model: {name}:function.")
     if name.startswith("hf:"):
         return _load_hugging_face(request)
-    if ":" in name and name.partition(":")[0].endswith(".py"):
+    if name.rpartition(":")[0].endswith(".py"):
         return _load_custom(request)
     if Path(name).exists() or Path(name).is_symlink():
         return _load_path(request)
@@ -111,7 +112,12 @@ def load_for_sizes(name: str) -> Upstream:
 def unknown_upstream(name: str) -> str:
     """Return the message for a name that is not an upstream."""
     near = difflib.get_close_matches(name.partition("@")[0], NAMED, n=1, cutoff=0.5)
-    suggestion = f"Did you mean {near[0]}?" if near else f"Known names: {', '.join(NAMED)}."
+    if Path(name).parent.is_dir() and Path(name).name != name:
+        suggestion = f"{Path(name).parent} exists, but has no {Path(name).name}."
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+        suggestion = f"If it is a repository of the hub, type hf:{name}."
+    else:
+        suggestion = f"Did you mean {near[0]}?" if near else f"Known names: {', '.join(NAMED)}."
     return (
         f"There is no upstream or file called {name!r}. {suggestion} "
         "Also possible: hf:ORG/NAME, the path of a WavLM checkpoint, or module.py:function."

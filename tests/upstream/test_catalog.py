@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from places import REPOSITORY
@@ -86,3 +87,23 @@ def test_wrong_device_and_precision() -> None:
         upstream.load("wavlm_tiny", random_init=True, dtype="float8")
     with pytest.raises(UserError, match="no device 'tpu9000'"):
         upstream.load("wavlm_tiny", random_init=True, device="tpu9000")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("facebook/hubert-base", r"type hf:facebook/hubert-base\."),
+        ("facebook/hubert-base@v1", r"type hf:facebook/hubert-base@v1\."),
+        ("{folder}/model.safetensors", r"exists, but has no model\.safetensors\."),
+        ("quite something else", "Known names: "),
+    ],
+)
+def test_a_name_that_is_nothing_says_what_it_may_have_been(name: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        upstream.load(name.format(folder=tmp_path))
+
+
+def test_a_colon_in_the_folder_of_a_model(tmp_path: Path) -> None:
+    (tmp_path / "run:1").mkdir()
+    with pytest.raises(UserError, match="There is no file .*run:1/model.py"):
+        upstream.load(f"{tmp_path}/run:1/model.py:build")

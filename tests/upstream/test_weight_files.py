@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from upstream.errors import UserError
@@ -203,3 +203,11 @@ def test_dense_floats_are_weights() -> None:
     require_floats(
         halves | {"part": torch.zeros(10)[2:4], "transposed": torch.zeros(2, 3).T, "none": torch.zeros(0)}, ""
     )
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"mod\xe9le.safetensors"), os.fsdecode(b"mod\xe9le.bin"), "modèle.bin"])
+def test_a_name_that_is_no_text(name: str, tmp_path: Path) -> None:
+    """The safetensors library opens only names in UTF-8."""
+    write = torch.save if name.endswith(".bin") else lambda tensors, path: path.write_bytes(save(tensors))
+    write(WEIGHTS, tmp_path / name)
+    assert torch.equal(read_weights(tmp_path / name)["a"], WEIGHTS["a"])

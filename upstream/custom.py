@@ -142,7 +142,9 @@ class CustomUpstream(Upstream):
         copies = [waveform.to(self.dtype, copy=True) for waveform in waveforms]
         with running(f"The model of {self.name}", self.path, memory_passes=True):
             states = self.checked(self.model(copies), waveforms)
-        return HiddenStates(states.layers.to(self.device, self.dtype), states.lengths.to("cpu", torch.int64))
+            # Copies again: a model may write the next call's states to the same place.
+            layers = states.layers.to(self.device, self.dtype, copy=True)
+            return HiddenStates(layers, states.lengths.to("cpu", torch.int64, copy=True))
 
     def checked(self, output: object, waveforms: list[Tensor]) -> HiddenStates:
         """Return `output` as HiddenStates; raises UserError for wrong types, shapes or lengths."""
@@ -233,6 +235,8 @@ def check_shapes(layers: Tensor, lengths: Tensor, expected: tuple[int, int, int]
             raise UserError(
                 f"{who} returned a tensor that is sparse, nested, quantised or without data; return others."
             )
+    if layers.requires_grad:
+        raise UserError(f"{who} returned states that carry gradients; remove torch.enable_grad from it.")
     if layers.ndim != 4:
         raise UserError(f"{who} returned layers of shape {tuple(layers.shape)}; expected (L, B, T, D).")
     if not layers.is_floating_point():
@@ -288,7 +292,7 @@ def check_contract(upstream: CustomUpstream) -> list[HiddenStates]:
         check_finite(first.utterance(0), who)
         check_repeatable(first.utterance(0), second.utterance(0), who)
         check_batch(first.utterance(0), together.utterance(index), upstream.dtype, who)
-    check_frozen(model, together, before, who)
+    check_frozen(model, before, who)
     return alone
 
 
@@ -328,10 +332,8 @@ def check_batch(alone: Tensor, in_batch: Tensor, dtype: torch.dtype, who: str) -
         )
 
 
-def check_frozen(model: Any, states: HiddenStates, before: str, who: str) -> None:
+def check_frozen(model: Any, before: str, who: str) -> None:
     """Raise UserError if the model changed or is trainable; before: digest of its tensors before the first call."""
-    if states.layers.requires_grad:
-        raise UserError(f"{who} returned states that carry gradients; remove torch.enable_grad from it.")
     if not isinstance(model, nn.Module):
         return
     if any(module.training for module in model.modules()):

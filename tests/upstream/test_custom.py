@@ -417,6 +417,30 @@ def test_complex_tensors_keep_their_imaginary_parts(tmp_path: Path) -> None:
     assert torch.equal(states[0], expected[0])
 
 
+@pytest.mark.parametrize("call", ["[:, :, : s.layers.shape[2]]", "[:, :, : s.layers.shape[2]].data"])
+def test_states_outlive_the_next_call(call: str, tmp_path: Path) -> None:
+    """A model may write all its states to one place, to save allocations; those of the call before are kept."""
+    code = change("return HiddenStates", "s = HiddenStates").replace(
+        "for waveform in waveforms])",
+        f"for waveform in waveforms])\n        self.out = getattr(self, 'out', torch.zeros(2, 2, 999, 16))\n"
+        f"        out = self.out[:, : len(waveforms)]{call}\n"
+        "        out.copy_(s.layers)\n        return out, s.lengths",
+    )
+    model = custom.load(write(tmp_path, code))
+    first = model([noise(8_000)]).layers
+    kept = first.clone()
+    model([noise(9_000, seed=1)])
+    assert torch.equal(first, kept)
+
+
+def test_states_of_inference_mode_can_be_learned_from(tmp_path: Path) -> None:
+    code = change("    def forward", "    @torch.inference_mode()\n    def forward")
+    states = custom.load(write(tmp_path, code))([noise(8_000)]).layers
+    weight = torch.ones(16, requires_grad=True)
+    (states * weight).sum().backward()
+    assert weight.grad is not None
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     """Bytes that are not UTF-8 reach Python as lone surrogates, which no record can hold."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from upstream.huggingface.files import ModelFiles
 from upstream.huggingface.library import quiet_transformers, transformers_library
 from upstream.json_file import read_json_object
 
+LONG = 40 * SAMPLE_RATE  # samples of a long utterance; longer than every window
 SETTINGS = ("processor_config.json", "preprocessor_config.json")  # the first may hold the extractor's settings, too
 
 
@@ -30,9 +32,11 @@ def read_extractor(files: ModelFiles, config: Any) -> tuple[Any, list[str]]:
     """
     contents = [read_json_object(files.folder / name) for name in SETTINGS if (files.folder / name).exists()]
     if not contents:
+        native = " A WavLM without it is read if you leave out hf:." if config.model_type == "wavlm" else ""
         raise UserError(
             f"{files.origin} ({config.model_type}) has no preprocessor_config.json, which says how audio is prepared. "
             "If it is a speech encoder, save its feature extractor beside it: extractor.save_pretrained(directory)."
+            f"{native}"
         )
     with (
         foreign_code(
@@ -51,13 +55,12 @@ def read_extractor(files: ModelFiles, config: Any) -> tuple[Any, list[str]]:
                 f"{files.origin} ({config.model_type}) takes audio at {rate} Hz; "
                 f"expected a speech encoder for {SAMPLE_RATE} Hz. Choose another model."
             )
-    return extractor, [*without_noise(extractor, files), preparation_note(extractor)]
+    return extractor, [*without_noise(extractor, files), *disagreement(contents), preparation_note(extractor)]
 
 
 def refuse_another_kind(extractor: Any, contents: list[dict[str, Any]], files: ModelFiles) -> None:
     """Raise UserError if the files ask for another feature extractor than transformers found for the model."""
-    inner = [content.get("feature_extractor") for content in contents]
-    asked = [part for part in (*inner, *contents) if isinstance(part, dict)]
+    asked = [*nested(contents), *contents]
     names = [part["feature_extractor_type"] for part in asked if part.get("feature_extractor_type")]
     code = next((code for part in asked if (code := own_code("AutoFeatureExtractor", part))), None)
     if (names or code) and type(extractor).__name__ not in names:
@@ -65,6 +68,21 @@ def refuse_another_kind(extractor: Any, contents: list[dict[str, Any]], files: M
             f"{files.origin} prepares audio by {code or names[0]}, which transformers does not have and which is not "
             "run here; wrap the model with it as module.py:function."
         )
+
+
+def nested(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the extractor's settings within those of a processor, as transformers 5 saves them."""
+    inner = [content.get("feature_extractor", content.get("audio_processor")) for content in contents]
+    return [part for part in inner if isinstance(part, dict)]
+
+
+def disagreement(contents: list[dict[str, Any]]) -> list[str]:
+    """Return a note if both files have settings of the extractor, and they differ."""
+    inner, own = nested(contents), contents[-1]
+    names = [name for name, value in inner[0].items() if own.get(name, value) != value] if inner else []
+    if not names:
+        return []
+    return [f"processor_config.json and preprocessor_config.json disagree on {', '.join(names)}; the first holds."]
 
 
 def features_of(extractor: Any, waveform: Tensor) -> Mapping[str, Tensor]:
@@ -91,10 +109,15 @@ def without_noise(extractor: Any, files: ModelFiles) -> list[str]:
 
 
 def is_repeatable(extractor: Any) -> bool:
-    """Return True if two calls on one second of noise give the same features."""
-    noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.1, SAMPLE_RATE).astype(np.float32))
-    first, second = features_of(extractor, noise), features_of(extractor, noise)
-    return all(torch.equal(first[name], second[name]) for name in first)
+    """Return True if two calls on the same noise give the same features, for a short and a long utterance.
+
+    Some extractors draw for long utterances alone: where to cut them.
+    """
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0.0, 0.1, LONG).astype(np.float32))
+    pairs = [[features_of(extractor, noise[:SAMPLE_RATE]) for _ in range(2)]]
+    with suppress(Exception):  # foreign code; a long utterance that it refuses is named when it comes
+        pairs.append([features_of(extractor, noise) for _ in range(2)])
+    return all(torch.equal(first[name], second[name]) for first, second in pairs for name in first)
 
 
 def fixed_window(extractor: Any) -> int | None:

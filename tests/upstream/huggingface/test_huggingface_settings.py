@@ -12,6 +12,7 @@ import pytest
 import torch
 from small_encoders import BLOCKS, CONVOLUTIONS, KINDS, Kind, edit_json, noise, save, transformers
 
+import upstream
 from upstream import huggingface
 from upstream.encode import Item, encode
 from upstream.errors import UserError
@@ -218,16 +219,52 @@ class TestRandomFeatures:
         edit_json(folder / "preprocessor_config.json", dither=0.5)
         assert huggingface.load(str(folder)).extractor.dither == 0.5
 
-    def test_other_randomness_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("longer_than", [0, 160_000])
+    def test_other_randomness_is_refused(
+        self, longer_than: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         folder = save(KINDS["hubert"], tmp_path)
         plain = transformers.Wav2Vec2FeatureExtractor.__call__
 
         def cut_at_random(self: object, waveform: np.ndarray, **options: object) -> object:
-            return plain(self, waveform + np.random.standard_normal(len(waveform)), **options)
+            cut = np.random.randint(1, 2_000) if len(waveform) > longer_than else 0
+            return plain(self, np.roll(waveform, cut), **options)
 
         monkeypatch.setattr(transformers.Wav2Vec2FeatureExtractor, "__call__", cut_at_random)
         with pytest.raises(UserError, match="gives other features at each call"):
             huggingface.load(str(folder))
+
+    def test_a_random_encoder_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = save(KINDS["hubert"], tmp_path)
+        plain = transformers.HubertModel.forward
+
+        def with_dropout(self: object, input_values: torch.Tensor, **options: object) -> object:
+            return plain(self, torch.nn.functional.dropout(input_values), **options)
+
+        monkeypatch.setattr(transformers.HubertModel, "forward", with_dropout)
+        with pytest.raises(UserError, match="gives other states at each call for the same audio; wrap the model"):
+            huggingface.load(str(folder))
+
+
+class TestPreparation:
+    def test_settings_in_two_files(self, tmp_path: Path) -> None:
+        folder = save(KINDS["hubert"], tmp_path)
+        content = json.loads((folder / "preprocessor_config.json").read_text())
+        (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": content}))
+        assert len(huggingface.load(str(folder)).provenance.notes) == 1
+        edit_json(folder / "preprocessor_config.json", do_normalize=False)
+        encoder = huggingface.load(str(folder))
+        assert encoder.extractor.do_normalize
+        assert "disagree on do_normalize; the first holds" in encoder.provenance.notes[0]
+        (folder / "preprocessor_config.json").unlink()
+        assert huggingface.load(str(folder)).fingerprint == encoder.fingerprint
+
+    def test_a_wavlm_is_read_without_if_hf_is_left_out(self, tmp_path: Path) -> None:
+        folder = save(KINDS["wavlm-pre-norm"], tmp_path)
+        (folder / "preprocessor_config.json").unlink()
+        with pytest.raises(UserError, match=r"A WavLM without it is read if you leave out hf:\.$"):
+            upstream.load(f"hf:{folder}")
+        assert upstream.load(str(folder)).num_layers == 3
 
 
 class TestWhileEncoding:

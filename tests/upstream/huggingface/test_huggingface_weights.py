@@ -168,7 +168,6 @@ class TestNothingOfTheEncoderIsAHead:
                 {"feat_proj_layer_norm": False},
                 r"feature_projection\.layer_norm\.bias first; put the config\.json",
             ),
-            ("hubert", {"do_stable_layer_norm": True}, None),
             ("wav2vec2-ctc", {"num_hidden_layers": 1}, r"wav2vec2\.encoder\.layers\.1\..* first"),
             (
                 "wav2vec2-ctc",
@@ -185,9 +184,6 @@ class TestNothingOfTheEncoderIsAHead:
     def test_another_configuration(self, kind: str, change: dict[str, object], sentence: str, tmp_path: Path) -> None:
         folder = save(KINDS[kind], tmp_path)
         edit_json(folder / "config.json", **change)
-        if sentence is None:  # the same tensors: nothing tells the difference
-            huggingface.load(str(folder))
-            return
         with pytest.raises(UserError, match=sentence):
             huggingface.load(str(folder))
 
@@ -348,7 +344,7 @@ class TestAdapters:
 class TestPrecision:
     """Weights are loaded as they are in the file; config.json tells only how they were saved once."""
 
-    @pytest.mark.parametrize("kind", ["hubert", "whisper", "wav2vec2-bert"])
+    @pytest.mark.parametrize("kind", ["hubert", "whisper"])
     @pytest.mark.parametrize("setting", ["dtype", "torch_dtype"])
     @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
     def test_float32_weights_are_not_rounded(self, kind: str, setting: str, precision: str, tmp_path: Path) -> None:

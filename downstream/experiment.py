@@ -31,7 +31,7 @@ from downstream.results import (
     unstored,
 )
 from downstream.states import CachePlan, plan_cache, prepare, read_whole
-from downstream.tasks import differences, family_of, load_overridden
+from downstream.tasks import differences, errors_named, family_of, load_overridden
 from downstream.training import Snapshots, choose, configs, layer_settings, learn, refuse_divergence, score_heads
 from upstream.base import Upstream
 from upstream.catalog import load
@@ -158,7 +158,7 @@ def run_named(
     else:
         chosen, changed = load_overridden(recipe, overrides)
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
-    with logging_redirect_tqdm():  # what is logged appears above the progress bar, not in it
+    with logging_redirect_tqdm(), errors_named(chosen.task):  # what is logged appears above the progress bar, not in it
         return run(encoder, chosen, replace(options, overrides=changed), ranks)
 
 

@@ -9,6 +9,7 @@ from downstream.tasks.base import AffineTargets, Family, Head, Needs, Prediction
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
 from downstream.tasks.registry import (
     differences,
+    errors_named,
     family_of,
     find_family,
     load_overridden,
@@ -43,6 +44,7 @@ __all__ = [
     "as_rows",
     "differences",
     "load_overridden",
+    "errors_named",
     "family_of",
     "find_family",
     "initialised",

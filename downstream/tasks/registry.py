@@ -6,9 +6,11 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +30,8 @@ from downstream.recipes import (
 from downstream.tasks.base import Family
 from upstream.custom import import_file
 from upstream.errors import UserError
+from upstream.foreign import words_of
+from upstream.out_of_memory import is_out_of_memory
 
 # The families that come with the harness; imported on demand.
 FAMILIES = {
@@ -60,6 +64,21 @@ def find_family(task: str, beside: Path | None = None) -> type[Family]:
 def family_of(recipe: Recipe) -> Family:
     """Return the family of a recipe, for this recipe."""
     return find_family(recipe.task)(recipe)
+
+
+@contextmanager
+def errors_named(task: str) -> Iterator[None]:
+    """Turn whatever the code of an external family raises into a UserError with the line of its file."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or task in FAMILIES or is_out_of_memory(error):
+            raise
+        file = module_file(task)[0]
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename) == file]
+        if not lines:
+            raise
+        raise UserError(f"{file} fails at line {lines[-1]}: {words_of(error)}. Fix the family there.") from error
 
 
 def source_digest(task: str) -> str | None:

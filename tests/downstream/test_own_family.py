@@ -177,6 +177,21 @@ def test_it_is_run_and_validated_by_the_command(recipe: Path, corpus: Path, caps
     assert read_result(record).recipe.overrides == ["head.directions=7"]
 
 
+@pytest.mark.parametrize("line", ["projections: Tensor = head(", "return Hits(self,", "self.register_buffer("])
+def test_whatever_its_code_raises_names_the_line(
+    line: str, recipe: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = recipe.parent / "own_family.py"
+    lines = module.read_text().splitlines()
+    number = next(index for index, text in enumerate(lines) if line in text)
+    indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
+    lines[number] = f"{indent}{{}}['nothing']"
+    module.write_text("\n".join(lines))
+    places = ["--results", str(recipe.parent / "results"), "--store", str(recipe.parent / "store")]
+    assert run_downstream.main(["-u", "fbank_no_cmvn", "-d", str(recipe), "--data", str(corpus), *places]) == 2
+    assert f"own_family.py fails at line {number + 1}: KeyError: 'nothing'. Fix the family" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -1,13 +1,16 @@
-"""Transcripts that CTC cannot align with their frames: counted before anything is learned."""
+"""Transcripts that no head can write, for want of frames or letters: counted before anything is learned."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from downstream.data import Dataset, Fold
 from upstream.errors import UserError
+
+UNKNOWN_AT_MOST = 0.01  # share of the test's letters that need not be mentioned
 
 
 def frames_needed(target: Tensor) -> int:
@@ -50,3 +53,16 @@ def refuse_without_any(fold: Fold, short: dict[int, str]) -> None:
             f"frame is one token at most: {short[fold.train[0]]}, for example. Check that recordings and transcripts "
             "belong together, or choose an upstream with more frames a second."
         )
+
+
+def unknown_letters(texts: Sequence[str], tokens: Sequence[str], tested: Sequence[int]) -> list[str]:
+    """Return a sentence where more than UNKNOWN_AT_MOST of the test's letters are no tokens; texts: normalised."""
+    letters = Counter(letter for index in tested for letter in texts[index] if letter != " ")
+    unknown = Counter({letter: count for letter, count in letters.items() if letter not in tokens})
+    if unknown.total() <= UNKNOWN_AT_MOST * letters.total():
+        return []
+    shown = " ".join(letter for letter, _ in unknown.most_common(10))
+    return [
+        f"{unknown.total() / letters.total():.1%} of the test's letters are not among those that are learned "
+        f"({shown}), and no head can write them."
+    ]

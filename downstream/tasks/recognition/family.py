@@ -17,7 +17,7 @@ from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_o
 from downstream.tasks.base import Family, Head, Predictions, Task, initialised
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
 from downstream.tasks.recognition import word_errors
-from downstream.tasks.recognition.alignment import alignment_caveats
+from downstream.tasks.recognition.alignment import alignment_caveats, unknown_letters
 from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
 from downstream.tasks.recognition.decoding import BeamSearch, greedy
 from downstream.tasks.recognition.lexicon import refuse_other_forms
@@ -163,8 +163,12 @@ class RecognitionTask(Task):
         return tuple(self.vocabulary.encode(text) for text in self.texts)
 
     def caveats(self) -> list[str]:
-        """Return sentences on transcripts that do not fit into their frames; raise UserError where none does."""
-        return [] if self._frames is None else alignment_caveats(self.dataset, self.targets, self._frames)
+        """Return sentences on transcripts that no head can write; raise UserError where none fits into its frames."""
+        tested = sorted({index for fold in self.dataset.split.folds for index in fold.test})
+        unknown = unknown_letters(self.texts, self.vocabulary.tokens, tested)
+        if self._frames is None:
+            return unknown
+        return [*alignment_caveats(self.dataset, self.targets, self._frames), *unknown]
 
     def build(self, seed: int, layer: int | None) -> CTCHead:
         settings = self._recipe.head

@@ -101,6 +101,16 @@ class Verification(Family):
         return [trial_table(trials), *trial_rules(trials)]
 
 
+def refuse_one_speaker(dataset: Dataset, fold: Fold) -> None:
+    """Raise UserError unless a fold's training part has two speakers, who can be told apart."""
+    speakers = {dataset.utterances[index].speaker for index in fold.train}
+    if len(speakers) < 2:
+        raise UserError(
+            f"The training part of {fold.name} has one speaker, {', '.join(speakers)}, and there is nobody to tell "
+            "them from. Put more speakers into it, or choose another split."
+        )
+
+
 def speaker_targets(dataset: Dataset) -> SpeakerTargets:
     """Return the speakers and trials of a dataset of this family."""
     assert isinstance(dataset.targets, SpeakerTargets)
@@ -133,6 +143,12 @@ class VerificationTask(Task):
     def of_fold(self, train: Sequence[int]) -> VerificationTask:
         """Return the task whose classes are the speakers of `train` alone."""
         return VerificationTask(self.dataset, *self._settings, train)
+
+    def caveats(self) -> Sequence[str]:
+        """Raise UserError for a training part of one speaker; there is nothing else to say."""
+        for fold in self.dataset.split.folds:
+            refuse_one_speaker(self.dataset, fold)
+        return ()
 
     def build(self, seed: int, layer: int | None) -> XVector:
         num_layers, dim, head, _ = self._settings

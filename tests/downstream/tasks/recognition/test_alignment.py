@@ -9,7 +9,7 @@ import torch
 from small_datasets import small_dataset
 
 from downstream.data.splits import Fold
-from downstream.tasks.recognition.alignment import alignment_caveats, frames_needed
+from downstream.tasks.recognition.alignment import alignment_caveats, frames_needed, unknown_letters
 from downstream.tasks.recognition.family import RecognitionTask, TextTargets
 from downstream.tasks.recognition.recipe import RecognitionRecipe
 from downstream.tasks.registry import family_of, load_recipe
@@ -59,6 +59,16 @@ def test_the_frames_are_those_of_the_upstream() -> None:
     assert caveat.startswith("More text than frames in 2 of 3 training utterances")
     assert "u1 has 149 tokens in 148 frames" in caveat
     assert RecognitionTask(dataset, 2, 4, recipe).caveats() == []  # where the frames are not known
+
+
+def test_letters_of_the_test_that_are_not_learned_are_said() -> None:
+    tested = [2, 3]
+    assert unknown_letters(["A", "B", "AB" * 99, "A B"], ["|", "A", "B"], tested) == []
+    assert unknown_letters(["A", "B", "AB" * 99, "A C"], ["|", "A", "B"], tested) == []  # one in two hundred
+    (said,) = unknown_letters(["A", "B", "ABC", "DC A"], ["|", "A", "B"], tested)
+    assert said == (
+        "50.0% of the test's letters are not among those that are learned (C D), and no head can write them."
+    )
 
 
 def test_audio_is_not_cut_under_its_transcript() -> None:

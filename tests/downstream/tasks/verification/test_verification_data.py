@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from small_corpora import chosen, noise, read, row, voices
 
+import upstream
 from downstream.data.dataset import parts_of_test
+from downstream.data.splits import Fold
 from downstream.results.build import split_record
-from downstream.tasks.registry import load_recipe
+from downstream.tasks.registry import family_of, load_recipe
 from downstream.tasks.verification.family import speaker_targets
 from upstream.errors import UserError
 
@@ -45,6 +47,16 @@ def test_verification_numbers_the_training_speakers_and_tests_the_utterances_of_
     assert split_record(found, fold.train).labels == {}
     assert split_record(found, fold.train).speakers == 5
     assert targets.further_test_utterances(fold) == cohort
+
+
+def test_training_of_one_speaker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("sv", ["split.longer_than=0"])
+    family, model = family_of(recipe), upstream.load("fbank")
+    assert family.task(read(monkeypatch, recipe, voices()), model).caveats() == ()
+    alone = read(monkeypatch, recipe, [u for u in voices() if u.split != "train" or u.speaker == "a"])
+    alone = replace(alone, split=replace(alone.split, folds=(Fold("one", alone.split.trained, (), ()),)))
+    with pytest.raises(UserError, match="training part of one has one speaker, a, and there is nobody"):
+        family.task(alone, model).caveats()
 
 
 def test_every_test_part_of_a_corpus_has_trials_among_its_speakers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,8 @@ def begin(folder: Path, recipe: Recipe, options: Options) -> None:
     if (folder / RECORD).is_dir():
         raise UserError(f"{folder / RECORD} is a folder, where the record is written; move it away, or add --fresh.")
     remove_unfinished(folder)
+    for pattern in ("", "*/"):  # of the store; a store of states tidies its own folder
+        remove_leftovers(options.store, pattern)
     logger.info("record goes to %s", folder)
     content = Anonymous.of(options).recipe(recipe.model_dump(mode="json"), folder)
     write_atomically(folder / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())

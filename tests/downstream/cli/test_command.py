@@ -85,7 +85,15 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_run_shows_its_score_and_leaves_its_record(
     data: Path, folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    left_by_a_killed_run = [
+        tmp_path / "store" / name for name in (".writing-1", "states/.writing-2", "demo/.writing-3")
+    ]
+    for path in left_by_a_killed_run:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - 60,) * 2)
     assert run_downstream.main(["-u", "fbank_no_cmvn", *MANIFEST, "--data", str(data), *folders]) == 0
+    assert not any(path.exists() for path in left_by_a_killed_run)
     shown = capsys.readouterr().out
     (record,) = (tmp_path / "results").rglob("result.json")
     result = read_result(record)

@@ -82,7 +82,7 @@ class Utterance:
 
     def __post_init__(self) -> None:
         compose_fields(self, ("id", "speaker", "text", "split", "group", "gender", "part"))
-        if not all(column.isascii() and label.isascii() for column, label in self.labels.items()):
+        if self.labels and not all(column.isascii() and label.isascii() for column, label in self.labels.items()):
             labels = {composed(column): composed(label) for column, label in self.labels.items()}
             object.__setattr__(self, "labels", labels)
 

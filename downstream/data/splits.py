@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.errors import UserError
+from upstream.json_file import read_json_object
 from upstream.text import counted
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ SUPERB_TRAIN_SHARE = 0.8  # s3prl, downstream/emotion: train_ratio of int(N * ra
 SUPERB_SEED = 0  # s3prl calls torch.manual_seed(0) right before the draw
 DISJOINT = ("speakers", "groups", "recordings")  # each may be in one part of a fold only
 HOLD_OUT_STEP = 10  # every tenth training speaker (or utterance) becomes dev if a corpus publishes no dev part
+
+NO_SILENCE = " -o corpus.silence=null"  # noise has no speakers to make folds of
 
 LISTS_VARIABLE = "WAVPROBE_IEMOCAP_LISTS"
 LISTS_SHA256 = "4769d2e270df8efe"  # first digits; of the newline-joined ids of the five session lists in order
@@ -145,7 +147,7 @@ def published_split(
                 f"The corpus publishes no {name} part{' but noise' if parts[name] else ''} (found of speech: "
                 f"{', '.join(there) or 'no parts'}); complete it and its lists, or the column split of its "
                 "manifest.csv with train, dev and test, or choose folds over its speakers with "
-                "-o split.rule=speaker_folds."
+                f"-o split.rule=speaker_folds{NO_SILENCE if any(not u.speech for u in utterances) else ''}."
             )
     if not shared_speakers:
         require_speakers([utterances[i] for indices in parts.values() for i in indices])
@@ -223,14 +225,10 @@ def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
 
 def read_session_list(path: Path) -> list[str]:
     """The utterance ids of one session list, in its order."""
+    content = read_json_object(path, f"Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["meta_data"]
-        return [Path(row["path"]).stem for row in rows]
-    except OSError as error:
-        raise UserError(
-            f"Cannot read the session list {path}: {error.strerror}. Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+        return [Path(row["path"]).stem for row in content["meta_data"]]
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a session list of SUPERB; fetch {LISTS_SOURCE} again.") from error
 
 

@@ -108,8 +108,9 @@ def sort_out(entries: Iterable[Entry]) -> Sorted:
             encoded.append(path)
         else:
             others.append(path)
-    there = {path.with_suffix("") for path in recordings}
-    encoded = [path for path in encoded if path.with_suffix("") not in there]
+    if encoded:
+        there = {path.with_suffix("") for path in recordings}
+        encoded = [path for path in encoded if path.with_suffix("") not in there]
     notes = [
         *left_out(names_of(hidden), "hidden, as those in which macOS keeps what is no sound"),
         *left_out(names_of(encoded), f"neither {' nor '.join(AUDIO_SUFFIXES)} (convert them, such as with ffmpeg)"),

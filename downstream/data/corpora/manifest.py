@@ -39,7 +39,11 @@ SYNONYMS = {
     **dict.fromkeys(("uttid", "utteranceid", "utterance", "segmentid"), "id"),
     **{"chan": "channel", "sex": "gender", "session": "group"},
 }
-SPLIT_NAMES = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    "test": "test",
+}
 
 FIRST_LINE = "Its first line must name the columns, for instance path,speaker,label,text."
 

@@ -139,6 +139,13 @@ def test_a_speaker_in_two_groups_is_refused() -> None:
         superb_er(utterances)
 
 
+def test_a_speaker_in_two_unicode_forms_is_one() -> None:
+    """A file name of macOS and a table of Windows write the same name in different code points."""
+    utterances = parts(train=["Zo\u00eb", "b", "c"], dev=["d"], test=["Zoe\u0308", "e"])
+    with pytest.raises(UserError, match="1 speaker is in more than one part of published \\(Zo\u00eb\\)"):
+        published_split(utterances)
+
+
 def test_check_disjoint_sees_speakers_and_groups() -> None:
     utterances = [row("a", "s1", group="g"), row("b", "s2", group="g"), row("c", "s3", group="h"), row("d", "s1")]
     check_disjoint(Fold("whole", (0, 1), (2,), ()), utterances)

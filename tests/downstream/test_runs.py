@@ -439,9 +439,8 @@ def test_another_list_under_the_same_name_is_another_run(verification: Path, tmp
     listed = tmp_path / "trials.txt"
     options = Options(verification, tmp_path / "results", tmp_path / "store", progress=False)
     folders = []
-    for swapped in (False, True):
-        marks = {"0": "1", "1": "0"} if swapped else {"0": "0", "1": "1"}
-        listed.write_text("".join(f"{marks[line[0]]}{line[1:]}\n" for line in lines))
+    for shorter in (False, True):
+        listed.write_text("".join(f"{line}\n" for line in lines[shorter:]))
         chosen = load_recipe(recipe, [*own, f"trials.list={listed}", "training.steps=1"])
         outcome = experiment.run(upstream.load("fbank_no_cmvn"), chosen, options)
         assert outcome is not None

@@ -28,7 +28,7 @@ def no_boolean(value: object) -> object:
 # Numbers and their bounds. What lies beyond is a slip of the finger, and would end in an overflow, in more memory than
 # any machine has, or in centuries of learning.
 Whole = Annotated[int, BeforeValidator(no_boolean)]
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(no_boolean), Field(ge=-1e30, le=1e30)]  # float32
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(no_boolean), Field(ge=-1e38, le=1e38)]  # float32
 PositiveNumber = Annotated[Number, Field(gt=0)]
 Seconds = Annotated[PositiveNumber, Field(ge=0.001, le=1e6)]  # of audio: a millisecond to eleven days
 Count = Annotated[Whole, Field(gt=0, le=10**9)]

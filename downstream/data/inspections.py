@@ -33,6 +33,7 @@ FIND_RECORDINGS = "SELECT * FROM recordings WHERE path BETWEEN ? AND ?"  # a ten
 FIND_LENGTH = "SELECT * FROM lengths WHERE digest = ?"
 KEEP_RECORDING = "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 KEEP_LENGTH = "INSERT OR REPLACE INTO lengths VALUES (?, ?, ?)"
+UNUSABLE = (sqlite3.Error, UnicodeError)  # what a damaged file, or one that may not be used, raises
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last for absent tables
 
 SAVE_SECONDS = 30.0  # between two writes of what was found: as much is lost when the machine stops
@@ -90,7 +91,7 @@ class Inspections:
         """Return the rows that are not damaged, without their checksums."""
         try:
             rows = self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except UNUSABLE as error:
             self._connection.close()
             self._connection = self._connected_after(error)
             return []
@@ -110,7 +111,7 @@ class Inspections:
             with self._connection:
                 self._connection.executemany(KEEP_RECORDING, self._found)
                 self._connection.executemany(KEEP_LENGTH, self._lengths)
-        except sqlite3.Error as error:
+        except UNUSABLE as error:
             logger.info("what was found of recordings cannot be kept in %s: %s", self._name, error)
         self._found, self._lengths, self._saved = [], [], time.monotonic()
 
@@ -124,15 +125,16 @@ class Inspections:
         except OSError as error:
             logger.info("what is found of recordings is not kept: %s", error)
             return in_memory()
-        except sqlite3.Error as error:
+        except UNUSABLE as error:
             return self._connected_after(error)
         return connection
 
-    def _connected_after(self, error: sqlite3.Error) -> sqlite3.Connection:
+    def _connected_after(self, error: Exception) -> sqlite3.Connection:
         """Make the file again where it is damaged; do without it where it cannot be read, or be written."""
-        if error.sqlite_errorcode & 0xFF in DAMAGED:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none where a text is not UTF-8
+        if code & 0xFF in DAMAGED:
             logger.warning("%s is damaged (%s) and is made again: all recordings are read for it", self._name, error)
-            with contextlib.suppress(OSError, sqlite3.Error):
+            with contextlib.suppress(OSError, *UNUSABLE):
                 for name in (self._path.name, f"{self._path.name}-journal"):
                     self._path.with_name(name).unlink(missing_ok=True)
                 connection = sqlite3.connect(self._path, WAIT_SECONDS)

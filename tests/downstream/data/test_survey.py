@@ -108,7 +108,15 @@ def changed_a_bit(kept: Path) -> None:
         connection.execute("UPDATE recordings SET seconds = 7")
 
 
-@pytest.mark.parametrize("damage", [overwritten, cut_short, of_another_program, of_another_version, changed_a_bit])
+def no_text(kept: Path) -> None:
+    with sqlite3.connect(kept) as connection:
+        connection.execute("UPDATE recordings SET digest = CAST(x'ff' AS TEXT)")
+
+
+DAMAGES = [overwritten, cut_short, of_another_program, of_another_version, changed_a_bit, no_text]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_made_again(
     damage: Callable[[Path], None], corpus: tuple[Utterance, ...], read: list[str], tmp_path: Path
 ) -> None:

@@ -225,7 +225,10 @@ def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
 
 def read_session_list(path: Path) -> list[str]:
     """The utterance ids of one session list, in its order."""
-    content = read_json_object(path, f"Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.")
+    fix = f"Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
+    if not path.exists():
+        raise UserError(f"Cannot read the session list {path}: it is not there. {fix}")
+    content = read_json_object(path, fix)
     try:
         return [Path(row["path"]).stem for row in content["meta_data"]]
     except (KeyError, TypeError) as error:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from upstream.catalog import load
 from upstream.errors import UserError
 from upstream.lazy import lazy_exports
-from upstream.user import name_user
+from upstream.user import introduce_user
 
 if TYPE_CHECKING:
     from upstream.base import SAMPLE_RATE, HiddenStates, Upstream
 else:
     __getattr__ = lazy_exports(__name__, dict.fromkeys(("SAMPLE_RATE", "HiddenStates", "Upstream"), "upstream.base"))
 
-name_user()
+introduce_user()
 
 __all__ = ["SAMPLE_RATE", "HiddenStates", "Upstream", "UserError", "load"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import io
 import logging
 import os
@@ -37,9 +38,10 @@ def carry_out(action: Callable[[], int], program: str, verbose: bool, more: str 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
 
     def end(status: int, said: str) -> int:
-        if verbose:
-            traceback.print_exc()
-        print(f"{program}: {said}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody can be told
+            if verbose:
+                traceback.print_exc()
+            print(f"{program}: {said}", file=sys.stderr, flush=True)
         return status
 
     try:

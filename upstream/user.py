@@ -7,12 +7,19 @@ import os
 from pathlib import Path
 
 
-def name_user() -> None:
-    """Give a user without a name one: PyTorch's optimisers and transformers ask for it, and fail without."""
+def introduce_user() -> None:
+    """Give a user without a name one, and a home in the working directory to one without.
+
+    PyTorch's optimisers and transformers ask for the name, the hub's client for the home, and fail without.
+    """
     try:
         getpass.getuser()
     except (KeyError, OSError):  # from Python 3.13 on an OSError
         os.environ["LOGNAME"] = f"user{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.getcwd()
 
 
 def cache_folder() -> Path:

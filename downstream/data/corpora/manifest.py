@@ -106,12 +106,16 @@ def meaning(column: str) -> str | None:
 
 
 def column_notes(columns: Sequence[str]) -> list[str]:
-    """Sentences on label columns whose names read like those of other columns that are not there."""
+    """Sentences on label columns whose names read like those of other columns that are not there.
+
+    A duration without a start is that of the recording, which nobody cuts.
+    """
     read_like = {column: meaning(column) for column in columns if column not in FIXED_COLUMNS}
+    is_cut = "start" in (*columns, *read_like.values())
     return [
         f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}."
         for column, meant in read_like.items()
-        if meant is not None and meant not in columns
+        if meant is not None and meant not in columns and (meant != "duration" or is_cut)
     ]
 
 

@@ -58,6 +58,7 @@ OTHER_FORMS = (
 )
 DTYPES = ("float32", "bfloat16", "float16")
 FASTEST = "auto"
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")  # of files, and of no repository
 
 
 def load(
@@ -114,7 +115,7 @@ def unknown_upstream(name: str) -> str:
     near = difflib.get_close_matches(name.partition("@")[0], NAMED, n=1, cutoff=0.5)
     if Path(name).parent.is_dir() and Path(name).name != name:
         suggestion = f"{Path(name).parent} exists, but has no {Path(name).name}."
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(WEIGHT_SUFFIXES):
         suggestion = f"If it is a repository of the hub, type hf:{name}."
     else:
         suggestion = f"Did you mean {near[0]}?" if near else f"Known names: {', '.join(NAMED)}."

@@ -96,6 +96,7 @@ def test_wrong_device_and_precision() -> None:
         ("facebook/hubert-base@v1", r"type hf:facebook/hubert-base@v1\."),
         ("{folder}/model.safetensors", r"exists, but has no model\.safetensors\."),
         ("quite something else", "Known names: "),
+        ("absent/model.safetensors", "Known names: "),
     ],
 )
 def test_a_name_that_is_nothing_says_what_it_may_have_been(name: str, words: str, tmp_path: Path) -> None:

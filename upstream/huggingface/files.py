@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from upstream.catalog import WEIGHT_SUFFIXES
 from upstream.errors import UserError
 from upstream.hub import fetch
 from upstream.text import printable
 
 CONFIG = "config.json"
 REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")  # of files; no repository ends in these
 
 
 @dataclass(frozen=True)

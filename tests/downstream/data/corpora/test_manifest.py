@@ -133,7 +133,6 @@ def test_a_channel_is_heard_alone(tmp_path: Path) -> None:
         *[("Speaker", "speaker"), ("speaker_id", "speaker"), ("spk", "speaker"), ("Start Time", "start")],
         *[
             ("end_time", "end"),
-            ("DURATION", "duration"),
             ("transcript", "text"),
             ("Sex", "gender"),
             ("spliit", "split"),
@@ -150,7 +149,7 @@ def test_a_label_column_that_reads_like_another_is_said(tmp_path: Path, column: 
 
 def test_columns_that_are_labels_are_not_doubted(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
-    labels = ["label", "emotion", "word", "keyword", "accent", "age", "genre", "room", "digit", "intent"]
+    labels = ["label", "emotion", "word", "keyword", "accent", "age", "genre", "room", "digit", "intent", "duration_s"]
     write(tmp_path / "manifest.csv", f"path,speaker,speaker_id,{','.join(labels)}\na.wav,s,7{',x' * len(labels)}\n")
     assert manifest.read(tmp_path).notes == ()
 

@@ -20,7 +20,7 @@ def printable(name: str) -> str:
     return known.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def visible(name: str) -> str:
+def one_line(name: str) -> str:
     """Return a name as `printable`, and in one line: its control characters are escaped as well."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in printable(name))
 

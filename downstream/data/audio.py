@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from downstream.data.container_findings import AGAIN
 from downstream.data.effects import Effects
-from downstream.data.findings import AGAIN
 from downstream.data.recordings import AudioFile, Recording, RecordingInfo, decoder, inspect, undecodable
 from downstream.data.resampling import is_by_phase, resample
 from upstream.base import SAMPLE_RATE

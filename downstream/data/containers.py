@@ -2,7 +2,7 @@
 
 libsndfile gives what it finds: half of a file that broke off, or nothing of one whose writer could not go back to fill
 in the length. So the lengths are read here first. Containers of chunks and of fixed headers are in this module, those
-that are streams of frames in `frames`.
+that are streams of frames in `ogg_mp3_flac`.
 
 Sources: RIFF and WAVE (Microsoft and IBM, 1991), RF64 (EBU Tech 3306), Sony Wave64, AIFF (Apple, 1989), Core Audio
 Format (Apple), Sun's .snd, NIST SPHERE, Creative's VOC.
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from downstream.data import frames
-from downstream.data.findings import WHOLE, Findings, cut_short, joined
+from downstream.data import ogg_mp3_flac
+from downstream.data.container_findings import WHOLE, Findings, cut_short, joined
 
 # Bytes by which a file may be shorter than its header says: some writers count a padding byte or chunk too many.
 TOLERANCE = 1024
@@ -41,7 +41,7 @@ def examine(stream: BinaryIO) -> Findings:
     for begins, look in KNOWN.items():
         if head.startswith(begins):
             return look(stream, head, size)
-    return frames.mp3(stream, size)
+    return ogg_mp3_flac.mp3(stream, size)
 
 
 # ---------------------------------------------------------------- RIFF, AIFF
@@ -190,6 +190,6 @@ KNOWN: dict[bytes, Callable[[BinaryIO, bytes, int], Findings]] = {
     b"dns.": sun,
     b"NIST_1A\n": sphere,
     b"Creative Voice File\x1a": creative,
-    b"OggS": frames.ogg,
-    b"fLaC": frames.flac,
+    b"OggS": ogg_mp3_flac.ogg,
+    b"fLaC": ogg_mp3_flac.flac,
 }

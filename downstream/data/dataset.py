@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from downstream.data import splits, superb_splits
-from downstream.data.collector import collector_paused
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
-from downstream.data.doubts import doubts, repeated_audio
+from downstream.data.corpus_inspection import KEPT, inspected_items
+from downstream.data.dataset_notes import dataset_notes
 from downstream.data.effects import Effects
+from downstream.data.garbage_collection import garbage_collection_paused
+from downstream.data.repeated_audio import contradictions, repeated_audio
 from downstream.data.splits import Fold, Split
-from downstream.data.survey import KEPT, contradictions, surveyed
 from downstream.recipes import EffectsSettings, Recipe
 from upstream.encode import Item
 from upstream.errors import UserError
@@ -147,7 +148,7 @@ class Chooser(Protocol):
         """Return the dataset with its targets."""
 
 
-@collector_paused()
+@garbage_collection_paused()
 def read_dataset(
     recipe: Recipe,
     family: Chooser,
@@ -168,7 +169,7 @@ def read_dataset(
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
         choice, split = only_used(*divide(choice, recipe))
-    items = surveyed(choice.utterances, cache / KEPT, progress, check_audio)
+    items = inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
     contradicting = contradictions(corpus, choice.column, choice.utterances, choice.labels, items)
     split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items), *contradicting))
     split = without_short(split, items, recipe.split.longer_than)
@@ -180,7 +181,7 @@ def read_dataset(
         split,
         classes=choice.classes,
         labels=choice.labels,
-        notes=(*choice.notes, *doubts(choice.column, choice.utterances, choice.labels)),
+        notes=(*choice.notes, *dataset_notes(choice.column, choice.utterances, choice.labels)),
     )
     with telling(corpus):
         return family.finish(dataset)

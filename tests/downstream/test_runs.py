@@ -31,8 +31,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import run_downstream
 import upstream
 from downstream import experiment
+from downstream.data.corpus_inspection import KEPT
 from downstream.data.dataset import read_dataset
-from downstream.data.survey import KEPT
 from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.report import terminal as report

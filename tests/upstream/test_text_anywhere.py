@@ -7,7 +7,7 @@ import os
 import pytest
 
 from upstream.errors import UserError, sentence
-from upstream.text import composed, printable, visible
+from upstream.text import composed, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_surrogates_of_no_byte_are_written_out() -> None:
 
 
 def test_a_name_is_shown_in_one_line() -> None:
-    assert visible("a\nb\x1b[31m\udce9 \u00e9") == r"a\nb\x1b[31m\xe9 é"
+    assert one_line("a\nb\x1b[31m\udce9 \u00e9") == r"a\nb\x1b[31m\xe9 é"
 
 
 def test_letters_are_composed() -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from downstream.data.audio import AUDIO_SUFFIXES
 from upstream.errors import UserError
-from upstream.text import composed, counted, visible
+from upstream.text import composed, counted, one_line
 
 # Endings of recordings that readers leave out, to say so: copies of corpora are often compressed.
 OTHER_AUDIO = frozenset((".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp3", ".ogg", ".opus", ".sph", ".wma"))
@@ -165,4 +165,4 @@ def names_of(paths: Iterable[Path]) -> list[str]:
 def shown(names: Sequence[str]) -> str:
     """The first few names, and the number of others."""
     more = len(names) - NAMES_SHOWN
-    return ", ".join(map(visible, names[:NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(one_line, names[:NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
-from downstream.tasks.classification.class_parts import class_notes
+from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
 from downstream.tasks.classification.heads import HEADS, UtteranceClassifier
 from downstream.tasks.classification.metrics import METRICS, confusion_matrix

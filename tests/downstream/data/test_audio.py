@@ -17,7 +17,7 @@ import torch
 import torchaudio
 
 import upstream
-from downstream.data import audio, recordings, resampling, survey
+from downstream.data import audio, corpus_inspection, recordings, resampling
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
 from upstream.encode import WORKERS, WORKERS_BESIDE_GPU, Item, waveforms_ahead, workers_for
@@ -263,15 +263,15 @@ def test_a_wav_that_breaks_off_is_refused(tmp_path: Path) -> None:
         whole.seconds()
 
 
-def test_a_survey_reads_each_recording_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inspection_reads_each_recording_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = segment(tmp_path / "a.wav", tone(16_000), 16_000)
     parts = [AudioCut(whole.recording, start=0.1 * index, duration=0.1) for index in range(9)]
     expected = [(part.digest(), part.seconds()) for part in parts]
     utterances = [Utterance(f"u{index}", part, "s") for index, part in enumerate(parts)]
     inspected = []
     real = recordings.inspect
-    monkeypatch.setattr(survey, "inspect", lambda source: inspected.append(source) or real(source))
-    items = survey.surveyed(utterances, tmp_path / "kept.sqlite")
+    monkeypatch.setattr(corpus_inspection, "inspect", lambda source: inspected.append(source) or real(source))
+    items = corpus_inspection.inspected_items(utterances, tmp_path / "kept.sqlite")
     assert [(item.digest, item.seconds) for item in items] == expected
     assert len(inspected) == 1
 

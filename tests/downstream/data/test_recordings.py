@@ -18,7 +18,7 @@ import torch
 import upstream
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
-from downstream.data.survey import surveyed
+from downstream.data.corpus_inspection import inspected_items
 from upstream.errors import UserError
 from upstream.extract import fill
 from upstream.store import StateStore, StoreKey
@@ -325,10 +325,10 @@ def test_states_of_a_recording_that_changes_never_enter_the_store(tmp_path: Path
     for name, seconds in (("a", 1.0), ("b", 60.0)):
         soundfile.write(tmp_path / f"{name}.wav", np.resize(tones(), int(seconds * RATE)), RATE)
         utterances.append(Utterance(name, cut(tmp_path / f"{name}.wav"), "s"))
-    items = surveyed(utterances, tmp_path / "kept.sqlite", progress=False)
+    items = inspected_items(utterances, tmp_path / "kept.sqlite", progress=False)
     soundfile.write(tmp_path / "a.wav", tones()[::-1], RATE)
     with pytest.raises(UserError, match=r"a\.wav has changed since this run began"):
         fill(store, encoder, items, progress=False)
     assert [item.digest in store for item in items] == [False, True]
-    items = surveyed(utterances, tmp_path / "kept.sqlite", progress=False)
+    items = inspected_items(utterances, tmp_path / "kept.sqlite", progress=False)
     assert fill(store, encoder, items, progress=False) == SECONDS

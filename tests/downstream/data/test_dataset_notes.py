@@ -1,16 +1,12 @@
-"""Names and audio that may not mean what they seem to."""
+"""Labels and names that may not mean what they seem to."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 from small_corpora import noise, row
 
 from downstream.data.corpus import Utterance
-from downstream.data.doubts import doubts, repeated_audio
-from downstream.data.splits import Fold, Split
-from upstream.encode import Item
+from downstream.data.dataset_notes import dataset_notes
 
 
 def labelled(*labels: str) -> list[Utterance]:
@@ -20,49 +16,30 @@ def labelled(*labels: str) -> list[Utterance]:
 @pytest.mark.parametrize("missing", ["nan", "NaN", "None", "null", "N/A", "<NA>", "-"])
 def test_classes_that_read_like_missing_labels_are_said(missing: str) -> None:
     rows = labelled("happy", missing, "sad", missing)
-    (note,) = doubts("emotion", rows, [u.labels["emotion"] for u in rows])
+    (note,) = dataset_notes("emotion", rows, [u.labels["emotion"] for u in rows])
     assert note.startswith(f"2 utterances have the label in the column emotion {missing!r}, which reads as if there")
 
 
 def test_speakers_and_transcripts_that_read_like_missing_ones_are_said() -> None:
     rows = [row("a", "nan", text="null"), row("b", "ann", text="NaN"), row("c", "bob", text="no")]
-    said = doubts("text", rows, ())
+    said = dataset_notes("text", rows, ())
     assert [note.partition(",")[0] for note in said] == [
         "1 utterance has the speaker 'nan'",
         "1 utterance has the transcript 'NaN'",
         "1 utterance has the transcript 'null'",
     ]
-    assert len(doubts("speaker", rows, ())) == 1  # texts are not learned
+    assert len(dataset_notes("speaker", rows, ())) == 1  # texts are not learned
 
 
 def test_words_that_are_labels_are_not_doubted() -> None:
     words = ["no", "none of these", "nano", "0", "neutral", "unknown", "_silence_", "off"]
-    assert doubts("word", [*labelled(*words), noise("rain", 1.0)], words) == []
+    assert dataset_notes("word", [*labelled(*words), noise("rain", 1.0)], words) == []
 
 
 def test_names_that_are_hard_to_tell_apart_are_said() -> None:
     rows = [row("a", "S1"), row("b", "s1"), row("c", "s2"), row("d", "s2\u200b"), row("e", "s3")]
     labels = ["happy", "Happy", "very sad", "very  sad", "calm"]
-    classes, speakers = doubts("emotion", rows, labels)
+    classes, speakers = dataset_notes("emotion", rows, labels)
     assert classes.endswith("for different ones: 'Happy' and 'happy', 'very  sad' and 'very sad'.")
     assert speakers.endswith("for different ones: 'S1' and 's1', 's2' and 's2\\u200b'.")
-    assert doubts("emotion", rows[4:], labels[4:]) == []
-
-
-def test_audio_under_two_names_is_said() -> None:
-    rows = [row(name) for name in "abcdef"]
-    items = [Item(u.id, u.audio, digest, 1.0) for u, digest in zip(rows, "112344", strict=True)]
-    apart = Split((Fold("f", (0, 2), (3,), (1, 4, 5)),), "rule")
-    assert repeated_audio(apart, rows, items) == [
-        "1 recording is in training and test under two names: a, b.",
-        "1 recording is counted under two names: e, f.",
-    ]
-    distinct = [replace(item, digest=item.name) for item in items]
-    assert repeated_audio(apart, rows, distinct) == []
-
-
-def test_one_utterance_in_two_parts_has_one_name() -> None:
-    """SUPERB develops on its verification test, and draws its keywords' development set with replacement."""
-    rows = [row("a"), row("b")]
-    items = [Item(u.id, u.audio, u.id, 1.0) for u in rows]
-    assert repeated_audio(Split((Fold("f", (0,), (1, 1), (1,)),), "rule"), rows, items) == []
+    assert dataset_notes("emotion", rows[4:], labels[4:]) == []

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """Pause the collector, also as a decorator: of millions of objects that are made and kept, it would go over all
     again and again, and find nothing."""
     was_enabled = gc.isenabled()

@@ -1,4 +1,4 @@
-"""What in a dataset may not mean what it seems to, in sentences that stand beside its score."""
+"""Labels and names in a dataset that may not mean what they seem to, in sentences that stand beside its score."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from downstream.data.corpora.files import shown
 from downstream.data.corpus import Utterance
-from downstream.data.splits import Split
-from upstream.encode import Item
 from upstream.text import counted
 
 # What programs write where there is nothing, in small letters; some are words as well, so that none is refused.
 MISSING = frozenset(("nan", "<na>", "na", "n/a", "#n/a", "#na", "nat", "none", "null", "nil", "undefined", "-", "?"))
 
 
-def doubts(column: str, utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
+def dataset_notes(column: str, utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
     """Return sentences on cells that read like missing ones, and on names that are hard to tell apart.
 
     column, labels: what is learned, as in `Choice`; labels are empty where nothing is classified.
@@ -63,21 +61,3 @@ def plain(name: str) -> str:
     """Return a name without capitals, blanks, and characters that have no width."""
     letters = unicodedata.normalize("NFKC", name).casefold()
     return re.sub(r"\s", "", "".join(letter for letter in letters if unicodedata.category(letter) != "Cf"))
-
-
-def repeated_audio(split: Split, utterances: Sequence[Utterance], items: Sequence[Item]) -> list[str]:
-    """Return sentences on audio that is here under two names: in training and test, or counted twice in a part."""
-    ids: dict[str, list[str]] = defaultdict(list)
-    for utterance, item in zip(utterances, items, strict=True):
-        ids[item.digest].append(utterance.id)
-    repeated = {digest for digest, names in ids.items() if len(names) > 1}
-    crossing: set[str] = set()
-    for fold in split.folds:
-        crossing |= {items[i].digest for i in fold.train} & {items[i].digest for i in fold.test}
-    notes = []
-    for digests, what in ((crossing & repeated, "in training and test"), (repeated - crossing, "counted")):
-        names = sorted(name for digest in digests for name in ids[digest])
-        if names:
-            which = counted(len(digests), "recording is", "recordings are")
-            notes.append(f"{which} {what} under two names: {shown(names)}.")
-    return notes

@@ -1,4 +1,4 @@
-"""Digests and lengths of a dataset's audio, what is kept of them between runs, and rows that contradict each other."""
+"""Digests and lengths of a dataset's audio, and what is kept of them between runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from small_corpora import row
 
-from downstream.data import recordings, survey
+from downstream.data import corpus_inspection, recordings
 from downstream.data.audio import AudioCut, AudioFile
-from downstream.data.corpus import Corpus, PublishedCounts, Utterance
+from downstream.data.corpus import Utterance
+from downstream.data.corpus_inspection import inspected_items
 from downstream.data.effects import Effects
-from downstream.data.inspections import Inspections
-from downstream.data.survey import contradictions, surveyed
-from upstream.encode import Item
+from downstream.data.inspection_cache import InspectionCache
 from upstream.errors import UserError
 
 
@@ -47,7 +45,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(recording.name).stem)
         return real(recording)
 
-    monkeypatch.setattr(survey, "inspect", noted)
+    monkeypatch.setattr(corpus_inspection, "inspect", noted)
     return names
 
 
@@ -55,22 +53,22 @@ def test_a_second_run_reads_what_has_changed_and_nothing_else(
     corpus: tuple[Utterance, ...], read: list[str], tmp_path: Path
 ) -> None:
     kept = tmp_path / "store" / "kept.sqlite"
-    first = surveyed(corpus, kept)
+    first = inspected_items(corpus, kept)
     assert sorted(read) == ["a", "b", "c", "d"]
-    assert surveyed(corpus, kept) == first
+    assert inspected_items(corpus, kept) == first
     assert len(read) == 4
     written(tmp_path / "b.wav", 0.2)
     os.utime(tmp_path / "c.wav", ns=(0, 0))
-    found = surveyed(corpus, kept)
+    found = inspected_items(corpus, kept)
     assert sorted(read[4:]) == ["b", "c"]
     assert [new.digest == old.digest for new, old in zip(found, first, strict=True)] == [True, False, True, True]
-    assert surveyed(corpus, kept, check_audio=True) == found
+    assert inspected_items(corpus, kept, check_audio=True) == found
     assert sorted(read[6:]) == ["a", "b", "c", "d"]
 
 
 def test_what_was_found_of_a_file_is_used_where_it_is_decoded(corpus: tuple[Utterance, ...], tmp_path: Path) -> None:
-    (item,) = surveyed(corpus[:1], tmp_path / "kept.sqlite")
-    (again,) = surveyed(corpus[:1], tmp_path / "kept.sqlite")
+    (item,) = inspected_items(corpus[:1], tmp_path / "kept.sqlite")
+    (again,) = inspected_items(corpus[:1], tmp_path / "kept.sqlite")
     written(tmp_path / "a.wav", 0.3)
     for one in (item, again):
         with pytest.raises(UserError, match="has changed since this run began"):
@@ -80,7 +78,7 @@ def test_what_was_found_of_a_file_is_used_where_it_is_decoded(corpus: tuple[Utte
 def test_a_file_that_has_just_been_written_is_read_again(read: list[str], tmp_path: Path) -> None:
     utterance = written(tmp_path / "a.wav")
     for _ in range(2):
-        surveyed([utterance], tmp_path / "kept.sqlite")
+        inspected_items([utterance], tmp_path / "kept.sqlite")
     assert read == ["a", "a"]
 
 
@@ -121,11 +119,11 @@ def test_what_is_damaged_is_made_again(
     damage: Callable[[Path], None], corpus: tuple[Utterance, ...], read: list[str], tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept.sqlite"
-    first = surveyed(corpus, kept)
+    first = inspected_items(corpus, kept)
     damage(kept)
-    assert surveyed(corpus, kept) == first
+    assert inspected_items(corpus, kept) == first
     assert len(read) == 8
-    assert surveyed(corpus, kept) == first
+    assert inspected_items(corpus, kept) == first
     assert len(read) == 8
 
 
@@ -135,22 +133,22 @@ def test_what_cannot_be_kept_stops_no_run(
     """A file where the store's folder should be, and a database that is read-only or in use."""
     (tmp_path / "file").touch()
     kept = tmp_path / "kept.sqlite"
-    expected = surveyed(corpus[:2], kept)
-    assert surveyed(corpus[:2], tmp_path / "file" / "kept.sqlite") == expected
-    with Inspections(kept) as inspections:
+    expected = inspected_items(corpus[:2], kept)
+    assert inspected_items(corpus[:2], tmp_path / "file" / "kept.sqlite") == expected
+    with InspectionCache(kept) as inspections:
         inspections._connection.execute("PRAGMA query_only = 1")
         info = recordings.inspect(corpus[2].audio.recording)
         inspections.keep(AudioFile(tmp_path / "c.wav"), info)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert surveyed(corpus, kept)[:2] == expected
+    assert inspected_items(corpus, kept)[:2] == expected
 
 
 def test_two_processes_keep_what_they_find_in_one_file(corpus: tuple[Utterance, ...], tmp_path: Path) -> None:
     kept = tmp_path / "kept.sqlite"
-    with Inspections(kept), Inspections(kept):
-        surveyed(corpus[:2], kept)
-        surveyed(corpus[2:], kept)
-    with Inspections(kept) as inspections:
+    with InspectionCache(kept), InspectionCache(kept):
+        inspected_items(corpus[:2], kept)
+        inspected_items(corpus[2:], kept)
+    with InspectionCache(kept) as inspections:
         files = [AudioFile(tmp_path / f"{name}.wav") for name in "abcd"]
         assert None not in inspections.recordings(files, [file.stamp() for file in files])
 
@@ -164,44 +162,10 @@ def test_lengths_without_silence_are_measured_once_and_kept_by_digest(
     sounding = AudioCut(AudioFile(tmp_path / "a.wav"), effects=Effects(silence=True))
     utterance = Utterance("a", sounding, "s")
     kept = tmp_path / "kept.sqlite"
-    (item,) = surveyed([utterance], kept)
+    (item,) = inspected_items([utterance], kept)
     assert 0.4 < item.seconds < 0.6
     with monkeypatch.context() as patch:
         patch.setattr(AudioCut, "load", lambda _: pytest.fail("decoded again"))
-        assert surveyed([utterance], kept) == (item,)
+        assert inspected_items([utterance], kept) == (item,)
     whole = replace(utterance, audio=replace(sounding, effects=Effects()))
-    assert surveyed([whole], kept)[0].seconds == 1.0
-
-
-# ---------------------------------------------------------------- contradictions
-
-
-def said(rows: list[tuple[str, str]], column: str = "emotion", **fields: object) -> list[str]:
-    """What is said of rows of equal audio, by their speakers and labels, or transcripts."""
-    texts = column == "text"
-    utterances = [row(f"u{i}", who, text=what if texts else None) for i, (who, what) in enumerate(rows)]
-    items = [Item(u.id, u.audio, "equal", 1.0) for u in utterances]
-    corpus = Corpus("own", "Own", "none", tuple(utterances), "nowhere", **fields)  # type: ignore[arg-type]
-    return contradictions(corpus, column, utterances, () if texts else [what for _, what in rows], items)
-
-
-def test_equal_audio_of_several_speakers_or_labels_is_refused() -> None:
-    for rows, words in (
-        ([("ann", "sad"), ("bob", "sad")], r"u0 and u1 are the same audio with different speakers \('ann' and 'bob'\)"),
-        ([("ann", "sad"), ("ann", "glad")], r"different labels \('sad' and 'glad'\)"),
-        ([("", "sad"), ("", "glad"), ("", "angry")], "and so have 1 more pairs"),
-    ):
-        with pytest.raises(UserError, match=words):
-            said(rows)
-    with pytest.raises(UserError, match="different labels"):
-        said([("ann", "YES"), ("ann", "NO")], "text")
-
-
-def test_equal_audio_with_the_same_speaker_and_label_passes() -> None:
-    assert said([("ann", "sad"), ("ann", "sad"), ("", "sad")]) == []
-    assert said([("ann", "YES"), ("ann", "YES")], "text") == []
-
-
-def test_a_published_corpus_that_contradicts_itself_is_noted() -> None:
-    (note,) = said([("ann", "sad"), ("bob", "sad")], published=PublishedCounts(2, 2))
-    assert note.startswith("u0 and u1 are the same audio")
+    assert inspected_items([whole], kept)[0].seconds == 1.0

@@ -1,23 +1,20 @@
-"""The audio of a dataset before any of it is decoded: digests, lengths, and rows that contradict each other."""
+"""The audio of a dataset before any of it is decoded: digests and lengths."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from downstream.data.audio import AudioCut
-from downstream.data.corpus import Corpus, Utterance
-from downstream.data.inspections import Inspections
+from downstream.data.corpus import Utterance
+from downstream.data.inspection_cache import InspectionCache
 from downstream.data.recordings import AudioFile, Recording, RecordingInfo, inspect
 from upstream.encode import Item
-from upstream.errors import UserError
 
 KEPT = "recordings.sqlite"  # in the store's folder
 READERS = min(8, os.cpu_count() or 1)  # threads that inspect recordings before extraction
@@ -26,7 +23,7 @@ AT_ONCE = 256  # files whose stamps one thread asks for: one alone takes less ti
 Listed = TypeVar("Listed")
 
 
-def surveyed(
+def inspected_items(
     utterances: Sequence[Utterance], kept: Path, progress: bool = True, check_audio: bool = False
 ) -> tuple[Item, ...]:
     """Every utterance as it is extracted, with digest and length.
@@ -37,7 +34,7 @@ def surveyed(
     Raises UserError for what is no recording, or not a whole one, and for cuts that end after theirs.
     """
     recordings = list({utterance.audio.recording: None for utterance in utterances})
-    with Inspections(kept) as inspections, ThreadPoolExecutor(READERS) as pool:
+    with InspectionCache(kept) as inspections, ThreadPoolExecutor(READERS) as pool:
         infos = {} if check_audio else known_of(recordings, inspections, pool)
         unknown = [recording for recording in recordings if recording not in infos]
         # Reading, hashing and decoding all release the interpreter's lock.
@@ -56,7 +53,7 @@ def surveyed(
 
 
 def known_of(
-    recordings: Sequence[Recording], inspections: Inspections, pool: ThreadPoolExecutor
+    recordings: Sequence[Recording], inspections: InspectionCache, pool: ThreadPoolExecutor
 ) -> dict[Recording, RecordingInfo]:
     """Return what earlier runs found of those recordings that have not changed since."""
     files = [recording for recording in recordings if isinstance(recording, AudioFile)]
@@ -69,7 +66,7 @@ def known_of(
 def lengths(
     cuts: Sequence[AudioCut],
     digests: Sequence[str],
-    inspections: Inspections,
+    inspections: InspectionCache,
     pool: ThreadPoolExecutor,
     progress: bool,
 ) -> list[float]:
@@ -88,56 +85,3 @@ def shown(found: Iterator[Listed], what: str, count: int, progress: bool) -> Ite
     """Yield what is found, with a bar if there is anything to wait for."""
     bar: tqdm[Listed] = tqdm(found, what, count, leave=False, disable=None if progress and count else True)
     yield from bar
-
-
-# ---------------------------------------------------------------- contradictions
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a row says of its audio: who speaks, and what is learned of it; "" where it says nothing."""
-
-    id: str
-    speaker: str
-    learned: str
-
-    def contradicts(self, other: Said) -> str:
-        """Return in what two rows of the same audio differ, in words; "" if they do not."""
-        if self.speaker and other.speaker and self.speaker != other.speaker:
-            return f"speakers ({self.speaker!r} and {other.speaker!r})"
-        if self.learned and other.learned and self.learned != other.learned:
-            return f"labels ({self.learned!r} and {other.learned!r})"
-        return ""
-
-
-def contradictions(
-    corpus: Corpus, column: str, utterances: Sequence[Utterance], labels: Sequence[str], items: Sequence[Item]
-) -> list[str]:
-    """Return a sentence on equal audio of several speakers or labels, or none.
-
-    column, labels: what is learned, as in `Choice`.
-    Raises UserError with that sentence for a folder that its user can mend; a published corpus is as it is.
-    """
-    if len({item.digest for item in items}) == len(items):
-        return []
-    rows = defaultdict(list)
-    for index, (utterance, item) in enumerate(zip(utterances, items, strict=True)):
-        learned = labels[index] if labels else (utterance.text or "") if column == "text" else ""
-        rows[item.digest].append(Said(utterance.id, utterance.speaker, learned))
-    pairs = [
-        (first, other, what)
-        for first, *others in rows.values()
-        for other in others
-        if (what := first.contradicts(other))
-    ]
-    if not pairs:
-        return []
-    first, other, what = pairs[0]
-    more = f", and so have {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
-    sentence = f"{first.id} and {other.id} are the same audio with different {what}{more}."
-    if corpus.published is not None:
-        return [sentence]
-    raise UserError(
-        f"{sentence} One of two is wrong, or each is a part of the recording: name its channel, or its start and "
-        "duration, in the manifest, or leave one out."
-    )

@@ -42,7 +42,7 @@ WAIT_SECONDS = 20.0  # for another process that is writing
 Row = tuple[Any, ...]
 
 
-class Inspections:
+class InspectionCache:
     """What was found of recordings, in one file; used by one thread.
 
     Whatever is wrong with that file costs time and no run: it is made again where it is damaged, read alone where it
@@ -56,7 +56,7 @@ class Inspections:
         self._saved = time.monotonic()
         self._connection = self._connected() if path.exists() else in_memory()
 
-    def __enter__(self) -> Inspections:
+    def __enter__(self) -> InspectionCache:
         return self
 
     def __exit__(

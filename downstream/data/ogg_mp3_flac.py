@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from downstream.data.findings import AGAIN, WHOLE, Findings, cut_short, joined
+from downstream.data.container_findings import AGAIN, WHOLE, Findings, cut_short, joined
 
 # ---------------------------------------------------------------- Ogg
 

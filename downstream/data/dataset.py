@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from downstream.data import splits, superb_splits
+from downstream.data import splits, superb_emotion_split, superb_splits
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
@@ -239,8 +239,8 @@ def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
     if rule.rule == "published":
         return choice, splits.published_split(utterances, parts, rule.shared_speakers)
     if rule.rule == "superb_er":
-        lists = splits.superb_lists() if recipe.corpus.name == "iemocap" else None
-        return choice, splits.superb_er(utterances, lists)
+        lists = superb_emotion_split.superb_lists() if recipe.corpus.name == "iemocap" else None
+        return choice, superb_emotion_split.superb_er(utterances, lists)
     has_sessions = all(u.group is not None for u in utterances)
     return choice, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
 

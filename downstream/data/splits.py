@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.errors import UserError
-from upstream.json_file import read_json_object
 from upstream.text import counted
 
 if TYPE_CHECKING:
@@ -18,16 +14,10 @@ if TYPE_CHECKING:
 
 FEWEST_FOLDS = 3  # one group for test, one for dev, one or more for train
 SUPERB_FOLDS = 5
-SUPERB_TRAIN_SHARE = 0.8  # s3prl, downstream/emotion: train_ratio of int(N * ratio)
-SUPERB_SEED = 0  # s3prl calls torch.manual_seed(0) right before the draw
 DISJOINT = ("speakers", "groups", "recordings")  # each may be in one part of a fold only
 HOLD_OUT_STEP = 10  # every tenth training speaker (or utterance) becomes dev if a corpus publishes no dev part
 
 NO_SILENCE = " -o corpus.silence=null"  # noise has no speakers to make folds of
-
-LISTS_VARIABLE = "WAVPROBE_IEMOCAP_LISTS"
-LISTS_SHA256 = "4769d2e270df8efe"  # first digits; of the newline-joined ids of the five session lists in order
-LISTS_SOURCE = "s3prl/downstream/emotion/meta_data of github.com/s3prl/s3prl (or the hub's s3prl/iemocap_split)"
 
 
 @dataclass(frozen=True)
@@ -90,40 +80,6 @@ def speaker_folds(utterances: Sequence[Utterance], folds: int | None = SUPERB_FO
         "(cyclically) and trains on the rest."
     )
     return Split(tuple(made), rule)
-
-
-def superb_er(utterances: Sequence[Utterance], ids_in_published_order: Sequence[str] | None = None) -> Split:
-    """The folds of SUPERB's emotion recognition: test sessions are disjoint, dev is drawn by utterance.
-
-    ids_in_published_order: the ids of the five session lists, one list after the other (`superb_lists`); None sorts
-        by id, which draws another dev part than the published one.
-
-    Fold k tests session k. The others, in the order of the lists, are permuted at random: the first int(0.8 N) are
-    train, the rest dev. Train and dev share speakers, as in SUPERB. Corpora without sessions get five groups of
-    speakers, dealt as in `speaker_folds`.
-
-    Raises UserError if utterances are missing from the lists, or there are not five groups.
-    """
-    refuse_other_groups(utterances)
-    groups, dealt = make_groups(utterances, SUPERB_FOLDS)
-    position = published_positions(utterances, ids_in_published_order)
-    made = []
-    for k, tested in enumerate(groups):
-        others = sorted((i for group in groups if group is not tested for i in group), key=position.__getitem__)
-        train, dev = superb_draw(len(others))
-        fold = Fold(
-            f"fold{k + 1}",
-            tuple(others[i] for i in train),
-            tuple(others[i] for i in dev),
-            tuple(sorted(tested, key=position.__getitem__)),
-        )
-        check_disjoint(Fold(fold.name, fold.train + fold.dev, (), fold.test), utterances)
-        made.append(fold)
-    rule = (
-        f"SUPERB's {len(groups)} folds over {dealt}: fold k tests group k; of the rest, int(0.8 N) drawn at random "
-        f"by utterance (seed {SUPERB_SEED}) are train and the rest dev, so that train and dev share speakers."
-    )
-    return Split(tuple(made), rule, order_notes(len(utterances), ids_in_published_order))
 
 
 def published_split(
@@ -199,97 +155,11 @@ def part_names(utterances: Sequence[Utterance], wanted: Mapping[str, Sequence[st
     return parts
 
 
-def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
-    """The ids of IEMOCAP's utterances in the order of SUPERB's published session lists.
-
-    folder: holds Session1/test_meta_data.json ... Session5/test_meta_data.json, as in s3prl; None for the folder that
-        WAVPROBE_IEMOCAP_LISTS names. Returns None if that is not set either.
-
-    Raises UserError for lists that are missing, damaged or not the published ones.
-    """
-    if folder is None:
-        value = os.environ.get(LISTS_VARIABLE, "")
-        if not value:
-            return None
-        folder = Path(value)
-    paths = [folder / f"Session{k}/test_meta_data.json" for k in range(1, SUPERB_FOLDS + 1)]
-    ids = [name for path in paths for name in read_session_list(path)]
-    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    if not digest.startswith(LISTS_SHA256):
-        raise UserError(
-            f"The session lists in {folder} are not those of SUPERB ({len(ids)} ids with SHA-256 {digest[:16]}..., "
-            f"expected {LISTS_SHA256}...); fetch {LISTS_SOURCE} again."
-        )
-    return tuple(ids)
-
-
-def read_session_list(path: Path) -> list[str]:
-    """The utterance ids of one session list, in its order."""
-    fix = f"Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
-    if not path.exists():
-        raise UserError(f"Cannot read the session list {path}: it is not there. {fix}")
-    content = read_json_object(path, fix)
-    try:
-        return [Path(row["path"]).stem for row in content["meta_data"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a session list of SUPERB; fetch {LISTS_SOURCE} again.") from error
-
-
-def superb_draw(count: int) -> tuple[list[int], list[int]]:
-    """Train and dev positions, out of `count`, in SUPERB's emotion recognition.
-
-    As s3prl draws them: torch.manual_seed(0), torch.randperm(count), the first int(0.8 count) are train. A separate
-    generator gives the same numbers and leaves the global one alone.
-    """
-    import torch
-
-    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(SUPERB_SEED)).tolist()
-    trained = int(SUPERB_TRAIN_SHARE * count)
-    return order[:trained], order[trained:]
-
-
-def published_positions(utterances: Sequence[Utterance], ids_in_order: Sequence[str] | None) -> list[int]:
-    """Position of every utterance in the order that the random draw runs over."""
-    order = sorted(u.id for u in utterances) if ids_in_order is None else ids_in_order
-    place = {name: position for position, name in enumerate(order)}
-    strange = sorted(u.id for u in utterances if u.id not in place)
-    if strange:
-        raise UserError(
-            f"{counted(len(strange), 'utterance is', 'utterances are')} not in SUPERB's session lists, {strange[0]} "
-            f"first; the lists belong to IEMOCAP in four classes. Unset {LISTS_VARIABLE} for another corpus."
-        )
-    return [place[u.id] for u in utterances]
-
-
-def order_notes(count: int, ids_in_order: Sequence[str] | None) -> tuple[str, ...]:
-    """A sentence if the dev draw is not the published one."""
-    if ids_in_order is None:
-        return (
-            "The random draw ran over utterances sorted by id, not over SUPERB's published session lists: train and "
-            f"dev differ from the published ones. For IEMOCAP, set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}.",
-        )
-    if count < len(ids_in_order):
-        are = "is" if count == 1 else "are"
-        return (f"Only {count} of the {len(ids_in_order)} listed utterances {are} here: not the published draw.",)
-    return ()
-
-
 def make_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
     """The groups that folds are made of, as lists of indices, and their description."""
     if utterances and all(u.group is not None for u in utterances):
         return published_groups(utterances, folds)
     return dealt_groups(utterances, SUPERB_FOLDS if folds is None else folds)
-
-
-def refuse_other_groups(utterances: Sequence[Utterance]) -> None:
-    """Raise UserError unless there are as many published groups as SUPERB has folds, if there are any."""
-    names = sorted({str(u.group) for u in utterances})
-    if len(names) != SUPERB_FOLDS and all(u.group is not None for u in utterances):
-        raise UserError(
-            f"SUPERB's emotion recognition tests each of {SUPERB_FOLDS} sessions, and the corpus here has "
-            f"{len(names)} ({', '.join(names)}); complete it, or choose -o split.rule=speaker_folds, which takes the "
-            "sessions that are there and is no longer SUPERB's."
-        )
 
 
 def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:

@@ -1,6 +1,6 @@
 """SUPERB's splits for keyword spotting and speaker verification, as in s3prl.
 
-That of emotion recognition is `splits.superb_er`.
+That of emotion recognition is in `superb_emotion_split`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from torch import Tensor
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.dataset import Dataset
-from downstream.data.splits import Fold, Split, superb_draw
+from downstream.data.splits import Fold, Split
+from downstream.data.superb_emotion_split import superb_draw
 from downstream.recipes.options import Options
 from downstream.results.environment import processor
 from downstream.tasks.classification import ClassificationRecipe

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from downstream.data import splits
+from downstream.data import superb_emotion_split
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
-from downstream.data.splits import Fold, Split, check_disjoint, published_split, speaker_folds, superb_draw, superb_er
+from downstream.data.splits import Fold, Split, check_disjoint, published_split, speaker_folds
+from downstream.data.superb_emotion_split import superb_draw, superb_er, superb_lists
 from upstream.errors import UserError
 
 # fold: N, train, dev, test, first train indices, first dev indices (section 7 of the protocol notes; s3prl's lists)
@@ -239,25 +240,27 @@ def test_superb_lists_are_read_and_verified(tmp_path: Path, monkeypatch: pytest.
     utterances = list(reversed(sessions()))
     write_lists(tmp_path, utterances)
     with pytest.raises(UserError, match="are not those of SUPERB"):
-        splits.superb_lists(tmp_path)
+        superb_lists(tmp_path)
     order = [u.id for k in range(1, 6) for u in utterances if u.group == f"Session{k}"]
-    monkeypatch.setattr(splits, "LISTS_SHA256", hashlib.sha256("\n".join(order).encode()).hexdigest()[:16])
-    assert splits.superb_lists(tmp_path) == tuple(order)
+    monkeypatch.setattr(
+        superb_emotion_split, "LISTS_SHA256", hashlib.sha256("\n".join(order).encode()).hexdigest()[:16]
+    )
+    assert superb_lists(tmp_path) == tuple(order)
     monkeypatch.delenv("WAVPROBE_IEMOCAP_LISTS", raising=False)
-    assert splits.superb_lists() is None
+    assert superb_lists() is None
     monkeypatch.setenv("WAVPROBE_IEMOCAP_LISTS", str(tmp_path))
-    assert splits.superb_lists() == tuple(order)
+    assert superb_lists() == tuple(order)
     (tmp_path / "Session4/test_meta_data.json").write_text('{"meta_data": [{}]}')
     with pytest.raises(UserError, match="is not a session list"):
-        splits.superb_lists()
+        superb_lists()
     (tmp_path / "Session3/test_meta_data.json").unlink()
     with pytest.raises(UserError, match=r"Cannot read the session list .*Session3"):
-        splits.superb_lists()
+        superb_lists()
 
 
 @pytest.mark.skipif(not os.environ.get("WAVPROBE_IEMOCAP_LISTS"), reason="SUPERB's session lists are not here")
 def test_superb_development_parts_are_the_published_ones() -> None:
-    order = splits.superb_lists()
+    order = superb_lists()
     assert order is not None
     utterances = [row(name, f"{name[:5]}{name[-4]}", group=f"Session{name[4]}") for name in order]
     for fold, digest in zip(superb_er(utterances, order).folds, SUPERB_DEV_SHA256, strict=True):

@@ -14,7 +14,7 @@ from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.splits import Fold
 from downstream.states.sources import Means
 from downstream.tasks.registry import load_recipe
-from downstream.training import loop
+from downstream.training import loop, snapshot
 from downstream.training.learning import learn
 from downstream.training.loop import Fit, Snapshots
 from downstream.training.memory import enough_memory, smaller
@@ -127,7 +127,7 @@ def test_a_snapshot_that_cannot_be_written_is_warned_of_once_and_learning_goes_o
         return learn(*given, Snapshots(path, seconds=0.0), False)
 
     monkeypatch.setattr(loop, "STRETCH_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "SNAPSHOT_SHARE", 1e9)
+    monkeypatch.setattr(snapshot, "SNAPSHOT_SHARE", 1e9)
     (tmp_path / "file").touch()
     whole = learned(tmp_path / "snapshot")
     assert "cannot resume" not in caplog.text

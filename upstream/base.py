@@ -14,6 +14,8 @@ from upstream.errors import UserError
 
 SAMPLE_RATE = 16_000  # Hz, of the input of every upstream
 
+MOST_DRAWN = 4_000_000_000  # weights that are drawn at random: 16 GB in float32
+
 # Float audio is in [-1, 1]; resampling and loud mastering overshoot a little. A peak beyond this is integer PCM
 # that was cast to float without scaling.
 LARGEST_PEAK = 8.0
@@ -207,3 +209,15 @@ def frozen(module: torch.nn.Module, device: torch.device, dtype: torch.dtype) ->
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(dtype)
     return moved
+
+
+def require_drawable(parameters: int, configuration: str) -> None:
+    """Raise UserError for a configuration of so many untrained parameters that a damaged file must have asked for them.
+
+    configuration: its name in the message.
+    """
+    if parameters > MOST_DRAWN:
+        raise UserError(
+            f"{configuration} describes {parameters:,} parameters; at most {MOST_DRAWN:,} are drawn at random. "
+            "Check the sizes in its config.json."
+        )

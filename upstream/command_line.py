@@ -13,7 +13,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from upstream.errors import UserError, sentence
+from upstream.errors import UserError, sentence, words_of
+from upstream.out_of_memory import is_out_of_memory
 from upstream.text import printable
 
 USER_ERROR, BUG = 2, 1
@@ -68,30 +69,15 @@ def explained(error: Exception, more: str = "") -> tuple[int, str]:
             f"The name {printable(error.object)!r} cannot be written in the encoding of this terminal's language, "
             f"{error.encoding}. Set LC_ALL=C.UTF-8 (or PYTHONUTF8=1) and run the same command again."
         )
-    if ran_out_of_memory(error):
+    if is_out_of_memory(error):
         return USER_ERROR, (
-            f"There is not enough memory ({summary(error)}){more}. Lower what is held at once (training.batch, "
+            f"There is not enough memory ({words_of(error)}){more}. Lower what is held at once (training.batch, "
             "training.batch_seconds, the sizes of the head), or use a machine with more."
         )
     return BUG, (
-        f"A bug, or something that nobody has foreseen: {summary(error)}{place(error)}{more}. Please report it with "
+        f"A bug, or something that nobody has foreseen: {words_of(error)}{place(error)}{more}. Please report it with "
         "this line, the command, and what the command prints with -v."
     )
-
-
-def ran_out_of_memory(error: Exception) -> bool:
-    """Return True if the error means that a processor or GPU is out of memory."""
-    if "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from upstream.out_of_memory import is_out_of_memory
-
-    return is_out_of_memory(error)
-
-
-def summary(error: Exception) -> str:
-    """Return the kind of an error and the first line of its message, of at most 200 letters."""
-    lines = str(error).strip().splitlines()
-    return printable(f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__)
 
 
 def place(error: Exception) -> str:

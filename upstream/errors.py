@@ -1,8 +1,11 @@
-"""The one exception for errors that the user can fix."""
+"""The one exception for errors that the user can fix, and the words of all others."""
 
 from __future__ import annotations
 
 from upstream.text import printable, shortened
+
+LONGEST_WORDS = 300  # characters of a foreign message; some list every model that a library knows
+STACK = "Exception raised from "  # how PyTorch begins the lines on its own source, which say nothing to a user
 
 
 class UserError(Exception):
@@ -23,3 +26,13 @@ def sentence(error: UserError | OSError) -> str:
         return str(error)
     place = f"{error.filename}: " if error.filename else ""
     return f"{printable(place)}{error.strerror or error}. Check the path, its permissions and the space on its disk."
+
+
+def words_of(error: BaseException) -> str:
+    """Return the kind and the words of any error in one line, without a final period: "KeyError: 'x'"."""
+    try:
+        words = " ".join(str(error).partition(STACK)[0].split())
+    except Exception:  # an exception class of others may fail here too
+        words = ""
+    shown = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+    return printable(f"{type(error).__name__}: {shown}".rstrip(". :"))

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from upstream.errors import UserError
+from upstream.errors import UserError, words_of
 from upstream.out_of_memory import is_out_of_memory
-
-LONGEST_WORDS = 300  # characters of a foreign message; some list every model that a library knows
 
 
 @contextmanager
@@ -32,16 +30,6 @@ def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: b
         if memory_passes and is_out_of_memory(error):
             raise
         raise UserError(f"{what} failed{_place(error, file)}: {words_of(error)}. {fix}") from error
-
-
-def words_of(error: BaseException) -> str:
-    """Return the kind and the words of an error in one line, without a final period: "KeyError: 'x'"."""
-    try:
-        words = " ".join(str(error).split())
-    except Exception:  # an exception class of others may fail here too
-        words = ""
-    shown = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
-    return f"{type(error).__name__}: {shown}".rstrip(". :")
 
 
 def _place(error: BaseException, file: Path | None) -> str:

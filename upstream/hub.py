@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from upstream.errors import UserError
-from upstream.foreign import foreign_code, words_of
+from upstream.errors import UserError, words_of
+from upstream.foreign import foreign_code
 
 # The last one only to say that the repository is an adapter, whose weights are not read.
 SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json", "adapter_config.json"]

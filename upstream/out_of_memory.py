@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
 
-import torch
+from upstream.errors import UserError
 
 # Messages of allocators that raise a plain RuntimeError when out of memory: the CPU's on Linux and Windows, the
 # driver, the C++ library and oneDNN; and Python's where a thread has no room for its stack.
@@ -20,8 +21,11 @@ OUT_OF_MEMORY = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if the error means that a CPU or GPU is out of memory."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # where it was not imported, nothing of it was raised
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
+    if isinstance(error, UserError):
+        return False  # a sentence, which may quote such a message, or the name of a file
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return any(message in str(error) for message in OUT_OF_MEMORY)

@@ -19,7 +19,7 @@ from functools import cache
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from upstream.errors import UserError
+from upstream.errors import UserError, words_of
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ class Ranks:
         except RuntimeError as error:
             raise UserError(
                 f"Rank {self.rank} has lost the other processes, of which one has probably ended with an error of its "
-                f"own ({str(error).splitlines()[0][:200]}). What was extracted is kept; run the same command again."
+                f"own ({words_of(error)}). What was extracted is kept; run the same command again."
             ) from error
 
 
@@ -176,10 +176,9 @@ def notice_board(ranks: Ranks) -> Any:
     except Empty:
         found = TimeoutError("what answers there is no process of these")
     if isinstance(found, Exception):
-        reason = str(found).strip().splitlines()[0][:200].rstrip(".")
         raise UserError(
             f"The {ranks.world} processes of WORLD_SIZE cannot meet at {host}:{port} (MASTER_ADDR, MASTER_PORT): "
-            f"{reason}. {FIX}"
+            f"{words_of(found)}. {FIX}"
         ) from found
     return found
 

@@ -1,4 +1,4 @@
-"""Weight files of every model: which ones a path means, reading them without running code, and what their tensors are.
+"""Weight files of every model: which ones a path means, and reading them without running code.
 
 Weight files are untrusted: only safetensors and PyTorch's weights-only loader are used.
 """
@@ -8,24 +8,22 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
-from upstream.errors import UserError
+from upstream.errors import UserError, words_of
 from upstream.file_kind import is_safetensors, other_kind
-from upstream.files import named_in_utf8
+from upstream.files import named_in_utf8, read_regular_file
 from upstream.json_file import read_json_object
+from upstream.text import counted
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face directory, the first that is there
 INDEX = ".index.json"
 PIECE = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
-LORA = re.compile(r"(?:^|\.)lora_\w+|\.base_layer\.")  # names of its tensors
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")  # as the PEFT library writes them
 
 
@@ -70,7 +68,6 @@ SETTINGS: list[Any] = [
     (Ignored, "typing.Any"),
     (empty_dictionary, "collections.defaultdict"),
 ]
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL |unsupported GLOBAL )([\w.]+)")
 
 
@@ -137,16 +134,6 @@ def _base_of(folder: Path) -> str:
     return f"hf:{base or 'ORG/NAME'}"
 
 
-def refuse_unmerged(names: Iterable[str], where: str) -> None:
-    """Raise UserError for weights that a LoRA adapter is not merged into; names: of tensors. where: their file."""
-    found = [name for name in names if LORA.search(name)]
-    if found:
-        raise UserError(
-            f"{where} has LoRA weights that are not merged into the encoder, {found[0]} first of {len(found)}. Merge "
-            "them and save the model: model.merge_and_unload().save_pretrained(directory)."
-        )
-
-
 def require_model_folder(folder: Path) -> None:
     """Raise UserError for a folder without a config.json; the message names the folders within that have one."""
     if is_there(folder / "config.json"):
@@ -154,15 +141,18 @@ def require_model_folder(folder: Path) -> None:
     if (folder / "snapshots").is_dir():
         main = folder / "refs" / "main"
         revisions = sorted(entry.name for entry in (folder / "snapshots").iterdir())
-        chosen = main.read_text().strip() if main.is_file() else "".join(revisions[:1])
+        chosen = (
+            read_regular_file(main, 1000).decode(errors="replace").strip() if main.is_file() else "".join(revisions[:1])
+        )
         raise UserError(
-            f"{folder} is a repository in the hub's cache, with {len(revisions)} snapshots. "
+            f"{folder} is a repository in the hub's cache, with {counted(len(revisions), 'snapshot')}. "
             f"Name one of them: {folder / 'snapshots' / chosen}"
         )
     within = sorted((path.parent for path in folder.glob("*/config.json")), key=lambda path: path.stat().st_mtime)
     if within:
+        which = counted(len(within), "folder within has", "folders within have")
         raise UserError(
-            f"{folder} has no config.json, but {len(within)} folders within have one, such as the checkpoints of a "
+            f"{folder} has no config.json, but {which} one, such as the checkpoints of a "
             f"training. Name one of them; the latest is {within[-1]}"
         )
     raise UserError(
@@ -213,48 +203,7 @@ def _load_torch(path: Path) -> object:
                 f"{path} is not a file of plain tensors: it asks for {asked[1]}, and making that would run code. "
                 "Where it was made, save its tensors alone: torch.save(model.state_dict(), path)."
             ) from error
-        reason = "it is no pickle of torch.save" if isinstance(error, pickle.UnpicklingError) else first_line(error)
+        reason = "it is no pickle of torch.save" if isinstance(error, pickle.UnpicklingError) else words_of(error)
         raise UserError(
             f"{path} is cut short or damaged, or of another kind ({reason}). Get the file again."
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message without the final period, or the error's type."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def require_floats(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raise UserError unless all tensors are dense numbers in a floating-point format that is read here.
-
-    Looks at no number: sparse tensors and views of little memory would first take a lot more.
-
-    tensors: of an encoder; tensors of no use, such as counters of a head, are best left out. where: their file.
-    """
-    problems = [f"{name} is {problem}" for name, tensor in tensors.items() if (problem := _problem_of(tensor))]
-    if problems:
-        raise UserError(
-            f"{where} has {len(problems)} tensors that are no plain weights: {', '.join(problems[:3])}"
-            f"{' …' if len(problems) > 3 else ''}. Expected dense float32, float16, bfloat16 or float64; load the "
-            "model where it was made, turn the weights back into these (dequantise them) and save it again."
-        )
-
-
-def _problem_of(tensor: Tensor) -> str | None:
-    """Return what keeps a tensor from being used as a weight, None for a dense tensor of floats."""
-    if tensor.is_meta:
-        return "without numbers (on the meta device)"
-    if tensor.is_quantized:
-        return f"quantised ({_name_of(tensor.dtype)})"
-    if tensor.layout != torch.strided:
-        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
-    if tensor.dtype not in FLOATS:
-        return _name_of(tensor.dtype)
-    held = tensor.untyped_storage().nbytes() // tensor.itemsize
-    if tensor.numel() > held:
-        return f"a view of {held:,} numbers as {tensor.numel():,}"
-    return None
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

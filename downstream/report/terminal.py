@@ -12,7 +12,7 @@ from rich.text import Text
 from downstream.report.published import ReferenceScore, published
 from downstream.report.tables import tables_of
 from downstream.results import Result, Score
-from upstream.text import printable
+from upstream.text import counted, printable
 
 LABELS_SHOWN = 12  # of the classes; the record has all
 BARS = " ▁▂▃▄▅▆▇█"
@@ -79,7 +79,7 @@ def primary_score(result: Result) -> Score:
 
 def describe_upstream(result: Result) -> str:
     upstream = result.upstream
-    layers = f"{upstream.layers} layers" if upstream.layers > 1 else "1 layer"
+    layers = counted(upstream.layers, "layer")
     untrained = ", untrained" if upstream.random_init else ""
     revision = f" at {upstream.revision[:12]}" if upstream.revision else ""
     return f"{upstream.name}{untrained}: {layers} x {upstream.dim}, {upstream.dtype}, {upstream.source}{revision}"

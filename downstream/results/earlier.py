@@ -10,7 +10,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
 
 from downstream.data import Dataset
 from downstream.results.artifacts import HEADS, head_name
@@ -20,7 +19,7 @@ from downstream.results.question import Question
 from downstream.results.record import FIX, FitRecord, Result, read_result
 from downstream.states import CachePlan
 from downstream.tasks import Task
-from downstream.training import Config, Fit, under
+from downstream.training import Config, Fit, shapes_and_types, under
 from upstream.errors import UserError
 
 logger = logging.getLogger("wavprobe")
@@ -118,13 +117,8 @@ def check_fits(fits: list[Fit], dataset: Dataset, task: Task) -> None:
     for fit in fits:
         if fit.weights:
             head = task.of_fold(dataset.split.folds[fit.fold].train).build(fit.config.seed, fit.config.layer)
-            if described(fit.weights) != described(head.state_dict()):
+            if shapes_and_types(fit.weights) != shapes_and_types(head.state_dict()):
                 raise ValueError("their tensors are not those of this task's heads")
-
-
-def described(weights: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
-    """Return shape and type of each tensor, by its name."""
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
 
 
 def fit_of(record: FitRecord, fold: int, sign: int) -> Fit:

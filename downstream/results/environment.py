@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from downstream.recipes import CHECKOUT
+from upstream.processor import processor
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -33,16 +34,6 @@ def environment(device: torch.device) -> dict[str, str]:
     return record
 
 
-def processor() -> str:
-    """Return the processor's model name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def git_revision(checkout: Path = CHECKOUT) -> str | None:
     """Return the commit of the harness, then "-dirty" where files were changed; None outside its checkout.
 
@@ -50,7 +41,7 @@ def git_revision(checkout: Path = CHECKOUT) -> str | None:
     """
     try:
         is_own = Path(_git(checkout, "rev-parse", "--show-toplevel")).resolve() == checkout
-        if not (is_own and "\nname = wavprobe\n" in (checkout / "setup.cfg").read_text()):
+        if not (is_own and "\nname = wavprobe\n" in (checkout / "setup.cfg").read_text(encoding="utf-8")):
             return None
         changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
         return _git(checkout, "rev-parse", "HEAD") + ("-dirty" if changed else "")

@@ -12,9 +12,8 @@ from downstream.results.folder import RECORD, SNAPSHOT
 from downstream.results.integrity import digests
 from downstream.results.record import Result, write_result
 from downstream.results.run import Run
-from upstream.errors import UserError, sentence
+from upstream.errors import UserError, sentence, words_of
 from upstream.files import write_atomically
-from upstream.foreign import words_of
 
 logger = logging.getLogger("wavprobe")
 

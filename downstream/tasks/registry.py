@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -29,8 +28,8 @@ from downstream.recipes import (
 )
 from downstream.tasks.base import Family
 from upstream.custom import import_file
-from upstream.errors import UserError
-from upstream.foreign import words_of
+from upstream.errors import UserError, words_of
+from upstream.fingerprint import fingerprint_files
 from upstream.out_of_memory import is_out_of_memory
 
 # The families that come with the harness; imported on demand.
@@ -52,7 +51,7 @@ def find_family(task: str, beside: Path | None = None) -> type[Family]:
         found: type[Family] = getattr(importlib.import_module(module), name)
         return found
     path, name = module_file(task, beside)
-    family = getattr(imported(path, file_digest(path)), name, None)
+    family = getattr(imported(path, fingerprint_files([path])), name, None)
     if not (isinstance(family, type) and issubclass(family, Family)):
         raise UserError(f"{path} has no family {name!r}, a class derived from downstream.tasks.Family; fix the task.")
     missing = [one for one in ("recipe_type", "metrics", "chance_means") if not hasattr(family, one)]
@@ -88,12 +87,7 @@ def source_digest(task: str) -> str | None:
     """
     if task in FAMILIES:
         return None
-    return file_digest(module_file(task)[0])
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return fingerprint_files([module_file(task)[0]])
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:

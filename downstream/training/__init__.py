@@ -2,7 +2,7 @@
 
 from downstream.training.batching import Shuffled
 from downstream.training.learning import learn, refuse_divergence
-from downstream.training.loop import Fit, Snapshots
+from downstream.training.loop import Fit, Snapshots, shapes_and_types
 from downstream.training.scoring import ScoredHead, score_heads
 from downstream.training.separate import under
 from downstream.training.sweep import Config, LayerSetting, choose, configs, layer_settings
@@ -20,5 +20,6 @@ __all__ = [
     "learn",
     "refuse_divergence",
     "score_heads",
+    "shapes_and_types",
     "under",
 ]

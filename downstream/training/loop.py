@@ -223,7 +223,8 @@ class Training:
         identity = self._identity(snapshots)
         # A fresh optimiser has no moments yet; the snapshot has them beside what a fresh learner has.
         is_own = {key: facts.get(key) for key in identity} == identity and all(
-            shapes(learner.state(index)).items() <= shapes(grouped.get(f"{position}/learner", {})).items()
+            shapes_and_types(learner.state(index)).items()
+            <= shapes_and_types(grouped.get(f"{position}/learner", {})).items()
             for position, (learner, index, _) in enumerate(self._configs())
         )
         if not is_own:
@@ -257,7 +258,7 @@ class Training:
         ]
 
 
-def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
+def shapes_and_types(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
     """Return shape and type of each tensor, by its name."""
     return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
 

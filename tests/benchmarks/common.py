@@ -24,7 +24,6 @@ from downstream.data.dataset import Dataset
 from downstream.data.splits import Fold, Split
 from downstream.data.superb_emotion_split import superb_draw
 from downstream.recipes.options import Options
-from downstream.results.environment import processor
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.registry import load_recipe
@@ -32,6 +31,7 @@ from upstream.base import SAMPLE_RATE, Upstream
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.extract import SHARD_UTTERANCES
+from upstream.processor import processor
 from upstream.store import StateStore, StoreKey
 from upstream.terminal import plain_table
 

@@ -23,6 +23,7 @@ import upstream
 from upstream.base import SAMPLE_RATE
 from upstream.encode import Item, padded
 from upstream.extract import plan
+from upstream.named_tensors import Tensors
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import untrained
@@ -258,7 +259,7 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 # ---------------------------------------------------------------- how the others are made
 
 
-def transformers_model(config: WavLMConfig, tensors: names.Tensors) -> Others:
+def transformers_model(config: WavLMConfig, tensors: Tensors) -> Others:
     """transformers' WavLMModel with the fastest attention that it accepts."""
     module = import_module("transformers")
     settings = config.to_hugging_face()
@@ -282,7 +283,7 @@ def transformers_states(model: Any, waveforms: list[Tensor]) -> list[Tensor]:
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
-def torchaudio_model(config: WavLMConfig, tensors: names.Tensors) -> Others:
+def torchaudio_model(config: WavLMConfig, tensors: Tensors) -> Others:
     """torchaudio's wavlm_model with weights by way of transformers."""
     convert = import_module("torchaudio.models.wav2vec2.utils").import_huggingface_model
     logger = logging.getLogger("torchaudio.models.wav2vec2.utils.import_huggingface")
@@ -305,7 +306,7 @@ def torchaudio_states(model: Any, waveforms: list[Tensor]) -> list[Tensor]:
     return result
 
 
-def microsoft_model(config: WavLMConfig, tensors: names.Tensors) -> Others:
+def microsoft_model(config: WavLMConfig, tensors: Tensors) -> Others:
     """Microsoft's WavLM, in the copy that s3prl ships."""
     _, model = microsoft_wavlm(config, tensors)
     model.feature_grad_mult = 0.0  # as s3prl sets it
@@ -336,7 +337,7 @@ def sample_mask(waveforms: Sequence[Tensor]) -> Tensor | None:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-OTHERS: Mapping[str, Callable[[WavLMConfig, names.Tensors], Others]] = {
+OTHERS: Mapping[str, Callable[[WavLMConfig, Tensors], Others]] = {
     "transformers": transformers_model,
     "torchaudio": torchaudio_model,
     "microsoft": microsoft_model,

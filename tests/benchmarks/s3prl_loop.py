@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.classification.family import PROJECTION
 from upstream.errors import UserError
+from upstream.named_tensors import Tensors
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import untrained
@@ -97,7 +98,7 @@ def microsoft_checkpoint(ours: WavLMUpstream, folder: Path) -> Path:
     return path
 
 
-def microsoft_wavlm(config: WavLMConfig, tensors: names.Tensors) -> tuple[dict[str, Any], Any]:
+def microsoft_wavlm(config: WavLMConfig, tensors: Tensors) -> tuple[dict[str, Any], Any]:
     """Microsoft's WavLM, in the copy that s3prl ships, with these weights, and its `cfg`.
 
     tensors: by Hugging Face's names. Raises ImportError where s3prl is not installed.

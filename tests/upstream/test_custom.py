@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from upstream import custom
+from upstream import custom, custom_contract
 from upstream.encode import Item, encode
 from upstream.errors import UserError
 
@@ -307,7 +307,7 @@ class TestFingerprint:
 
     def test_does_not_depend_on_computed_states(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = custom.load(write(tmp_path, GOOD)).fingerprint
-        monkeypatch.setattr(custom, "TEST_SAMPLES", (8_000, 9_000))
+        monkeypatch.setattr(custom_contract, "TEST_SAMPLES", (8_000, 9_000))
         assert custom.load(write(tmp_path, GOOD)).fingerprint == expected
 
     def test_states_are_part_of_it_where_a_model_cannot_be_looked_into(
@@ -316,7 +316,7 @@ class TestFingerprint:
         code = change("return Model()", "m = Model(); m.session = (i for i in ()); return m")
         expected = custom.load(write(tmp_path, code)).fingerprint
         assert custom.load(write(tmp_path, code)).fingerprint == expected
-        monkeypatch.setattr(custom, "TEST_SAMPLES", (8_000, 9_000))
+        monkeypatch.setattr(custom_contract, "TEST_SAMPLES", (8_000, 9_000))
         assert custom.load(write(tmp_path, code)).fingerprint != expected
 
 

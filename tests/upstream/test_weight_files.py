@@ -24,7 +24,8 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from upstream.errors import UserError
-from upstream.weight_files import read_weights, require_floats, weight_files
+from upstream.named_tensors import require_floats
+from upstream.weight_files import read_weights, weight_files
 
 WEIGHTS = {"a": torch.arange(3.0)}
 

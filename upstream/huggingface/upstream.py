@@ -25,7 +25,7 @@ from upstream.huggingface.extractor import features_of, fixed_window, read_extra
 from upstream.huggingface.files import find_files
 from upstream.huggingface.library import transformers_library
 from upstream.huggingface.weights import TRAINING_ONLY, trained_encoder, untrained_encoder
-from upstream.text import printable
+from upstream.text import counted, printable
 
 EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
 
@@ -75,7 +75,8 @@ def load(
         trained = None if random_init else trained_encoder(files, configuration)
         encoder = trained.encoder if trained else untrained_encoder(configuration, seed)
         head = trained.beside if trained else ()
-        left_out = [f"{len(head)} tensors of a head were left out, {head[0]} first."] if head else []
+        which = counted(len(head), "tensor of a head was", "tensors of a head were")
+        left_out = [f"{which} left out, {head[0]} first."] if head else []
         provenance = Provenance(
             source=files.origin,
             format=f"transformers {type(encoder).__name__}",

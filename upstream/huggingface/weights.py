@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upstream.base import require_drawable
 from upstream.errors import UserError
 from upstream.foreign import foreign_code
 from upstream.huggingface.config import Configuration
@@ -30,13 +31,13 @@ from upstream.huggingface.skeleton import (
     refuse_twice,
     skeleton_of,
 )
-from upstream.wavlm.search import named_tensors
-from upstream.weight_files import read_weights, refuse_unmerged, require_floats, weight_files
+from upstream.named_tensors import named_tensors, refuse_unmerged, require_floats
+from upstream.text import counted
+from upstream.weight_files import read_weights, weight_files
 
 # Used in training only. Checkpoints may lack it, and then it is random, so it is not in the fingerprint.
 TRAINING_ONLY = "masked_spec_embed"
 COUNTER = "num_batches_tracked"  # of batch norms, used in training only, too
-MOST_PARAMETERS = 4_000_000_000  # 16 GB in float32
 
 MEND = "put the config.json that belongs to the weights beside them"
 
@@ -110,15 +111,11 @@ def loaded(
 def untrained_encoder(configuration: Configuration, seed: int) -> Any:
     """Return the encoder with float32 weights drawn from `seed`; the global generator is restored.
 
-    Raises UserError for a configuration that cannot be built, or with more than `MOST_PARAMETERS`.
+    Raises UserError for a configuration that cannot be built, or with more parameters than are drawn.
     """
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         parameters = sum(tensor.numel() for tensor in skeleton_of(configuration).tensors.values())
-        if parameters > MOST_PARAMETERS:
-            raise UserError(
-                f"config.json describes {parameters:,} parameters; at most {MOST_PARAMETERS:,} are drawn at random. "
-                "Check the sizes in it."
-            )
+        require_drawable(parameters, f"The configuration of this {configuration.transformers.model_type}")
         torch.default_generator.manual_seed(seed)
         return encoder_of(model_from(configuration))
 
@@ -133,9 +130,9 @@ def refuse_missing(skeleton: Skeleton, missing: Iterable[str], unexpected: Itera
     )
     if names:
         left = sorted(unexpected)
-        instead = f" It has {len(left)} others, {left[0]} first." if left else ""
+        instead = f" It has {counted(len(left), 'other')}, {left[0]} first." if left else ""
         raise UserError(
-            f"{where} lacks {len(names)} tensors of the encoder: {', '.join(names[:3])}"
+            f"{where} lacks {counted(len(names), 'tensor')} of the encoder: {', '.join(names[:3])}"
             f"{', ...' if len(names) > 3 else ''}. They would be random.{instead} Get a complete checkpoint, "
             f"{MEND}, or add --random-init for untrained weights."
         )
@@ -160,8 +157,8 @@ def refuse_left_over(
     ]
     if left:
         raise UserError(
-            f"{where} has {len(left)} tensors of the encoder that its config.json does not describe, {left[0]} first; "
-            f"{MEND}."
+            f"{where} has {counted(len(left), 'tensor')} of the encoder that its config.json does not describe, "
+            f"{left[0]} first; {MEND}."
         )
 
 
@@ -177,6 +174,6 @@ def refuse_broken(encoder: Any, where: str) -> None:
     broken = [name for name, tensor in encoder.state_dict().items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise UserError(
-            f"{where} has NaN or infinite numbers in {len(broken)} tensors, {broken[0]} first; "
+            f"{where} has NaN or infinite numbers in {counted(len(broken), 'tensor')}, {broken[0]} first; "
             "get an intact checkpoint."
         )

@@ -18,6 +18,7 @@ from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE, STATES
 from upstream.sizes import free_space, parse_size, readable
+from upstream.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,7 +156,10 @@ def verify_stores(options: argparse.Namespace, console: Console) -> int:
         outcome = f"could not be removed: {shard.kept}" if shard.kept else "removed"
         say(console, f"damaged: {shard.path.name} ({shard.store.describe()}), {outcome}")
     sound = shards - len(damaged)
-    say(console, f"{shards} shards in {len(stores)} stores: {sound} sound, {len(damaged)} damaged.")
+    say(
+        console,
+        f"{counted(shards, 'shard')} in {counted(len(stores), 'store')}: {sound} sound, {len(damaged)} damaged.",
+    )
     return 1 if damaged else 0
 
 

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
+from upstream.named_tensors import Tensors, named_tensors
+from upstream.text import counted
 from upstream.wavlm import names, shapes
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import from_microsoft
 from upstream.wavlm.directory import is_hugging_face, settings_beside, settings_of
 from upstream.wavlm.model import WavLM
-from upstream.wavlm.search import HUGGING_FACE, MICROSOFT, Found, find_encoder, named_tensors
+from upstream.wavlm.search import HUGGING_FACE, MICROSOFT, Found, find_encoder
 from upstream.weight_files import is_there, read_weights, weight_files
 
 FORMATS = (
@@ -48,7 +50,7 @@ class Checkpoint:
     """
 
     config: WavLMConfig
-    tensors: names.Tensors
+    tensors: Tensors
     format: str
     file_sha256: str
     notes: tuple[str, ...] = ()
@@ -141,7 +143,8 @@ def _format(path: Path, files: list[Path], content: Mapping[str, Any], encoder: 
 def _notes(encoder: Found) -> list[str]:
     notes = []
     if encoder.beside:
-        notes.append(f"Ignored {len(encoder.beside)} tensors beside the encoder ({encoder.beside[0]} first).")
+        ignored = counted(len(encoder.beside), "tensor")
+        notes.append(f"Ignored {ignored} beside the encoder ({encoder.beside[0]} first).")
     if names.FOLDED in encoder.tensors:
         notes.append("The weight norm of the positional convolution was folded into its weight before.")
     return notes

@@ -17,7 +17,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.json_file import read_json_object
+from upstream.processor import described_by_linux
 from upstream.user import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def remembered(subject: str, ways: Mapping[str, Mapping[str, Way]], device: torc
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
     """Return what the speed of ways depends on, but for the number of threads: it must not decide bits."""
-    name = processor() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    name = stepping_of_processor() if device.type == "cpu" else torch.cuda.get_device_name(device)
     return {
         "device": name,
         "torch": torch.__version__,
@@ -141,13 +142,9 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """Return the processor's name as its maker writes it, or its architecture."""
-    try:
-        lines: Iterable[str] = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = ()
-    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+def stepping_of_processor() -> str:
+    """Return the processor's name, family, model and stepping, or its architecture."""
+    found = described_by_linux()
     names = [found[key] for key in ("model name", "cpu family", "model", "stepping") if key in found]
     return " ".join(names) or f"{platform.machine()} {platform.processor()}".strip()
 

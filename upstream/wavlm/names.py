@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from upstream.errors import UserError
+from upstream.named_tensors import Tensors, add
 from upstream.wavlm.config import WavLMConfig
-
-Tensors = dict[str, Tensor]
 
 POSITIONAL = "encoder.pos_conv_embed.conv"
 MAGNITUDE = f"{POSITIONAL}.parametrizations.weight.original0"  # g of the weight norm, (1, 1, kernel)
@@ -79,21 +78,6 @@ def with_newer_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
     for name, tensor in tensors.items():
         add(renamed, OLDER_WEIGHT_NORM.get(name, name), tensor)
     return renamed
-
-
-def add(tensors: Tensors, name: str, tensor: Tensor) -> None:
-    """Add a tensor to others; raises UserError if there is another one of that name, in whatever spelling."""
-    if name in tensors and not same(tensors[name], tensor):
-        raise UserError(
-            f"The file has two different tensors for {name}, perhaps in two spellings (weight_g and weight_v, "
-            "parametrizations); remove the one that is out of date and save it again."
-        )
-    tensors[name] = tensor
-
-
-def same(one: Tensor, other: Tensor) -> bool:
-    """Return True for tensors that are equal in type, shape and every number."""
-    return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
 
 
 def _translated(name: str, pairs: list[tuple[str, str]]) -> str:

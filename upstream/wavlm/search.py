@@ -12,13 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from upstream.errors import UserError
+from upstream.named_tensors import Tensors, refuse_unmerged, require_floats, same
 from upstream.wavlm import names
-from upstream.weight_files import refuse_unmerged, require_floats
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Spelling:
     owner: str
     marks: re.Pattern[str]
     stems: tuple[str, ...]
-    translated: Callable[[Mapping[str, Tensor]], names.Tensors]
+    translated: Callable[[Mapping[str, Tensor]], Tensors]
 
 
 HUGGING_FACE = Spelling(
@@ -68,24 +67,8 @@ class Found:
 
     spelling: Spelling
     prefix: str
-    tensors: names.Tensors
+    tensors: Tensors
     beside: tuple[str, ...]
-
-
-def named_tensors(content: Mapping[Any, Any]) -> names.Tensors:
-    """Return all tensors in nested dictionaries, under their keys joined by dots; everything else is left out."""
-    tensors: names.Tensors = {}
-    seen: set[int] = set()  # a dictionary can contain itself
-    rest: list[tuple[str, Mapping[Any, Any]]] = [("", content)]
-    while rest:
-        path, entries = rest.pop()
-        seen.add(id(entries))
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                names.add(tensors, f"{path}{key}", value)
-            elif isinstance(value, Mapping) and id(value) not in seen:
-                rest.append((f"{path}{key}.", value))
-    return tensors
 
 
 def find_encoder(tensors: Mapping[str, Tensor], where: Path) -> Found | None:
@@ -131,5 +114,5 @@ def _encoder_at(tensors: Mapping[str, Tensor], spelling: Spelling, prefix: str, 
     return Found(spelling, prefix, spelling.translated(own), beside)
 
 
-def _equal(one: names.Tensors, other: names.Tensors) -> bool:
-    return one.keys() == other.keys() and all(names.same(one[name], other[name]) for name in one)
+def _equal(one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from upstream import hub
-from upstream.base import HiddenStates, Provenance, Upstream, frozen
+from upstream.base import HiddenStates, Provenance, Upstream, frozen, require_drawable
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
@@ -22,7 +22,6 @@ from upstream.wavlm.shapes import expected_shapes
 # Increase it whenever the same weights give other states, so that stored states of older versions are not reused.
 EXTRACTOR_VERSION = 3
 DRAWING_VERSION = 1  # increase it whenever a seed gives other untrained weights
-MOST_PARAMETERS = 4_000_000_000  # 16 GB in float32
 
 
 class WavLMUpstream(Upstream):
@@ -97,14 +96,10 @@ def load_untrained(
 
     Its fingerprint is that of the seed and the configuration: drawn numbers differ by rounding between processors.
 
-    Raises UserError for a configuration with more than `MOST_PARAMETERS`.
+    Raises UserError for a configuration with more parameters than are drawn.
     """
     parameters = sum(math.prod(shape) for shape in expected_shapes(config).values())
-    if parameters > MOST_PARAMETERS:
-        raise UserError(
-            f"The configuration of {name} describes {parameters:,} parameters; at most {MOST_PARAMETERS:,} are drawn. "
-            "Check the sizes in its config.json."
-        )
+    require_drawable(parameters, f"The configuration of {name}")
     settings = {"extractor": EXTRACTOR_VERSION, "drawing": DRAWING_VERSION, "seed": seed}
     fingerprint = fingerprint_tensors({}, config.drawing_settings() | settings)
     provenance = Provenance(f"drawn from seed {seed}", "untrained", random_init=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 from downstream.data import AUDIO_SUFFIXES, read_lines
 from downstream.tasks.evaluation import one_field
 from upstream.errors import UserError
+from upstream.fingerprint import fingerprint_files
 from upstream.text import counted
 
 IntArray = NDArray[np.int64]
@@ -101,7 +101,7 @@ def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
         test=utterances[torch.tensor(test)],
         target=torch.tensor(target, dtype=torch.bool),
         rule=f"The list {path.name} as it stands: {len(target)} trials, {targets} of them targets "
-        f"(sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}).",
+        f"(sha256 {fingerprint_files([path])[:16]}).",
     )
 
 

@@ -11,7 +11,8 @@ import torch
 from places import REPOSITORY
 
 from downstream.results import environment as module
-from downstream.results.environment import environment, git_revision, processor
+from downstream.results.environment import environment, git_revision
+from upstream.processor import processor
 
 SETUP = "[metadata]\nname = wavprobe\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class TestWeights:
         folder = save(KINDS[kind], tmp_path)
         alter_weights(folder, lambda tensors: tensors.__delitem__(tensor))
         own_name = tensor.removeprefix("wav2vec2.").removeprefix("model.")
-        with pytest.raises(UserError, match=f"lacks 1 tensors of the encoder: {own_name}"):
+        with pytest.raises(UserError, match=f"lacks 1 tensor of the encoder: {own_name}"):
             huggingface.load(str(folder))
 
     def test_a_missing_decoder_does_not_matter(self, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ class TestNothingOfTheEncoderIsAHead:
                     "conv_kernel": [10, 3, 3, 3, 3, 2],
                     "conv_stride": [5, 2, 2, 2, 2, 2],
                 },
-                r"1 tensors of the encoder .*: feature_extractor\.conv_layers\.6|conv_layers\.6\.conv\.weight first",
+                r"1 tensor of the encoder .*: feature_extractor\.conv_layers\.6|conv_layers\.6\.conv\.weight first",
             ),
             (
                 "hubert",
@@ -208,7 +209,7 @@ class TestNothingOfTheEncoderIsAHead:
     def test_a_strange_tensor_below_the_encoder(self, kind: str, name: str, tmp_path: Path) -> None:
         folder = save(KINDS[kind], tmp_path)
         alter_weights(folder, lambda tensors: tensors.update({name: STRANGE}))
-        with pytest.raises(UserError, match=rf"has 1 tensors of the encoder .*, {name} first"):
+        with pytest.raises(UserError, match=rf"has 1 tensor of the encoder .*, {name} first"):
             huggingface.load(str(folder))
 
     @pytest.mark.parametrize(
@@ -229,13 +230,13 @@ class TestNothingOfTheEncoderIsAHead:
         alter_weights(folder, lambda tensors: tensors.update({name: STRANGE}))
         encoder = huggingface.load(str(folder))
         assert encoder.fingerprint == plain.fingerprint
-        assert "of a head were left out" in encoder.provenance.notes[0]
+        assert re.match(r"(1 tensor of a head was|3 tensors of a head were) left out", encoder.provenance.notes[0])
 
     def test_one_weight_twice(self, tmp_path: Path) -> None:
         folder = save(KINDS["wav2vec2-ctc"], tmp_path)
         name = "encoder.layer_norm.bias"
         alter_weights(folder, lambda tensors: tensors.update({f"wav2vec2.{name}_": STRANGE}))
-        with pytest.raises(UserError, match="has 1 tensors of the encoder"):
+        with pytest.raises(UserError, match="has 1 tensor of the encoder"):
             huggingface.load(str(folder))
         folder = save(KINDS["hubert"], tmp_path / "norm")
         old = "encoder.pos_conv_embed.conv.weight_g"
@@ -311,7 +312,7 @@ class TestNothingOfTheEncoderIsAHead:
         alter_weights(folder, lambda tensors: tensors.update({name: table}))
         assert huggingface.load(str(folder)).fingerprint == plain.fingerprint
         alter_weights(folder, lambda tensors: tensors.update({name: 2 * table}))
-        with pytest.raises(UserError, match=rf"has 1 tensors of the encoder .*, {name} first"):
+        with pytest.raises(UserError, match=rf"has 1 tensor of the encoder .*, {name} first"):
             huggingface.load(str(folder))
 
 
@@ -376,7 +377,7 @@ class TestPrecision:
         folder = save(KINDS["wav2vec2-ctc"], tmp_path)
         name = "wav2vec2.encoder.layers.0.attention.q_proj.weight"
         alter_weights(folder, lambda tensors: tensors.update({name: tensors[name].to(dtype)}))
-        with pytest.raises(UserError, match=rf"1 tensors that are no plain weights: {name} is "):
+        with pytest.raises(UserError, match=rf"1 tensor that is no plain weight: {name} is "):
             huggingface.load(str(folder))
 
     def test_counters_of_a_head_do_not_matter(self, tmp_path: Path) -> None:

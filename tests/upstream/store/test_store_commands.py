@@ -206,7 +206,7 @@ def test_verify_goes_on_after_what_it_cannot_read(capsys: pytest.CaptureFixture[
             f"damaged: {hidden.name} (wavlm_base, means, float32), could not be removed: you may not read it" in shown
         )
         assert f"damaged: {altered.name} (wavlm_base, means, float32), could not be removed: this folder is" in shown
-        assert "3 shards in 1 stores: 0 sound, 3 damaged." in shown
+        assert "3 shards in 1 store: 0 sound, 3 damaged." in shown
 
 
 def test_a_card_or_shard_of_anything_stops_no_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from upstream.files import require_regular_file
@@ -51,19 +52,28 @@ def other_kind(path: Path) -> str | None:
         head = file.read(HEAD_BYTES)
     if not head.strip(b"\0"):
         return "is empty. Its download or copy was interrupted; get it again."
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for start, kind, fix in KINDS:
-        if head.startswith(start) or text.lower().startswith(start):
-            return f"is {kind}. {fix}"
+    if known := known_kind(head, KINDS):
+        return f"is {known[0]}. {known[1]}"
     if head[257:262] == b"ustar":
         return f"is a tar archive. {UNPACK}"
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _kind_of_zip(path)
     if head.startswith(b"\x80") and TORCH_MAGIC not in head[:20]:
         return f"is a plain pickle, which may run code when it is loaded. {SAVE_WITH_TORCH}"
-    if text.startswith((b"{", b"[")):
+    if start_of_text(head).startswith((b"{", b"[")):
         return f"is a JSON text. {SETTINGS}"
     return None
+
+
+def known_kind(head: bytes, kinds: Sequence[tuple[bytes, str, str]]) -> tuple[str, str] | None:
+    """Return what a file with these first bytes is, and what to do, by a table such as `KINDS`; None for others."""
+    text = start_of_text(head).lower()
+    return next(((kind, fix) for start, kind, fix in kinds if head.startswith(start) or text.startswith(start)), None)
+
+
+def start_of_text(head: bytes) -> bytes:
+    """Return the first bytes of a text without its byte order mark and what is blank before it."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def is_safetensors(path: Path) -> bool:

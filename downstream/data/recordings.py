@@ -16,6 +16,7 @@ import soundfile
 
 from downstream.data.containers import HEAD_BYTES, examine
 from upstream.errors import UserError
+from upstream.file_kind import known_kind
 from upstream.files import require_regular_file
 from upstream.text import printable
 
@@ -242,13 +243,11 @@ KINDS = (
 
 def no_audio(recording: Recording, head: bytes, error: soundfile.SoundFileError) -> UserError:
     """The error for a recording that soundfile cannot open: what it is instead, if its first bytes tell."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    kinds = ((kind, fix) for begins, kind, fix in KINDS if head.startswith(begins) or text.startswith(begins))
     if not head:
         kind, fix = "empty", INSTEAD
     elif head[4:8] == b"ftyp":
         kind, fix = "an MP4 or M4A file, which soundfile cannot decode", CONVERT
-    elif (found := next(kinds, None)) is not None:
+    elif (found := known_kind(head, KINDS)) is not None:
         kind, fix = found
     else:
         return undecodable(recording, error)

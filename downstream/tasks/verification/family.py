@@ -21,7 +21,8 @@ from downstream.tasks.verification.metrics import METRICS
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
 from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
-from downstream.tasks.verification.trials import Trials, cosine_scores, normalise_scores, score_lines
+from downstream.tasks.verification.trial_scores import cosine_scores, normalise_scores, score_lines
+from downstream.tasks.verification.trials import Trials
 from downstream.tasks.verification.xvector import XVector
 from upstream.base import HiddenStates, States, Upstream
 from upstream.errors import UserError

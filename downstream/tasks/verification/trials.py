@@ -1,4 +1,4 @@
-"""Verification trials: read from a list or drawn, scored by the cosine of embeddings, written to files."""
+"""Verification trials, read from a list or drawn."""
 
 from __future__ import annotations
 
@@ -10,25 +10,15 @@ from urllib.parse import unquote
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from downstream.data import AUDIO_SUFFIXES, read_lines
-from downstream.tasks.evaluation import one_field
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
 from upstream.text import counted
 
 IntArray = NDArray[np.int64]
-
-Rows = Mapping[int, int] | Tensor  # row of the embeddings, by utterance index
-
-# Numbers that scoring holds at a time beside embeddings, trials and scores: 16 MiB of float32, or twice that in
-# float64. Larger blocks are no faster.
-BLOCK = 1 << 22
-
-ALIKE = 1e-9  # deviation of cosines below which they are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -259,80 +249,3 @@ class PairSet:
         other = self._first[one] + numbers - (self._ends - np.diff(self._ends, prepend=0))[one]
         pairs: IntArray = self._utterances[np.stack([one, other], axis=1)]
         return pairs
-
-
-# ------------------------------------------------------------ scores
-
-
-def cosine_scores(embeddings: Tensor, rows: Rows, trials: Trials) -> Tensor:
-    """Return the cosine of the two embeddings of each trial, (N,) float32 on the CPU; SUPERB's score.
-
-    embeddings: (U, E); rows: the row of each utterance index. Products are taken trial by trial, so the time grows with
-    the trials, not with pairs of utterances, and no score depends on which trials share a block.
-    """
-    unit = F.normalize(embeddings.float(), dim=1)
-    enrolment, test = (rows_of(rows, side).to(unit.device) for side in (trials.enrolment, trials.test))
-    block = max(1, BLOCK // (3 * unit.shape[1]))
-    scores = torch.empty(len(trials))
-    for start in range(0, len(trials), block):
-        part = slice(start, start + block)
-        scores[part] = (unit[enrolment[part]] * unit[test[part]]).sum(dim=1)
-    return scores
-
-
-def normalise_scores(
-    scores: Tensor, trials: Trials, rows: Rows, embeddings: Tensor, cohort: Tensor, top: int | None
-) -> Tensor:
-    """Return symmetrically normalised cosine scores, (N,) float32, in deviations above the cohort's mean.
-
-    Each side of a trial is scored against the cohort; the score minus the mean of those scores, divided by their
-    (population) deviation, is averaged over both sides (s-norm; Kenny, Odyssey 2010). With `top`, mean and deviation
-    are those of each side's `top` highest cohort scores alone: AS-norm1 of Matějka et al., Interspeech 2017.
-
-    scores: (N,) of `trials`; rows, embeddings (U, E): as in `cosine_scores`; cohort: (C, E) embeddings of others,
-    such as the mean of each training speaker's. Scores of a side with equal scores against the whole cohort are
-    centred and not divided. Raises UserError where `top` is not in 2 … C, or C is below two.
-    """
-    if not 2 <= (len(cohort) if top is None else top) <= len(cohort):
-        raise UserError(
-            f"Score normalisation asks for the {len(cohort) if top is None else top} most similar of a cohort "
-            f"of {len(cohort)}; take two or more, and no more than there are."
-        )
-    used = trials.utterances
-    mean, deviation = cohort_statistics(embeddings[rows_of(rows, used)], cohort, top)
-    deviation = torch.where(deviation > ALIKE, deviation, 1.0)
-    sides = [torch.searchsorted(used, side.contiguous()) for side in (trials.enrolment, trials.test)]
-    return torch.stack([(scores.double() - mean[side]) / deviation[side] for side in sides]).mean(dim=0).float()
-
-
-def cohort_statistics(embeddings: Tensor, cohort: Tensor, top: int | None) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each embedding's (`top` highest) cosines with a cohort, (U,) float64 on the CPU.
-
-    embeddings: (U, E); cohort: (C, E).
-    """
-    others = F.normalize(cohort.to(embeddings.device).double(), dim=1).T
-    means, deviations = [], []
-    for block in torch.split(embeddings, max(1, BLOCK // max(cohort.shape))):
-        cosines = F.normalize(block.double(), dim=1) @ others
-        chosen = cosines if top is None else cosines.topk(top, dim=1).values
-        means.append(chosen.mean(dim=1))
-        deviations.append(chosen.std(dim=1, correction=0))
-    return torch.cat(means).cpu(), torch.cat(deviations).cpu()
-
-
-def rows_of(rows: Rows, utterances: Tensor) -> Tensor:
-    """Return the rows of utterance indices, (N,) -> (N,)."""
-    if isinstance(rows, Tensor):
-        return rows[utterances]
-    return torch.tensor([rows[which] for which in utterances.tolist()])
-
-
-def score_lines(trials: Trials, scores: Tensor, ids: Sequence[str]) -> str:
-    """Return a line per trial, "enrolment test score target|nontarget", scores with all digits a float32 has.
-
-    scores: (N,); ids: by utterance index, written by `one_field`.
-    """
-    ids = list(map(one_field, ids))
-    labels = {True: "target", False: "nontarget"}
-    columns = (trials.enrolment.tolist(), trials.test.tolist(), scores.tolist(), trials.target.tolist())
-    return "".join(f"{ids[a]} {ids[b]} {score:.9g} {labels[own]}\n" for a, b, score, own in zip(*columns, strict=True))

@@ -14,14 +14,12 @@ import pytest
 import torch
 from places import SHARED_DATA
 
-from downstream.tasks.verification import trials as module
+from downstream.tasks.verification import trial_scores as module
+from downstream.tasks.verification.trial_scores import cosine_scores, normalise_scores, score_lines
 from downstream.tasks.verification.trials import (
     Trials,
-    cosine_scores,
     draw_trials,
-    normalise_scores,
     read_trials,
-    score_lines,
 )
 from upstream.errors import UserError
 

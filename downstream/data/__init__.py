@@ -10,6 +10,7 @@ from upstream.lazy import lazy_exports
 if TYPE_CHECKING:
     from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from downstream.data.audio import Window as Window
+    from downstream.data.corpora.csv_table import read_table as read_table
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from downstream.data.splits import Split as Split
     from downstream.data.splits import speaker_folds as speaker_folds
     from downstream.data.text_files import read_lines as read_lines
-    from downstream.data.text_files import read_text as read_text
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -51,7 +51,7 @@ else:
             "parts_of_test": "downstream.data.dataset",
             "read_dataset": "downstream.data.dataset",
             "read_lines": "downstream.data.text_files",
-            "read_text": "downstream.data.text_files",
+            "read_table": "downstream.data.corpora.csv_table",
             "segments_digest": "downstream.data.corpus",
             "speaker_folds": "downstream.data.splits",
         },
@@ -76,7 +76,7 @@ __all__ = [
     "parts_of_test",
     "read_dataset",
     "read_lines",
-    "read_text",
+    "read_table",
     "segments_digest",
     "speaker_folds",
 ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
-from downstream.data import read_text
+from downstream.data import read_table
 from downstream.recipes import shipped
 from upstream.errors import UserError
 
@@ -60,24 +59,22 @@ def read_reference_scores(path: Path = SUPERB_SCORES) -> list[ReferenceScore]:
     """
     if not path.is_file():
         raise UserError(f"There are no reference scores at {path}; restore results/reference from the repository.")
-    rows = csv.reader(io.StringIO(read_text(path), newline=""))
-    try:
-        header = next(rows, [])
-        if header != COLUMNS:
-            raise UserError(f"{path} begins with {','.join(header)!r}; its first line must be {','.join(COLUMNS)}.")
-        scores = [read_row(f"{path}, line {rows.line_num}", row) for row in rows]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {rows.line_num}: {error}. Fix the line.") from error
+    table = read_table(path, lambda columns: check_columns(columns, path))
+    scores = [read_row(place, row) for place, row in table.rows]
     refuse_repeated(path, scores)
     return scores
 
 
-def read_row(place: str, row: list[str]) -> ReferenceScore:
+def check_columns(columns: list[str], path: Path) -> None:
+    """Raise UserError for other columns than those of `ReferenceScore`."""
+    if columns != COLUMNS:
+        raise UserError(f"{path} begins with {','.join(columns)!r}; its first line must be {','.join(COLUMNS)}.")
+
+
+def read_row(place: str, row: Mapping[str, str]) -> ReferenceScore:
     """Return the score in one line of the file; raise UserError, naming the place, where it has none."""
-    if len(row) != len(COLUMNS):
-        raise UserError(f"{place} has {len(row)} cells, not {len(COLUMNS)}; quote cells that hold commas.")
     try:
-        return TypeAdapter(ReferenceScore).validate_python(dict(zip(COLUMNS, row, strict=True)))
+        return TypeAdapter(ReferenceScore).validate_python(row)
     except ValidationError as error:
         fault = error.errors()[0]
         column = fault["loc"][0]

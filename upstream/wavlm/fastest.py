@@ -28,6 +28,7 @@ from torch import Tensor
 from upstream.errors import UserError
 from upstream.json_file import read_json_object
 from upstream.processor import described_by_linux
+from upstream.unfinished import unfinished_name
 from upstream.user import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _read(path: Path, ways: Mapping[str, Mapping[str, Way]]) -> dict[str, Outcom
 
 def _keep(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file, unless it is there: a link to a finished file either appears as a whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = unfinished_name(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

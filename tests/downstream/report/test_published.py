@@ -139,7 +139,7 @@ def test_a_table_is_read_back(tmp_path: Path) -> None:
         ("verified", "perhaps", "'perhaps' as verified"),
         ("higher_is_better", "", "as higher_is_better"),
         ("source", "", "as source"),
-        ("note", "one, two", "10 cells, not 9"),
+        ("note", "one, two", "more cells than there are columns"),
     ],
 )
 def test_cells_that_cannot_be_read_are_refused(column: str, cell: str, words: str, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_files_that_are_no_table_of_scores_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("end", "words"),
-    [(b"caf\xe9\n", "not UTF-8"), (b'"' + b"x" * 200_000 + b'"\n', "line 2: field larger than"), (b"\0", "NUL")],
+    [(b"caf\xe9\n", "not UTF-8"), (b'"' + b"x" * 200_000 + b'"\n', "line 2: a cell is longer than"), (b"\0", "NUL")],
 )
 def test_text_that_is_no_table_is_refused_with_its_line(end: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"

@@ -45,7 +45,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -76,7 +76,7 @@ def load(spec: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = 
     """
     path, function_name = parse(spec)
     who = f"The model of {spec}"
-    with settings_of_torch_kept():
+    with settings_kept(), torch.random.fork_rng(devices=[]):
         function = find_function(import_file(path), path, function_name)
         with running(f"{function_name}() of {path}", path):
             model = function()
@@ -93,14 +93,26 @@ def load(spec: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = 
 
 
 @contextmanager
-def settings_of_torch_kept() -> Iterator[None]:
-    """Restore the generator, the gradient mode and the default precision, which a user's file may set for everyone."""
-    precision = torch.get_default_dtype()
+def settings_kept() -> Iterator[None]:
+    """Restore what a user's code may set for everyone, and what is learned and printed afterwards depends on.
+
+    These are the streams, and PyTorch's gradient mode, default precision, default device and automatic precision.
+    """
+    precision, device = torch.get_default_dtype(), torch.get_default_device()
+    automatic = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
     try:
-        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
+        with (
+            redirect_stdout(sys.stdout),
+            redirect_stderr(sys.stderr),
+            torch.set_grad_enabled(torch.is_grad_enabled()),
+        ):
             yield
     finally:
         torch.set_default_dtype(precision)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        for kind, enabled in automatic.items():
+            torch.set_autocast_enabled(kind, enabled)
 
 
 class CustomUpstream(Upstream):
@@ -134,7 +146,7 @@ class CustomUpstream(Upstream):
         """Call the model with copies of the waveforms and check its output."""
         # Copies, so that a model that works in place cannot change the caller's audio.
         copies = [waveform.to(self.dtype, copy=True) for waveform in waveforms]
-        with running(f"The model of {self.name}", self.path, memory_passes=True):
+        with settings_kept(), running(f"The model of {self.name}", self.path, memory_passes=True):
             states = self.checked(self.model(copies), waveforms)
             # Copies again: a model may write the next call's states to the same place.
             layers = states.layers.to(self.device, self.dtype, copy=True)

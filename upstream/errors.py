@@ -20,6 +20,14 @@ class UserError(Exception):
         super().__init__(shortened(printable(message)))
 
 
+def message_of(error: BaseException) -> str:
+    """Return the text of any error; nothing where its class fails to say it, as those of foreign code may."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def sentence(error: UserError | OSError) -> str:
     """Return the message to print for an error; the user can fix permissions, full disks and missing files too."""
     if isinstance(error, UserError):
@@ -30,9 +38,6 @@ def sentence(error: UserError | OSError) -> str:
 
 def words_of(error: BaseException) -> str:
     """Return the kind and the words of any error in one line, without a final period: "KeyError: 'x'"."""
-    try:
-        words = " ".join(str(error).partition(STACK)[0].split())
-    except Exception:  # an exception class of others may fail here too
-        words = ""
+    words = " ".join(message_of(error).partition(STACK)[0].split())
     shown = words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
     return printable(f"{type(error).__name__}: {shown}".rstrip(". :"))

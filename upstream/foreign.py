@@ -13,7 +13,7 @@ from upstream.out_of_memory import is_out_of_memory
 
 @contextmanager
 def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: bool = False) -> Iterator[None]:
-    """Turn whatever the code inside raises into a UserError; an interruption by the user passes.
+    """Turn whatever the code inside raises into a UserError; an interruption by the user (KeyboardInterrupt) passes.
 
     what, fix: the start and the end of the message.
     file: of the user, whose last line in the traceback is named.
@@ -24,9 +24,9 @@ def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: b
     """
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # it may raise anything, or exit
+    except BaseException as error:  # it may exit, or raise what is no Exception
         if memory_passes and is_out_of_memory(error):
             raise
         raise UserError(f"{what} failed{_place(error, file)}: {words_of(error)}. {fix}") from error

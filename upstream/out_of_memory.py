@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from upstream.errors import UserError
+from upstream.errors import UserError, message_of
 
 # Messages of allocators that raise a plain RuntimeError when out of memory: the CPU's on Linux and Windows, the
 # driver, the C++ library and oneDNN; and Python's where a thread has no room for its stack.
@@ -28,4 +28,5 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False  # a sentence, which may quote such a message, or the name of a file
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return any(message in str(error) for message in OUT_OF_MEMORY)
+    said = message_of(error)
+    return any(message in said for message in OUT_OF_MEMORY)

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +17,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from upstream.text import composed
 
 
 def no_boolean(value: object) -> object:
@@ -35,6 +38,7 @@ Count = Annotated[Whole, Field(gt=0, le=10**9)]
 Width = Annotated[Whole, Field(gt=0, le=16_384)]  # of a layer: two of these are a gigabyte of weights
 Depth = Annotated[Whole, Field(gt=0, le=64)]  # layers of a head
 Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # range of every generator
+Name = Annotated[str, AfterValidator(composed)]  # of a corpus's columns, labels and parts, which are read composed
 MOST_SWEPT = 1000  # values in a list of a sweep; a head is learned for every combination
 
 BEST = "best"  # in place of a layer: the one whose head has the best development score
@@ -83,11 +87,11 @@ class SplitSettings(Closed):
     folds: Count = Field(
         default=5, le=100_000, description="number of folds; a corpus of sessions has one fold per session"
     )
-    train: tuple[str, ...] = Field(
+    train: tuple[Name, ...] = Field(
         default=(), description="parts to train on, by the corpus's own names; empty: all of its training parts"
     )
-    dev: tuple[str, ...] = Field(default=(), description="development parts, likewise")
-    test: tuple[str, ...] = Field(
+    dev: tuple[Name, ...] = Field(default=(), description="development parts, likewise")
+    test: tuple[Name, ...] = Field(
         default=(), description="test parts, likewise, each scored separately; the first one's score is primary"
     )
     shared_speakers: bool = Field(

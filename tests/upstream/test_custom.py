@@ -320,9 +320,18 @@ class TestFingerprint:
         assert custom.load(write(tmp_path, code)).fingerprint != expected
 
 
-def test_a_model_that_exits_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="failed at line .*SystemExit"):
-        custom.load(write(tmp_path, change("    return Model()", "    raise SystemExit(0)")))
+MUTE = "class Mute(BaseException):\n    def __str__(self):\n        raise ValueError\n"
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "GeneratorExit", "Mute"])
+def test_a_model_that_exits_or_raises_anything_is_a_user_error(tmp_path: Path, raised: str) -> None:
+    with pytest.raises(UserError, match=f"failed at line .*{raised.partition('(')[0]}"):
+        custom.load(write(tmp_path, MUTE + change("    return Model()", f"    raise {raised}")))
+
+
+def test_an_interruption_stays_one(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        custom.load(write(tmp_path, change("    return Model()", "    raise KeyboardInterrupt")))
 
 
 @dataclass(frozen=True)
@@ -406,6 +415,33 @@ def test_what_a_file_sets_for_everyone_is_set_back(tmp_path: Path) -> None:
     custom.load(write(tmp_path, code))
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
+
+
+SETTINGS = {
+    "precision": "torch.set_default_dtype(torch.float64)",
+    "automatic precision": "torch.set_autocast_enabled('cpu', True)",
+    "output": "import os, sys; sys.stdout = open(os.devnull, 'w')",
+    "device": "torch.set_default_device('meta')",
+}
+
+
+def settings() -> tuple[object, ...]:
+    return torch.get_default_dtype(), torch.is_autocast_enabled("cpu"), sys.stdout, torch.ones(1).device
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_what_a_function_sets_for_everyone_is_set_back(tmp_path: Path, setting: str) -> None:
+    """Heads would be learned in other numbers afterwards, or elsewhere, or the result would be printed to nobody."""
+    before = settings()
+    custom.load(write(tmp_path, change("    return Model()", f"    model = Model(); {setting}; return model")))
+    assert settings() == before
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "device"])
+def test_what_a_call_sets_for_everyone_is_set_back(tmp_path: Path, name: str) -> None:
+    before = settings()
+    custom.load(write(tmp_path, change(RETURN, f"{SETTINGS[name]}; {RETURN}")))
+    assert settings() == before
 
 
 def test_complex_tensors_keep_their_imaginary_parts(tmp_path: Path) -> None:

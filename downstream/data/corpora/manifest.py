@@ -39,6 +39,8 @@ SYNONYMS = {
     **dict.fromkeys(("uttid", "utteranceid", "utterance", "segmentid"), "id"),
     **{"chan": "channel", "sex": "gender", "session": "group"},
 }
+# Units that other tools put behind the name of a time: start_sec, end_ms, begin_sample.
+UNIT = re.compile(r"(?<=[a-z])[\W_]+(s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)[\W_]*$")
 SPLIT_NAMES = {
     "train": "train",
     **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
@@ -100,7 +102,13 @@ def check_columns(columns: list[str], path: Path) -> None:
 
 def meaning(column: str) -> str | None:
     """The column that a manifest would have under another name; None for what reads like a label."""
-    plain = re.sub(r"[\W_]", "", column.lower())
+    without_unit = meaning_of_plain(UNIT.sub("", column.lower()))
+    return meaning_of_plain(column.lower()) or (without_unit if without_unit in TIMES else None)
+
+
+def meaning_of_plain(column: str) -> str | None:
+    """As `meaning`, of a name in small letters and without a unit."""
+    plain = re.sub(r"[\W_]", "", column)
     near = difflib.get_close_matches(plain, FIXED_COLUMNS, n=1, cutoff=0.85)
     return SYNONYMS.get(plain) or next(iter(near), None)
 
@@ -113,7 +121,8 @@ def column_notes(columns: Sequence[str]) -> list[str]:
     read_like = {column: meaning(column) for column in columns if column not in FIXED_COLUMNS}
     is_cut = "start" in (*columns, *read_like.values())
     return [
-        f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}."
+        f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}"
+        f"{', in seconds' if meant in TIMES else ''}."
         for column, meant in read_like.items()
         if meant is not None and meant not in columns and (meant != "duration" or is_cut)
     ]

@@ -6,28 +6,28 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from downstream.recipes import Closed, CorpusSettings, LearnedRecipe, Seconds, Width, later
+from downstream.recipes import Closed, CorpusSettings, LearnedRecipe, Name, Seconds, Width, later
 from downstream.tasks.classification.metrics import METRICS
 
 
 class SilenceSettings(Closed):
     """A class of silence, cut from recordings of background noise."""
 
-    label: str = Field(description="label of the noise recordings")
-    name: str = Field(description="name of the class")
+    label: Name = Field(description="label of the noise recordings")
+    name: Name = Field(description="name of the class")
     seconds: Seconds = Field(default=1.0, ge=0.025, description="length of a window of noise")
 
 
 class ClassCorpusSettings(CorpusSettings):
     """The corpus and its classes."""
 
-    label: tuple[str, ...] = Field(
+    label: tuple[Name, ...] = Field(
         default=(), description="label column to learn: the first of these that the corpus has"
     )
-    classes: tuple[str, ...] | None = Field(
+    classes: tuple[Name, ...] | None = Field(
         default=None, description="the classes in order; other utterances are left out; null: all classes of the corpus"
     )
-    others: str | None = Field(
+    others: Name | None = Field(
         default=None, description="name of one more class for all other utterances; null: they are left out"
     )
     silence: SilenceSettings | None = Field(default=None, description="null: background noise is left out")

@@ -305,3 +305,11 @@ def test_wrong_sweeps_and_stores_are_sentences(override: str, message: str) -> N
 
 def test_off_is_a_word_in_yaml_too() -> None:
     assert load_recipe("emotion", ["store.mode=off"]).store.mode == "off"
+
+
+def test_names_of_columns_labels_and_parts_are_composed() -> None:
+    """As a manifest's are; a Mac's keyboard and its file names write the same letters in two ways."""
+    recipe = emotion("corpus.label=gro\u0308\u00dfe", "corpus.classes=[no\u0308, u\u0308]", "split.test=[test-e\u0301]")
+    assert recipe.corpus.label == ("gr\u00f6\u00dfe",)
+    assert recipe.corpus.classes == ("n\u00f6", "\u00fc")
+    assert recipe.split.test == ("test-\u00e9",)

@@ -136,6 +136,9 @@ def test_a_channel_is_heard_alone(tmp_path: Path) -> None:
             ("transcript", "text"),
             ("Sex", "gender"),
             ("spliit", "split"),
+            ("start_sec", "start"),
+            ("End (ms)", "end"),
+            ("begin_sample", "start"),
         ],
     ],
 )
@@ -143,7 +146,8 @@ def test_a_label_column_that_reads_like_another_is_said(tmp_path: Path, column: 
     sound(tmp_path / "a.wav")
     write(tmp_path / "manifest.csv", f"path,{column}\na.wav,1\n")
     corpus = manifest.read(tmp_path)
-    assert f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}." in corpus.notes
+    call = f"{meant}, in seconds" if meant in manifest.TIMES else meant
+    assert f"The column {column!r} was read as labels; if it is the {meant}, call it {call}." in corpus.notes
     assert corpus.utterances[0].labels == {column: "1"}
 
 

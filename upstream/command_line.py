@@ -87,6 +87,7 @@ def place(error: Exception) -> str:
 
 
 def is_ours(file: Path) -> bool:
+    """Return True for a file of this project."""
     return file.is_relative_to(CHECKOUT / "upstream") or file.is_relative_to(CHECKOUT / "downstream")
 
 

@@ -162,7 +162,10 @@ class CustomUpstream(Upstream):
 
 
 def parse(spec: str) -> tuple[Path, str]:
-    """Split "path/module.py:function" into the file and the function's name."""
+    """Split "path/module.py:function" into the file and the function's name.
+
+    Raises UserError for text of another form, and if there is no such file.
+    """
     file, colon, function_name = spec.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py" or not function_name.isidentifier():
@@ -173,7 +176,10 @@ def parse(spec: str) -> tuple[Path, str]:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file by its path, under a unique module name."""
+    """Import a Python file by its path, under a unique module name.
+
+    Raises UserError for whatever the file raises.
+    """
     name = f"wavprobe_custom_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
     if spec is None or not isinstance(spec.loader, SourceFileLoader):

@@ -21,7 +21,10 @@ BATCH_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-
 
 
 def declared_sizes(model: Any, who: str) -> tuple[int, int, int]:
-    """Return (num_layers, dim, stride) from the model's attributes; who: name of the model in messages."""
+    """Return (num_layers, dim, stride) from the model's attributes; who: name of the model in messages.
+
+    Raises UserError for a model that cannot be called, and for sizes that are missing or no positive int.
+    """
     if not callable(model):
         raise UserError(
             f"{who} is of type {type(model).__name__}, which cannot be called; return an object that takes waveforms."
@@ -37,7 +40,10 @@ def declared_sizes(model: Any, who: str) -> tuple[int, int, int]:
 
 
 def layers_and_lengths(output: object, who: str) -> tuple[Tensor, Tensor]:
-    """Return the two tensors of a model's output, from `HiddenStates` or a pair."""
+    """Return the two tensors of a model's output, from `HiddenStates` or a pair.
+
+    Raises UserError for anything else.
+    """
     pair = (output.layers, output.lengths) if isinstance(output, HiddenStates) else output
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
         found = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__

@@ -147,7 +147,10 @@ def current() -> Ranks:
 
 
 def number(name: str, least: int) -> int:
-    """Return the whole number in a variable of the environment."""
+    """Return the whole number in a variable of the environment.
+
+    Raises UserError for anything else.
+    """
     text = os.environ[name]
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
         raise UserError(f"{name} is {text[:60]!r} in the environment; expected a whole number from {least} on. {FIX}")
@@ -159,6 +162,8 @@ def notice_board(ranks: Ranks) -> Any:
     """Return where the ranks leave messages for each other, a torch.distributed.Store, when all have been there.
 
     torchrun has opened it; where the processes were started otherwise, the first of them opens it.
+
+    Raises UserError where they cannot meet.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     outcome: SimpleQueue[Any] = SimpleQueue()
@@ -184,7 +189,10 @@ def notice_board(ranks: Ranks) -> Any:
 
 
 def board_of_all(ranks: Ranks, host: str, port: int) -> Any:
-    """Return the ranks' notice board, when all of them have come to it."""
+    """Return the ranks' notice board, when all of them have come to it.
+
+    Raises TimeoutError where some stay away, and what torch and the system raise.
+    """
     import torch.distributed as group
 
     socket.getaddrinfo(host, port)

@@ -103,7 +103,10 @@ def is_there(path: Path) -> bool:
 
 
 def shards_of(index: Path) -> list[Path]:
-    """Return the shards that an index lists, sorted; they must be beside it."""
+    """Return the shards that an index lists, sorted; they must be beside it.
+
+    Raises UserError for an index of another kind, and for shards that are missing.
+    """
     shards = read_json_object(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or any(Path(str(name)).name != name for name in shards.values()):
         raise UserError(f"{index} does not list the files of a checkpoint beside it; get it again.")

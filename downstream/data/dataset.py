@@ -275,7 +275,10 @@ def left_out(corpus: Corpus, used: Sequence[Utterance], why: str) -> tuple[str, 
 
 
 def without_short(split: Split, items: Sequence[Item], longer_than: float) -> Split:
-    """The split without training utterances that are not longer than so many seconds."""
+    """The split without training utterances that are not longer than so many seconds.
+
+    Raises UserError where none of a fold is left.
+    """
     folds = tuple(
         replace(fold, train=tuple(i for i in fold.train if items[i].seconds > longer_than)) for fold in split.folds
     )

@@ -163,7 +163,10 @@ def make_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[lis
 
 
 def published_groups(utterances: Sequence[Utterance], folds: int | None) -> tuple[list[list[int]], str]:
-    """One group of indices per published group, in the order of their names."""
+    """One group of indices per published group, in the order of their names.
+
+    Raises UserError for another number of folds, and for too few groups.
+    """
     names = sorted({str(u.group) for u in utterances})
     if folds not in (None, len(names)):
         raise UserError(
@@ -204,7 +207,10 @@ def check_fold_count(folds: int, kind: str, available: int) -> None:
 def hold_out(
     utterances: Sequence[Utterance], train: Sequence[int], by_utterance: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Train and dev indices: every tenth training speaker, or every tenth utterance, becomes dev."""
+    """Train and dev indices: every tenth training speaker, or every tenth utterance, becomes dev.
+
+    Raises UserError where only one speaker trains.
+    """
     if by_utterance:
         ordered = by_id(utterances, (i for i in train if utterances[i].speech))
         chosen = set(ordered[::HOLD_OUT_STEP])

@@ -69,7 +69,10 @@ def superb_draw(count: int) -> tuple[list[int], list[int]]:
 
 
 def published_positions(utterances: Sequence[Utterance], ids_in_order: Sequence[str] | None) -> list[int]:
-    """Position of every utterance in the order that the random draw runs over."""
+    """Position of every utterance in the order that the random draw runs over.
+
+    Raises UserError for an utterance that is in no list.
+    """
     order = sorted(u.id for u in utterances) if ids_in_order is None else ids_in_order
     place = {name: position for position, name in enumerate(order)}
     strange = sorted(u.id for u in utterances if u.id not in place)
@@ -133,7 +136,10 @@ def superb_lists(folder: Path | None = None) -> tuple[str, ...] | None:
 
 
 def read_session_list(path: Path) -> list[str]:
-    """The utterance ids of one session list, in its order."""
+    """The utterance ids of one session list, in its order.
+
+    Raises UserError for a list that is missing or damaged.
+    """
     fix = f"Set {LISTS_VARIABLE} to a copy of {LISTS_SOURCE}."
     if not path.exists():
         raise UserError(f"Cannot read the session list {path}: it is not there. {fix}")

@@ -109,7 +109,10 @@ def effective(content: Mapping[str, Any], overrides: Sequence[str], kind: type[R
 
 
 def apply_override(content: dict[str, Any], override: str, kind: type[Recipe]) -> None:
-    """Apply one override to a recipe's content."""
+    """Apply one override to a recipe's content.
+
+    Raises UserError for what is no key=value, a key that cannot be set, and a value that is no YAML.
+    """
     key, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"-o takes key=value, for example -o optimizer.lr=1e-3; got {brief(override)}.")

@@ -100,7 +100,10 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_overridden(name: str | Path, overrides: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:
-    """Load a recipe as `load_recipe`; return it and the overrides that change something in its own file."""
+    """Load a recipe as `load_recipe`; return it and the overrides that change something in its own file.
+
+    Raises UserError as `load_recipe` does.
+    """
     path = find_recipe(str(name))
     content, kind = read_typed(path)
     try:
@@ -150,6 +153,8 @@ def read_typed(path: Path) -> tuple[dict[str, Any], type[Recipe]]:
 
     The path of an external family no longer depends on where the recipe lies: it is relative to the working directory
     if it lies below that, and else absolute.
+
+    Raises UserError for a file without a task, or with one that cannot be found.
     """
     content = read_yaml(path)
     task = content.get("task")

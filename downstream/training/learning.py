@@ -110,7 +110,10 @@ def order_of(fold: Fold, dataset: Dataset, settings: TrainingSettings) -> Order:
 
 
 def batching_of(train: Sequence[int], dataset: Dataset, settings: TrainingSettings) -> Batching:
-    """Return the recipe's division of an epoch into micro-batches."""
+    """Return the recipe's division of an epoch into micro-batches.
+
+    Raises UserError where SUPERB's buckets have no two utterances.
+    """
     seconds = [dataset.items[index].seconds for index in train]
     if settings.batch_seconds is not None:
         return OfSimilarLength(by_seconds(train, seconds, settings.batch_seconds), settings.order_seed)

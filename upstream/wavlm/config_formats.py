@@ -131,7 +131,10 @@ def with_values(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
 
 
 def conv_layers_from_text(text: str) -> list[tuple[int, int, int]]:
-    """Parse "[(512,10,5)] + [(512,3,2)] * 4" into (width, kernel, stride) per layer, without evaluating code."""
+    """Parse "[(512,10,5)] + [(512,3,2)] * 4" into (width, kernel, stride) per layer, without evaluating code.
+
+    Raises UserError for any other text.
+    """
     try:
         layers = _layers_of(ast.parse(text.strip(), mode="eval").body)
         if not 0 < len(layers) <= 64:

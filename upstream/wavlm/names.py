@@ -176,7 +176,10 @@ def with_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def positional_weight(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Return the weight of the positional convolution, (D, D / groups, kernel) float32, from tensors as stored."""
+    """Return the weight of the positional convolution, (D, D / groups, kernel) float32, from tensors as stored.
+
+    Raises UserError for a weight norm without a direction.
+    """
     if FOLDED in tensors:
         return tensors[FOLDED].float()
     weight = fold_weight_norm(tensors[MAGNITUDE], tensors[DIRECTION])

@@ -100,6 +100,8 @@ def config_from_shapes(tensors: Mapping[str, Tensor], where: str) -> WavLMConfig
 
     Strides, the largest bucket distance, the place of the norms and the waveform's standardisation cannot be seen in
     the shapes; they are those of the published model with the same front end.
+
+    Raises UserError for tensors that are missing or of another rank, and for kernels that were never published.
     """
     try:
         convolutions = [

@@ -109,6 +109,7 @@ class Noise:
 
 
 def linear_ways(draw: Noise, fast: bool) -> dict[str, Way]:
+    """Return the ways of the wide layer of a feed-forward block, with GELU. fast: oneDNN can be used."""
     x, weight, bias = draw(249, 768), draw(3072, 768), draw(3072)
     ways: dict[str, Way] = {}
     if fast:
@@ -118,6 +119,7 @@ def linear_ways(draw: Noise, fast: bool) -> dict[str, Way]:
 
 
 def product_ways(draw: Noise, fast: bool) -> dict[str, Way]:
+    """Return the ways of a product of two computed matrices that is added to a third. fast: oneDNN can be used."""
     a, b, plus = draw(512, 64), draw(749, 64), draw(512, 749)
     ways: dict[str, Way] = {}
     if fast:
@@ -126,6 +128,7 @@ def product_ways(draw: Noise, fast: bool) -> dict[str, Way]:
 
 
 def convolution_ways(rows: Tensor, weight: Tensor, stride: int, groups: int, fast: tuple[str, ...]) -> dict[str, Way]:
+    """Return the ways of a convolution with GELU. fast: those of `ONEDNN` and `PIECES` that can be used."""
     bias, kernel = weight[:, 0, 0].contiguous(), weight.shape[2]
     ways: dict[str, Way] = {}
     if ONEDNN in fast:

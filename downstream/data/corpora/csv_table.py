@@ -84,11 +84,15 @@ def delimiter_of(header: str) -> str:
 
 
 def in_words(delimiter: str) -> str:
+    """Return what stands between cells, "commas"."""
     return DELIMITERS.get(delimiter, repr(delimiter))
 
 
 def records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of its first line, and the cells, of every record that is not a blank line."""
+    """Yield the number of its first line, and the cells, of every record that is not a blank line.
+
+    Raises UserError, with the line, for text that is no CSV and for a quote that spans lines.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns = None
     while True:
@@ -127,7 +131,10 @@ def fitted(cells: list[str], columns: Sequence[str], delimiter: str, where: str,
 
 
 def seconds(row: Mapping[str, str], column: str, where: str) -> float | None:
-    """A time in seconds from one cell, 0 or more; None if the cell is empty or the column is missing."""
+    """A time in seconds from one cell, 0 or more; None if the cell is empty or the column is missing.
+
+    Raises UserError for what is no time.
+    """
     cell = row.get(column, "")
     if not cell:
         return None

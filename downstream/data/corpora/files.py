@@ -73,7 +73,10 @@ def identity(folder: Path) -> tuple[int, int]:
 
 
 def scan(folder: Path) -> tuple[list[Entry], list[Path]]:
-    """The entries directly in a folder, and the folders; each sorted by name."""
+    """The entries directly in a folder, and the folders; each sorted by name.
+
+    Raises UserError for a folder that may not be read.
+    """
     try:
         with os.scandir(folder) as found:
             below = sorted(found, key=lambda entry: entry.name)
@@ -159,6 +162,7 @@ def left_out(names: Sequence[str], why: str) -> list[str]:
 
 
 def names_of(paths: Iterable[Path]) -> list[str]:
+    """The names of files, without their folders."""
     return [path.name for path in paths]
 
 

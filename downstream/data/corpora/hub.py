@@ -77,7 +77,10 @@ def read(card: CorpusCard, parse: Parser, cache: Path | None = None) -> Corpus:
 
 
 def fetch(card: CorpusCard) -> tuple[dict[HubPart, list[Path]], str | None]:
-    """The Parquet files of each part of a card's copy, from the hub or the cache, and their commit."""
+    """The Parquet files of each part of a card's copy, from the hub or the cache, and their commit.
+
+    Raises UserError if there is neither a hub nor a copy in the cache, or the copy has other files.
+    """
     assert card.hub is not None, card.name
     with foreign_code(f"Fetching {card.hub.repository}", by_hand(card)):
         from huggingface_hub import snapshot_download
@@ -122,7 +125,10 @@ def rows_of(copy: HubCopy, part: HubPart, files: list[Path], cache: Path | None)
 
 
 def open_table(copy: HubCopy, files: list[Path], cache: Path | None) -> Any:
-    """Parquet files as one `datasets.Dataset`; audio stays encoded."""
+    """Parquet files as one `datasets.Dataset`; audio stays encoded.
+
+    Raises UserError if the copy has no longer the columns of its card.
+    """
     from datasets import Audio, Dataset
 
     table = Dataset.from_parquet([str(file) for file in files], cache_dir=None if cache is None else str(cache))

@@ -129,7 +129,10 @@ def column_notes(columns: Sequence[str]) -> list[str]:
 
 
 def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
-    """The utterance of one line; `where` names the line in messages."""
+    """The utterance of one line; `where` names the line in messages.
+
+    Raises UserError for a cell that cannot be used.
+    """
     if not row["path"]:
         raise UserError(f"{where}: the path is empty; name the recording or remove the line.")
     name, recording = named_recording(row["path"], folder, where)
@@ -160,7 +163,10 @@ def named_recording(name: str, folder: Path, where: str) -> tuple[str, Path]:
 
 
 def duration_of(row: Mapping[str, str], where: str) -> float | None:
-    """Seconds of the cut, by its duration or its end; None if it is all the rest of the recording."""
+    """Seconds of the cut, by its duration or its end; None if it is all the rest of the recording.
+
+    Raises UserError for an end that is not later than the start, and for a duration that says otherwise.
+    """
     start, duration = seconds(row, "start", where), seconds(row, "duration", where)
     if duration == 0:
         raise UserError(f"{where}: the duration is 0; write seconds, or leave it empty for all of the recording.")
@@ -182,7 +188,10 @@ def duration_of(row: Mapping[str, str], where: str) -> float | None:
 
 
 def channel_of(cell: str, where: str) -> int | None:
-    """The channel that is heard, from 0; None if the cell is empty, for the mean of all."""
+    """The channel that is heard, from 0; None if the cell is empty, for the mean of all.
+
+    Raises UserError for what is no channel.
+    """
     if not cell:
         return None
     if cell.isascii() and cell.isdigit() and len(cell) < 4:
@@ -196,7 +205,10 @@ def channel_of(cell: str, where: str) -> int | None:
 
 
 def split_of(cell: str, where: str) -> str | None:
-    """Train, dev or test from a split's name ("train-clean-100" is train); None if the cell is empty."""
+    """Train, dev or test from a split's name ("train-clean-100" is train); None if the cell is empty.
+
+    Raises UserError for another name.
+    """
     if not cell:
         return None
     beginning = re.split(r"[-_]", cell.lower())[0]

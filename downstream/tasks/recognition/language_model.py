@@ -59,7 +59,10 @@ def numbered_lines(file: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[tuple
 
 
 def unigrams(lines: Iterator[tuple[int, str]], path: Path) -> set[str]:
-    r"""Return the words of an ARPA file, from the lines between \1-grams: and the next section."""
+    r"""Return the words of an ARPA file, from the lines between \1-grams: and the next section.
+
+    Raises UserError for a line that is not what ARPA has there.
+    """
     number, text = next(lines, (1, ""))
     if text != "\\data\\":
         raise wrong(path, number, text, "\\data\\ as the first line of an ARPA file")

@@ -26,6 +26,8 @@ def plan_trials(dataset: Dataset, recipe: VerificationRecipe) -> tuple[Split, Tr
 
     Test trials come from a list where the recipe or the corpus has one; all others are drawn. Each test part has
     separate trials, among its utterances.
+
+    Raises UserError for a list and several folds, and for trials that cannot be read or drawn.
     """
     split, listed = dataset.split, list_of(dataset.corpus, recipe)
     if listed is not None and len(split.folds) > 1:
@@ -58,7 +60,10 @@ def plan_trials(dataset: Dataset, recipe: VerificationRecipe) -> tuple[Split, Tr
 
 
 def drawn(dataset: Dataset, utterances: Sequence[int], name: str, settings: TrialsSettings) -> Trials:
-    """Return trials drawn among some utterances; name: of their part, for messages."""
+    """Return trials drawn among some utterances; name: of their part, for messages.
+
+    Raises UserError where there are too few speakers or utterances.
+    """
     speakers, genders = [u.speaker for u in dataset.utterances], [u.gender for u in dataset.utterances]
     try:
         return draw_trials(speakers, genders, utterances, settings.most, settings.seed)
@@ -67,7 +72,10 @@ def drawn(dataset: Dataset, utterances: Sequence[int], name: str, settings: Tria
 
 
 def among(trials: Trials, part: Part, path: Path) -> Trials:
-    """Return the trials of a list whose utterances are both in one test part."""
+    """Return the trials of a list whose utterances are both in one test part.
+
+    Raises UserError where these lack targets or non-targets.
+    """
     own = torch.tensor(part.utterances)
     inside = torch.isin(trials.enrolment, own) & torch.isin(trials.test, own)
     kept = trials.target[inside]
@@ -93,7 +101,10 @@ def merged(tested: Sequence[Trials]) -> Trials:
 
 
 def list_of(corpus: Corpus, recipe: VerificationRecipe) -> Path | None:
-    """Return the trial list that the recipe asks for; None for drawn trials."""
+    """Return the trial list that the recipe asks for; None for drawn trials.
+
+    Raises UserError for a list that is not there.
+    """
     wanted = recipe.trials.list
     if wanted == "drawn":
         return None
@@ -114,6 +125,8 @@ def plan_cohorts(split: Split, utterances: Sequence[Utterance], settings: Trials
     """Return the cohort of each fold: the training utterances that scores are normalised against.
 
     Empty where scores are not normalised.
+
+    Raises UserError for a cohort too small to normalise by.
     """
     if settings.normalisation == "none":
         return {}

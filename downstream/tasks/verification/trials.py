@@ -96,7 +96,10 @@ def read_trials(path: Path, index: Mapping[str, int]) -> Trials:
 
 
 def parsed(lines: Sequence[str], path: Path) -> Iterator[tuple[str, str, bool]]:
-    """Yield enrolment id, test id and whether it is a target, for each line that is not blank."""
+    """Yield enrolment id, test id and whether it is a target, for each line that is not blank.
+
+    Raises UserError for a line in no known format, or not in that of the lines before.
+    """
     spelling = None
     for number, line in enumerate(lines, 1):
         fields = fields_of(line)
@@ -132,7 +135,10 @@ def misspelt(path: Path, number: int, line: str, spelling: Spelling | None) -> s
 
 
 def looked_up(ids: Sequence[str], index: Mapping[str, int], path: Path) -> Tensor:
-    """Return the utterance index of each id, (I,)."""
+    """Return the utterance index of each id, (I,).
+
+    Raises UserError for unknown ids.
+    """
     found = [next((index[name] for name in spellings_of(id_) if name in index), None) for id_ in ids]
     unknown = [id_ for id_, utterance in zip(ids, found, strict=True) if utterance is None]
     if unknown:

@@ -40,8 +40,8 @@ def find_card(name: str) -> CorpusCard:
         if card.name == name:
             return card
     near = difflib.get_close_matches(name.lower().replace("-", "_"), CORPORA, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"There is no corpus {name!r}; {guess}The corpora are {', '.join(CORPORA)}.")
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise UserError(f"There is no corpus {name!r}. {guess}The corpora are {', '.join(CORPORA)}.")
 
 
 def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Corpus:

@@ -97,12 +97,18 @@ def divided(clips: list[Utterance], root: Path) -> tuple[list[Utterance], list[s
     """The clips with their official split, and sentences on missing lists and on listed clips that are not here.
 
     Where no clip of the test's list is here, the split is not known either: all words would train, and noise alone be
-    the test.
+    the test. Raises UserError for clips in both lists.
     """
     absent = [name for name in LISTS.values() if not (root / name).is_file()]
     if absent:
         return clips, [f"There is no {' and no '.join(absent)} in {root}: the clips' official split is not known."]
     listed = {split: read_official_list(root / name) for split, name in LISTS.items()}
+    both = sorted(set.intersection(*listed.values()))
+    if both:
+        raise UserError(
+            f"{' and '.join(LISTS.values())} in {root} both name {shown(both)}: a clip is in one part alone. Get the "
+            "lists again, from the archive that the words came in."
+        )
     split_of = {name: split for split, names in listed.items() for name in names}
     here = {utterance.id for utterance in clips}
     if not listed["test"] & here:

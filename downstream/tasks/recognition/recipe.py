@@ -65,9 +65,10 @@ class RecognitionRecipe(LearnedRecipe):
     decoding: DecodingSettings = DecodingSettings()
 
     @model_validator(mode="after")
-    def language_model_needs_a_beam(self) -> RecognitionRecipe:
-        if self.decoding.method == "greedy" and self.decoding.language_model is not None:
-            raise ValueError("greedy decoding takes no language model; choose decoding.method=beam")
+    def words_need_a_beam(self) -> RecognitionRecipe:
+        for name in ("language_model", "lexicon"):
+            if self.decoding.method == "greedy" and getattr(self.decoding, name) is not None:
+                raise ValueError(f"greedy decoding takes no {name.replace('_', ' ')}; choose decoding.method=beam")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from small_datasets import bootstrapped, small_dataset, whole_test
 from torch import Tensor
 
@@ -184,6 +185,12 @@ def test_a_recogniser_that_knows_nothing_gives_the_best_of_constant_answers() ->
 def test_beam_search_without_a_language_model_writes_what_greedy_decoding_writes() -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     assert recognised(recognisers(method="beam")).rows() == recognised(recognisers()).rows()
+
+
+@pytest.mark.parametrize("setting", ["lexicon", "language_model"])
+def test_greedy_decoding_takes_no_words(setting: str) -> None:
+    with pytest.raises(ValidationError, match=f"greedy decoding takes no {setting.replace('_', ' ')}; choose"):
+        recipe(**{setting: "words.lst"})
 
 
 def test_what_beam_search_lacks_is_said_before_anything_is_learned() -> None:

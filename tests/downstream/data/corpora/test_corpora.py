@@ -434,7 +434,7 @@ def test_catalogue_without_data_or_with_a_wrong_name(tmp_path: Path, monkeypatch
     assert "sail.usc.edu/iemocap" in said
     assert "WAVPROBE_IEMOCAP" in said
     assert "type --data DIR" in message(catalog.load_corpus, "manifest", None, tmp_path)
-    assert "did you mean crema_d?" in message(catalog.load_corpus, "CREMA-D", None, tmp_path)
+    assert "Did you mean crema_d?" in message(catalog.load_corpus, "CREMA-D", None, tmp_path)
     assert "The corpora are demo, iemocap" in message(catalog.load_corpus, "zzz", None, tmp_path)
     assert "reads no folder" in message(catalog.load_corpus, "demo", tmp_path, tmp_path)
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+
+# `pytest -n 2` has a process for every core, whose threads would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ def read(folder: Path) -> Corpus:
     Raises UserError, with the line's number, for malformed lines.
     """
     path = existing_folder(folder) / FILE_NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(f"There is no {FILE_NAME} in {folder}; {contents(folder)}. {suggestion(CARD, folder)}")
     table = read_table(path, lambda columns: check_columns(columns, path))
     utterances = [utterance(row, folder, where) for where, row in table.rows]
@@ -78,7 +79,7 @@ def read(folder: Path) -> Corpus:
         source=str(folder),
         notes=(*table.notes, *column_notes(table.columns), *speaker_note(utterances)),
     )
-    if not (folder / segments.FILE_NAME).is_file():
+    if not os.path.lexists(folder / segments.FILE_NAME):
         return corpus
     ids_by_path = defaultdict(list)
     for (_, row), listed in zip(table.rows, utterances, strict=True):

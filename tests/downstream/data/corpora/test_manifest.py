@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import soundfile
 from places import SHARED_DATA
 from trees import message, sound, write
 
-from downstream.data.corpora import manifest
+from downstream.data.corpora import manifest, segments
 from downstream.data.corpora.segments import segments_csv
 from downstream.data.corpus import Corpus, TimedSegment
 
@@ -282,3 +283,15 @@ def test_segments_that_are_written_are_read_again(tmp_path: Path) -> None:
     first = (TimedSegment(0.0, 0.125, "ann", "x", 'say "a, b"'), TimedSegment(0.1, 2.0))
     meeting(tmp_path, segments_csv(("first", segment) for segment in first).decode())
     assert segments_of(manifest.read(tmp_path))["first"] == first
+
+
+@pytest.mark.parametrize("name", [manifest.FILE_NAME, segments.FILE_NAME])
+def test_a_table_that_is_no_file_is_said(tmp_path: Path, name: str) -> None:
+    """A pipe would wait for ever; a link to nothing would pass for a table that is not there."""
+    meeting(tmp_path, "id,start,end\n")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert f"{name} is a pipe, not a file" in message(manifest.read, tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere.csv")
+    assert f"{name} is a link to" in message(manifest.read, tmp_path)

@@ -23,6 +23,9 @@ from upstream.text import printable
 # A file system's clock ticks, and two changes within one tick look alike: a file that was changed less than so many
 # nanoseconds before it was read may have been changed again since (git calls such an entry "racily clean").
 UNSETTLED = 2_000_000_000
+# Containers, as soundfile calls them, of which `examine` can tell whether all is there. libsndfile reads the part that
+# is there of others too (MATLAB's, IRCAM's, those of samplers), and half of a recording would be scored.
+CONTAINERS = frozenset(("WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "AU", "CAF", "NIST", "VOC", "FLAC", "OGG", "MP3"))
 RATES = range(1_000, 1_000_001)  # Hz; a header with another sampling rate is damaged, and would take any memory
 
 
@@ -192,6 +195,11 @@ def opened(recording: Recording, stream: BinaryIO) -> soundfile.SoundFile:
         sound = soundfile.SoundFile(descriptor(stream), closefd=False)
     except soundfile.SoundFileError as error:
         raise no_audio(recording, head, error) from error
+    if sound.format not in CONTAINERS:
+        raise UserError(
+            f"{recording.name} is in a container ({sound.format_info}) of which nobody could tell whether it is whole. "
+            f"{CONVERT}"
+        )
     if sound.samplerate not in RATES:
         raise UserError(
             f"{recording.name} says that it has {sound.samplerate:,} samples a second, which no recording of speech "

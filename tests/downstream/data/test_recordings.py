@@ -19,6 +19,7 @@ import upstream
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import inspected_items
+from downstream.data.recordings import inspect
 from upstream.errors import UserError
 from upstream.extract import fill
 from upstream.store import StateStore, StoreKey
@@ -332,3 +333,12 @@ def test_states_of_a_recording_that_changes_never_enter_the_store(tmp_path: Path
     assert [item.digest in store for item in items] == [False, True]
     items = inspected_items(utterances, tmp_path / "kept.sqlite", progress=False)
     assert fill(store, encoder, items, progress=False) == SECONDS
+
+
+@pytest.mark.parametrize("container", ["MAT4", "MAT5", "PVF", "IRCAM", "AVR", "PAF", "MPC2K"])
+def test_a_container_that_cannot_be_checked_is_refused(tmp_path: Path, container: str) -> None:
+    """libsndfile reads what is there of half a file of these, and tells nobody."""
+    path = tmp_path / f"tone.{container.lower()}"
+    soundfile.write(path, np.sin(np.arange(44_100) / 20), 44_100, format=container, subtype="PCM_16")
+    with pytest.raises(UserError, match="nobody could tell whether it is whole. Convert it"):
+        inspect(AudioFile(path))

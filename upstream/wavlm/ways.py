@@ -86,13 +86,16 @@ def one_thread() -> Iterator[None]:
 
 
 def ways_of_operations(device: torch.device, dtype: torch.dtype) -> dict[str, dict[str, Way]]:
-    """Return the ways of each operation on noise in Base's sizes, the preferred way first, the plain one last."""
+    """Return the ways of each operation on noise in Base's sizes, the preferred way first, the plain one last.
+
+    Nothing is drawn or packed before a way is first called: most processes find the machine's choice on disk.
+    """
     draw = Noise(device, dtype)
     fast = device.type == "cpu" and onednn.available(dtype)
     return {
         LINEAR: linear_ways(draw, fast),
-        CONVOLUTION: convolution_ways(draw(1, 513, 512), draw(512, 512, 3), 2, 1, (ONEDNN,) if fast else ()),
-        POSITIONAL: convolution_ways(draw(1, 252, 768), draw(768, 48, 128), 1, 16, (ONEDNN, PIECES) if fast else ()),
+        CONVOLUTION: convolution_ways(draw, (1, 513, 512), (512, 512, 3), 2, 1, (ONEDNN,) if fast else ()),
+        POSITIONAL: convolution_ways(draw, (1, 252, 768), (768, 48, 128), 1, 16, (ONEDNN, PIECES) if fast else ()),
         PRODUCT: product_ways(draw, fast),
     }
 
@@ -110,34 +113,57 @@ class Noise:
 
 def linear_ways(draw: Noise, fast: bool) -> dict[str, Way]:
     """Return the ways of the wide layer of a feed-forward block, with GELU. fast: oneDNN can be used."""
-    x, weight, bias = draw(249, 768), draw(3072, 768), draw(3072)
-    ways: dict[str, Way] = {}
-    if fast:
-        packed = onednn.packed_linear(weight)
-        ways[ONEDNN] = lambda: onednn.linear(x, packed, bias, gelu=True)
-    return ways | {PLAIN: lambda: F.gelu(F.linear(x, weight, bias))}
+    operands = cache(lambda: (draw(249, 768), draw(3072, 768), draw(3072)))
+    packed = cache(lambda: onednn.packed_linear(operands()[1]))
+
+    def by_onednn() -> Tensor:
+        x, _, bias = operands()
+        return onednn.linear(x, packed(), bias, gelu=True)
+
+    return ({ONEDNN: by_onednn} if fast else {}) | {PLAIN: lambda: F.gelu(F.linear(*operands()))}
 
 
 def product_ways(draw: Noise, fast: bool) -> dict[str, Way]:
     """Return the ways of a product of two computed matrices that is added to a third. fast: oneDNN can be used."""
-    a, b, plus = draw(512, 64), draw(749, 64), draw(512, 749)
-    ways: dict[str, Way] = {}
-    if fast:
-        ways[ONEDNN] = lambda: onednn.linear(a, b, plus=plus.clone())
-    return ways | {PLAIN: lambda: plus.clone().addmm_(a, b.T)}
+    operands = cache(lambda: (draw(512, 64), draw(749, 64), draw(512, 749)))
+
+    def by_onednn() -> Tensor:
+        a, b, plus = operands()
+        return onednn.linear(a, b, plus=plus.clone())
+
+    def plain() -> Tensor:
+        a, b, plus = operands()
+        return plus.clone().addmm_(a, b.T)
+
+    return ({ONEDNN: by_onednn} if fast else {}) | {PLAIN: plain}
 
 
-def convolution_ways(rows: Tensor, weight: Tensor, stride: int, groups: int, fast: tuple[str, ...]) -> dict[str, Way]:
-    """Return the ways of a convolution with GELU. fast: those of `ONEDNN` and `PIECES` that can be used."""
-    bias, kernel = weight[:, 0, 0].contiguous(), weight.shape[2]
-    ways: dict[str, Way] = {}
-    if ONEDNN in fast:
-        packed = packed_convolution(ONEDNN, weight, stride, groups)
-        ways[ONEDNN] = lambda: onednn.convolution(rows, packed, bias, stride, groups, True)
-    if PIECES in fast:
-        for_pieces = packed_convolution(PIECES, weight, stride, groups)
-        ways[PIECES] = lambda: onednn.convolution_in_pieces(rows, for_pieces, bias, kernel, groups, True)
-    return ways | {PLAIN: lambda: plain_convolution(rows, weight, bias, stride, groups, True)}
+def convolution_ways(
+    draw: Noise,
+    rows: tuple[int, int, int],
+    weight: tuple[int, int, int],
+    stride: int,
+    groups: int,
+    fast: tuple[str, ...],
+) -> dict[str, Way]:
+    """Return the ways of a convolution with GELU.
+
+    rows, weight: the shapes of both. fast: those of `ONEDNN` and `PIECES` that can be used.
+    """
+    operands = cache(lambda: (draw(*rows), draw(*weight), draw(weight[0])))
+    packed = cache(lambda way: packed_convolution(way, operands()[1], stride, groups))
+
+    def by_onednn() -> Tensor:
+        x, _, bias = operands()
+        return onednn.convolution(x, packed(ONEDNN), bias, stride, groups, True)
+
+    def in_pieces() -> Tensor:
+        x, _, bias = operands()
+        return onednn.convolution_in_pieces(x, packed(PIECES), bias, weight[2], groups, True)
+
+    ways: dict[str, Way] = {ONEDNN: by_onednn, PIECES: in_pieces}
+    chosen = {name: ways[name] for name in fast}
+    return chosen | {PLAIN: lambda: plain_convolution(*operands(), stride, groups, True)}
 
 
 def packed_convolution(way: str, weight: Tensor, stride: int, groups: int) -> Tensor:

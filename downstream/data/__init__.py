@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from downstream.data.dataset import left_out as left_out
     from downstream.data.dataset import parts_of_test as parts_of_test
     from downstream.data.dataset import read_dataset as read_dataset
+    from downstream.data.named_recordings import NamedRecording as NamedRecording
+    from downstream.data.named_recordings import NamedRecordings as NamedRecordings
+    from downstream.data.named_recordings import recordings_named as recordings_named
     from downstream.data.noise import consecutive_windows as consecutive_windows
     from downstream.data.sampling import class_weights as class_weights
     from downstream.data.sampling import draw_balanced as draw_balanced
@@ -38,6 +41,8 @@ else:
             "Corpus": "downstream.data.corpus",
             "Dataset": "downstream.data.dataset",
             "Fold": "downstream.data.splits",
+            "NamedRecording": "downstream.data.named_recordings",
+            "NamedRecordings": "downstream.data.named_recordings",
             "Part": "downstream.data.dataset",
             "Split": "downstream.data.splits",
             "Targets": "downstream.data.dataset",
@@ -52,6 +57,7 @@ else:
             "read_dataset": "downstream.data.dataset",
             "read_lines": "downstream.data.text_files",
             "read_table": "downstream.data.corpora.csv_table",
+            "recordings_named": "downstream.data.named_recordings",
             "segments_digest": "downstream.data.corpus",
             "speaker_folds": "downstream.data.splits",
         },
@@ -63,6 +69,8 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Fold",
+    "NamedRecording",
+    "NamedRecordings",
     "Part",
     "Split",
     "Targets",
@@ -77,6 +85,7 @@ __all__ = [
     "read_dataset",
     "read_lines",
     "read_table",
+    "recordings_named",
     "segments_digest",
     "speaker_folds",
 ]

@@ -96,16 +96,16 @@ def scan(folder: Path) -> tuple[list[Entry], list[Path]]:
     return entries, folders
 
 
-def sort_out(entries: Iterable[Entry]) -> Sorted:
-    """Tell the recordings among entries from hidden files, from other kinds of audio, and from the rest."""
+def sort_out(entries: Iterable[Entry], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> Sorted:
+    """Tell the recordings among entries, by their suffixes, from hidden files, other kinds of audio, and the rest."""
     recordings, hidden, encoded, strays, others = (list[Path]() for _ in range(5))
     for path, is_file in entries:
         suffix = path.suffix.lower()
         if path.name.startswith("."):
-            hidden += [path] if suffix in AUDIO_SUFFIXES else []
+            hidden += [path] if suffix in suffixes else []
         elif not is_file:
             strays.append(path)
-        elif suffix in AUDIO_SUFFIXES:
+        elif suffix in suffixes:
             recordings.append(path)
         elif suffix in OTHER_AUDIO:
             encoded.append(path)
@@ -116,7 +116,7 @@ def sort_out(entries: Iterable[Entry]) -> Sorted:
         encoded = [path for path in encoded if path.with_suffix("") not in there]
     notes = [
         *left_out(names_of(hidden), "hidden, as those in which macOS keeps what is no sound"),
-        *left_out(names_of(encoded), f"neither {' nor '.join(AUDIO_SUFFIXES)} (convert them, such as with ffmpeg)"),
+        *left_out(names_of(encoded), f"neither {' nor '.join(suffixes)} (convert them, such as with ffmpeg)"),
         *left_out(names_of(strays), "links that lead nowhere, or no files"),
     ]
     return Sorted(recordings, others, notes)

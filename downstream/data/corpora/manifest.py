@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile, Recording
 from downstream.data.corpora import segments
 from downstream.data.corpora.cards import MANIFEST as CARD
 from downstream.data.corpora.csv_table import read_table, seconds
@@ -137,11 +137,20 @@ def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
     if not row["path"]:
         raise UserError(f"{where}: the path is empty; name the recording or remove the line.")
     name, recording = named_recording(row["path"], folder, where)
+    return utterance_of(row, name, AudioFile(recording), where)
+
+
+def utterance_of(row: Mapping[str, str], name: str, recording: Recording, where: str) -> Utterance:
+    """The utterance of one row whose recording is known, wherever it lies.
+
+    name: of the recording, from which an id is made where the row has none.
+    Raises UserError for a cell that cannot be used.
+    """
     start, channel = seconds(row, "start", where), channel_of(row.get("channel", ""), where)
     cut = ("" if start is None else f"@{row['start']}") + ("" if channel is None else f"#{channel}")
     return Utterance(
         id=row.get("id") or f"{name}{cut}",
-        audio=AudioCut(AudioFile(recording), start, duration_of(row, where), channel=channel),
+        audio=AudioCut(recording, start, duration_of(row, where), channel=channel),
         speaker=row.get("speaker", ""),
         labels={column: cell for column, cell in row.items() if cell and column not in FIXED_COLUMNS},
         text=row.get("text") or None,

@@ -7,6 +7,7 @@ from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
 from downstream.recipes import Closed, LearnedRecipe, Recipe, later
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows, initialised
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
+from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.registry import (
     differences,
     errors_named,
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluation",
     "Family",
     "Head",
+    "HeadContext",
     "IntArray",
     "Interval",
     "LearnedRecipe",
@@ -36,6 +38,7 @@ __all__ = [
     "Needs",
     "Part",
     "Predictions",
+    "Predictor",
     "Recipe",
     "States",
     "Targets",

@@ -25,8 +25,10 @@ from downstream.tasks.evaluation import (
     count_intervals,
     summed_by_speaker,
 )
+from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import States, Upstream
+from upstream.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,6 +130,10 @@ class Task(ABC):
         """Return the names of a head's outputs: classes, characters, speakers; empty where it has none."""
         return ()
 
+    def facts(self, fold: Fold) -> Mapping[str, Any]:
+        """Return what else a `Predictor` needs to know of a fold's heads, as JSON values; it is kept with them."""
+        return {}
+
     def intervals(
         self, evaluations: Sequence[Evaluation], values: Mapping[str, float], seed: int
     ) -> Mapping[str, Interval]:
@@ -183,6 +189,16 @@ class Family(ABC):
     def finish(self, dataset: Dataset) -> Dataset:
         """Return the dataset with its targets; a family may also narrow the split."""
         return dataset
+
+    def predictor(self, context: HeadContext) -> Predictor:
+        """Return what applies heads to new recordings; a family without it can be scored, and predicts nothing.
+
+        Raises UserError where the context is none of this family's.
+        """
+        raise UserError(
+            f"{type(self).__name__} cannot be applied to new recordings: the family does not define predictor; see "
+            "docs/adding_a_family.md."
+        )
 
     def needs(self) -> Needs:
         """Return what the recipe's heads need at least: means over time, or all frames.

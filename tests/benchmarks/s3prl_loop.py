@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from downstream.tasks.classification import ClassificationRecipe
-from downstream.tasks.classification.family import PROJECTION
+from downstream.tasks.classification.heads import PROJECTION
 from upstream.errors import UserError
 from upstream.named_tensors import Tensors
 from upstream.wavlm import names

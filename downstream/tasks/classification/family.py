@@ -16,17 +16,17 @@ from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
-from downstream.tasks.classification.heads import HEADS, UtteranceClassifier
+from downstream.tasks.classification.heads import HEADS, UtteranceClassifier, classifier
 from downstream.tasks.classification.metrics import METRICS, confusion_matrix
+from downstream.tasks.classification.predictor import ClassPredictor, posteriors
 from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
 from downstream.tasks.classification.record import ClassificationDetails, ConfusionDetails
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.predictor import HeadContext
 from upstream.base import States, Upstream
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-PROJECTION = 256  # width of the first linear layer; s3prl, downstream/emotion and speech_commands
 
 
 class Classification(Family):
@@ -56,6 +56,9 @@ class Classification(Family):
     def task(self, dataset: Dataset, upstream: Upstream) -> ClassificationTask:
         return ClassificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head)
 
+    def predictor(self, context: HeadContext) -> ClassPredictor:
+        return ClassPredictor(context, self._recipe.head)
+
     def test_settings(self) -> Sequence[str]:
         # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
         return ("split.test",) if len(self._recipe.split.test) > 1 else ()
@@ -84,8 +87,7 @@ class ClassificationTask(Task):
             self.affine = AffineTargets(self.targets, len(self.classes))
 
     def build(self, seed: int, layer: int | None) -> UtteranceClassifier:
-        kind, width = HEADS[self._head.pooling], self._head.projection or PROJECTION
-        return kind(*self._shape, width, len(self.classes), seed, layer)
+        return classifier(self._head, *self._shape, len(self.classes), seed, layer)
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         logits = head(states)
@@ -93,8 +95,7 @@ class ClassificationTask(Task):
 
     def predict(self, head: Head, states: States) -> Tensor:
         """Return posteriors, (B, C)."""
-        posteriors: Tensor = head(states).softmax(dim=1)
-        return posteriors
+        return posteriors(head, states)
 
     def evaluate(self, predictions: Predictions, part: Part) -> ClassificationEvaluation:
         return ClassificationEvaluation(self, as_rows(predictions), part.utterances)

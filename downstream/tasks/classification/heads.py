@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from downstream.tasks.base import Head
+from downstream.tasks.classification.recipe import ClassifierSettings
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates, States
+
+PROJECTION = 256  # width of the first linear layer; s3prl, downstream/emotion and speech_commands
 
 
 class UtteranceClassifier(Head):
@@ -73,6 +76,14 @@ class AttentivePoolingClassifier(UtteranceClassifier):
 
 
 HEADS = {"mean": UtteranceClassifier, "attention": AttentivePoolingClassifier}  # by head.pooling
+
+
+def classifier(
+    settings: ClassifierSettings, num_layers: int, dim: int, num_classes: int, seed: int, layer: int | None
+) -> UtteranceClassifier:
+    """Return the head that a recipe asks for, with initial weights drawn from `seed`."""
+    width = settings.projection or PROJECTION
+    return HEADS[settings.pooling](num_layers, dim, width, num_classes, seed, layer)
 
 
 def seeded_linear(dim_in: int, dim_out: int, generator: torch.Generator) -> nn.Linear:

@@ -8,10 +8,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head
+from downstream.tasks.base import Head, initialised
+from downstream.tasks.recognition.recipe import RecogniserSettings
 from downstream.tasks.recognition.spec_augment import SpecAugment
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates
+
+PROJECTION = 1024  # width of the first linear layer; s3prl, downstream/asr
+
+
+def ctc_head(
+    settings: RecogniserSettings, num_layers: int, dim: int, vocabulary_size: int, seed: int, layer: int | None
+) -> CTCHead:
+    """Return the head that a recipe asks for, with initial weights drawn from `seed`."""
+    masks = settings.spec_augment
+    return initialised(
+        seed,
+        lambda: CTCHead(
+            num_layers,
+            dim,
+            vocabulary_size,
+            projection=settings.projection or PROJECTION,
+            hidden=settings.hidden,
+            depth=settings.depth,
+            dropout=settings.dropout,
+            layer=layer,
+            augment=None if masks is None else SpecAugment(**masks.model_dump()),
+        ),
+    )
 
 
 class CTCHead(Head):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,56 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.tasks.recognition.language_model import check_language_model
-from downstream.tasks.recognition.lexicon import Lexicon, lexicon_of, read_lexicon
+from downstream.tasks.recognition.lexicon import Lexicon, lexicon_of, read_lexicon, refuse_other_forms
+from downstream.tasks.recognition.recipe import DecodingSettings
 from downstream.tasks.recognition.text import Vocabulary
 from upstream.errors import UserError
 from upstream.foreign import foreign_code
 from upstream.out_of_memory import is_out_of_memory
 
+Decoder = Callable[[Tensor], str]  # log posteriors (T, V) of an utterance -> its text
+
 INSTALL = "pip install -e '.[lm]'"
 
 # Log probability of everything but the separator in the frame that closes an utterance's last word.
 IMPOSSIBLE = -1e4
+
+
+def decoder_of(settings: DecodingSettings, vocabulary: Vocabulary, words: Sequence[str]) -> Decoder:
+    """Return the decoder that a recipe asks for.
+
+    words: those of the training transcripts, to which a language model without a lexicon is limited. With neither of
+    the two, the beam search adds up the paths of a labelling, which greedy decoding does not.
+
+    Raises UserError as `BeamSearch` does.
+    """
+    if settings.method == "greedy":
+        return partial(greedy, vocabulary=vocabulary)
+    lexicon = file_of(settings.lexicon)
+    search = BeamSearch(
+        vocabulary,
+        beam=settings.beam,
+        threshold=settings.threshold,
+        language_model=file_of(settings.language_model),
+        lexicon=lexicon,
+        words=words if needs_words(settings) else None,
+        lm_weight=settings.lm_weight,
+        word_score=settings.word_score,
+        log_add=settings.language_model is None and lexicon is None,
+    )
+    if lexicon is not None:
+        refuse_other_forms(lexicon, search.words)
+    return search
+
+
+def needs_words(settings: DecodingSettings) -> bool:
+    """Return True for a language model without a lexicon, which is limited to the words of the training transcripts."""
+    return settings.language_model is not None and settings.lexicon is None
+
+
+def file_of(name: str | None) -> Path | None:
+    """Return the path of a file that a recipe names; records write ~ for the home folder."""
+    return None if name is None else Path(os.path.expanduser(name))
 
 
 def greedy(log_posteriors: Tensor, vocabulary: Vocabulary) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +13,17 @@ import numpy as np
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
-from downstream.tasks.base import Family, Head, Predictions, Task, initialised
+from downstream.tasks.base import Family, Head, Predictions, Task
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.predictor import HeadContext
 from downstream.tasks.recognition import word_errors
 from downstream.tasks.recognition.alignment import alignment_caveats, unknown_letters
-from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
-from downstream.tasks.recognition.decoding import BeamSearch, greedy
-from downstream.tasks.recognition.lexicon import refuse_other_forms
+from downstream.tasks.recognition.ctc import CTCHead, ctc_head, ctc_losses
+from downstream.tasks.recognition.decoding import Decoder, decoder_of, file_of, greedy, needs_words
 from downstream.tasks.recognition.metrics import COUNTS, METRICS
+from downstream.tasks.recognition.predictor import WORDS, TranscriptPredictor, frames_of
 from downstream.tasks.recognition.recipe import RecognitionRecipe
 from downstream.tasks.recognition.record import ErrorDetails, RecognitionDetails
-from downstream.tasks.recognition.spec_augment import SpecAugment
 from downstream.tasks.recognition.text import Vocabulary, characters_of, normalise, superb_vocabulary
 from downstream.tasks.recognition.transcript_notes import transcript_notes
 from downstream.tasks.recognition.word_errors import ErrorCounts
@@ -34,10 +33,7 @@ from upstream.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-PROJECTION = 1024  # width of the first linear layer; s3prl, downstream/asr
 UNKNOWN_AT_MOST = 0.1  # share of characters; with more unknown, a vocabulary is refused
-
-Decoder = Callable[[Tensor], str]  # log posteriors (T, V) of an utterance -> its text
 
 
 @dataclass(frozen=True)
@@ -89,6 +85,9 @@ class Recognition(Family):
         task.decoder(dataset.split.folds[0])  # reports missing files and packages before training
         return task
 
+    def predictor(self, context: HeadContext) -> TranscriptPredictor:
+        return TranscriptPredictor(context, self._recipe)
+
     def test_settings(self) -> Sequence[str]:
         return ("decoding",)
 
@@ -101,11 +100,6 @@ class Recognition(Family):
         from downstream.tasks.recognition.record import error_table
 
         return [error_table([ErrorDetails.model_validate(head["errors"]) for head in heads])]
-
-
-def file_of(name: str | None) -> Path | None:
-    """Return the path of a file that a recipe names; records write ~ for the home folder."""
-    return None if name is None else Path(os.path.expanduser(name))
 
 
 def text_targets(dataset: Dataset) -> TextTargets:
@@ -171,21 +165,7 @@ class RecognitionTask(Task):
         return [*alignment_caveats(self.dataset, self.targets, self._frames), *unknown]
 
     def build(self, seed: int, layer: int | None) -> CTCHead:
-        settings = self._recipe.head
-        masks = settings.spec_augment
-        return initialised(
-            seed,
-            lambda: CTCHead(
-                *self._shape,
-                len(self.vocabulary),
-                projection=settings.projection or PROJECTION,
-                hidden=settings.hidden,
-                depth=settings.depth,
-                dropout=settings.dropout,
-                layer=layer,
-                augment=None if masks is None else SpecAugment(**masks.model_dump()),
-            ),
-        )
+        return ctc_head(self._recipe.head, *self._shape, len(self.vocabulary), seed, layer)
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         log_posteriors, lengths = head(states)
@@ -194,8 +174,7 @@ class RecognitionTask(Task):
 
     def predict(self, head: Head, states: States) -> list[Tensor]:
         """Return the log posteriors of each utterance, (T_i, V)."""
-        log_posteriors, lengths = head(states)
-        return [own[:length] for own, length in zip(log_posteriors, lengths.tolist(), strict=True)]
+        return frames_of(head, states)
 
     def evaluate(self, predictions: Predictions, part: Part) -> RecognitionEvaluation:
         decode = self.decoder(part.fold) if part.is_test else self.greedily
@@ -203,6 +182,10 @@ class RecognitionTask(Task):
 
     def outputs(self, fold: Fold) -> Sequence[str]:
         return self.vocabulary.tokens
+
+    def facts(self, fold: Fold) -> Mapping[str, Any]:
+        """Return the words that a language model is limited to, where there is one without a lexicon."""
+        return {WORDS: words} if (words := self._words(fold)) else {}
 
     def chance(self, part: Part) -> Mapping[str, float]:
         """Return the lowest error rates of answers that do not depend on the audio."""
@@ -222,33 +205,14 @@ class RecognitionTask(Task):
     def decoder(self, fold: Fold) -> Decoder:
         """Return the recipe's decoder for the test set of a fold."""
         if fold.name not in self._decoders:
-            self._decoders[fold.name] = self._make_decoder(fold)
+            self._decoders[fold.name] = decoder_of(self._recipe.decoding, self.vocabulary, self._words(fold))
         return self._decoders[fold.name]
 
-    def _make_decoder(self, fold: Fold) -> Decoder:
-        """Return the decoder; without a lexicon, a language model is limited to the words of the training transcripts.
-
-        With neither, the beam search adds up the paths of a labelling, which greedy decoding does not.
-        """
-        settings = self._recipe.decoding
-        if settings.method == "greedy":
-            return self.greedily
-        words = sorted({word for index in fold.train for word in self.texts[index].split()})
-        search = BeamSearch(
-            self.vocabulary,
-            beam=settings.beam,
-            threshold=settings.threshold,
-            language_model=file_of(settings.language_model),
-            lexicon=file_of(settings.lexicon),
-            words=words if settings.language_model is not None and settings.lexicon is None else None,
-            lm_weight=settings.lm_weight,
-            word_score=settings.word_score,
-            log_add=settings.language_model is None and settings.lexicon is None,
-        )
-        lexicon = file_of(settings.lexicon)
-        if lexicon is not None:
-            refuse_other_forms(lexicon, search.words)
-        return search
+    def _words(self, fold: Fold) -> list[str]:
+        """Return the words of a fold's training transcripts, where its decoder is limited to them."""
+        if not needs_words(self._recipe.decoding):
+            return []
+        return sorted({word for index in fold.train for word in self.texts[index].split()})
 
 
 class RecognitionEvaluation(CountedEvaluation):

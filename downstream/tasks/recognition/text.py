@@ -52,14 +52,16 @@ class Vocabulary:
         special = {self.blank, self.end, self.unknown}
         return {token: index for index, token in enumerate(self.tokens) if len(token) == 1 and index not in special}
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str, closed: bool = True) -> Tensor:
         """Return the target of a text, (N,) int64; whitespace between words becomes one separator.
+
+        closed: False for the text alone, without what ends the targets of a `closing` vocabulary.
 
         Raises UserError for a character that is not among the tokens where there is no unknown token.
         """
         written = self.separator.join(text.split())
         classes = [self._class_of(character, text) for character in written]
-        if self.closing:
+        if self.closing and closed:
             classes.append(self._spoken[self.separator])
             classes += [] if self.end is None else [self.end]
         return torch.tensor(classes, dtype=torch.int64)

@@ -13,25 +13,25 @@ import torch
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
-from downstream.tasks.base import Family, Head, Predictions, Task, as_rows, initialised
+from downstream.tasks.base import Family, Head, Predictions, Task, as_rows
 from downstream.tasks.evaluation import Evaluation, Interval
+from downstream.tasks.predictor import HeadContext
 from downstream.tasks.verification.detection_plot import detection_plot, detection_table
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
 from downstream.tasks.verification.metrics import METRICS
+from downstream.tasks.verification.predictor import SpeakerPredictor
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
 from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
 from downstream.tasks.verification.trial_scores import cosine_scores, normalise_scores, score_lines
 from downstream.tasks.verification.trials import Trials
-from downstream.tasks.verification.xvector import XVector
+from downstream.tasks.verification.xvector import XVector, x_vector
 from upstream.base import HiddenStates, States, Upstream
 from upstream.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
-
-PROJECTION = 512  # width of the first linear layer; s3prl, downstream/sv_voxceleb1
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ class Verification(Family):
 
     def task(self, dataset: Dataset, upstream: Upstream) -> VerificationTask:
         return VerificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head, self._recipe.trials)
+
+    def predictor(self, context: HeadContext) -> SpeakerPredictor:
+        return SpeakerPredictor(context, self._recipe.head)
 
     def test_settings(self) -> Sequence[str]:
         # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
@@ -153,18 +156,7 @@ class VerificationTask(Task):
 
     def build(self, seed: int, layer: int | None) -> XVector:
         num_layers, dim, head, _ = self._settings
-        return initialised(
-            seed,
-            lambda: XVector(
-                num_layers,
-                dim,
-                self.num_speakers,
-                projection=head.projection or PROJECTION,
-                scale=head.scale,
-                margin=head.margin,
-                layer=layer,
-            ),
-        )
+        return x_vector(head, num_layers, dim, self.num_speakers, seed, layer)
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         assert isinstance(head, XVector)

@@ -27,13 +27,18 @@ def cosine_scores(embeddings: Tensor, rows: Rows, trials: Trials) -> Tensor:
     embeddings: (U, E); rows: the row of each utterance index. Products are taken trial by trial, so the time grows with
     the trials, not with pairs of utterances, and no score depends on which trials share a block.
     """
+    return pair_scores(embeddings, rows_of(rows, trials.enrolment), rows_of(rows, trials.test))
+
+
+def pair_scores(embeddings: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Return the cosine of each pair of rows of `embeddings` (U, E), (N,) float32 on the CPU; one, other: (N,)."""
     unit = F.normalize(embeddings.float(), dim=1)
-    enrolment, test = (rows_of(rows, side).to(unit.device) for side in (trials.enrolment, trials.test))
+    one, other = one.to(unit.device), other.to(unit.device)
     block = max(1, BLOCK // (3 * unit.shape[1]))
-    scores = torch.empty(len(trials))
-    for start in range(0, len(trials), block):
+    scores = torch.empty(len(one))
+    for start in range(0, len(one), block):
         part = slice(start, start + block)
-        scores[part] = (unit[enrolment[part]] * unit[test[part]]).sum(dim=1)
+        scores[part] = (unit[one[part]] * unit[other[part]]).sum(dim=1)
     return scores
 
 

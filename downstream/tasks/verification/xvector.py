@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head
+from downstream.tasks.base import Head, initialised
+from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates
 
@@ -17,7 +18,26 @@ from upstream.base import HiddenStates
 SUPERB_CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 SUPERB_WIDTHS = (512, 512, 512, 512, 1500)
 
+PROJECTION = 512  # width of the connector; s3prl, downstream/sv_voxceleb1
 POOLED_AT_LEAST = 2  # frames; the unbiased deviation of one is undefined
+
+
+def x_vector(
+    settings: VerifierSettings, num_layers: int, dim: int, num_speakers: int, seed: int, layer: int | None
+) -> XVector:
+    """Return the head that a recipe asks for, with initial weights drawn from `seed`."""
+    return initialised(
+        seed,
+        lambda: XVector(
+            num_layers,
+            dim,
+            num_speakers,
+            projection=settings.projection or PROJECTION,
+            scale=settings.scale,
+            margin=settings.margin,
+            layer=layer,
+        ),
+    )
 
 
 class XVector(Head):

@@ -207,7 +207,7 @@ def fake_search(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         lexicons.append(words)
         return lambda log_posteriors: ""
 
-    monkeypatch.setattr("downstream.tasks.recognition.family.BeamSearch", search)
+    monkeypatch.setattr("downstream.tasks.recognition.decoding.BeamSearch", search)
     return lexicons
 
 

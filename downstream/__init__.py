@@ -50,6 +50,7 @@ def run(
     device: str = "auto",
     dtype: str = "float32",
     random_init: bool = False,
+    name: str | None = None,
     results: str | Path = "results",
     store: str | Path | None = None,
     store_limit: int | None = None,
@@ -64,6 +65,7 @@ def run(
     overrides: {"optimizer.lr": 1e-3, "sweep.layer": "all"}, or "key=value" strings.
     layer: one layer instead of the weighted sum. seed: of the heads' first weights, and of an untrained upstream.
     device, dtype, random_init: of an upstream that is given by its name.
+    name: of the run's folder, instead of one that is made from its settings.
     results, store: folders of records and of hidden states; store_limit: bytes that may be added to the store.
     fresh: begin again, whatever an earlier run left.
     progress: show progress bars, and how large the states are that will be stored.
@@ -84,6 +86,7 @@ def run(
         strings += [overrides] if isinstance(overrides, str) else overrides
     options = Options(
         data=None if data is None else Path(data),
+        name=name,
         results=Path(results),
         store=DEFAULT_STORE if store is None else Path(store),
         store_limit=store_limit,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from downstream.data import read_dataset
 from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
     SNAPSHOT,
+    Earlier,
+    Place,
     Question,
     Result,
     Run,
@@ -26,9 +27,7 @@ from downstream.results import (
     finished,
     learned_before,
     record_run,
-    run_folder,
     tidy,
-    unstored,
 )
 from downstream.states import CachePlan, plan_cache, prepare, read_whole
 from downstream.tasks import differences, errors_named, family_of, load_overridden
@@ -63,8 +62,10 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     family = family_of(recipe)
     dataset = read_dataset(recipe, family, options.data, options.store, options.progress, options.check_audio)
     question = Question.of(upstream, recipe, family, dataset, options)
-    stored = run_folder(question, upstream, recipe, dataset, options)
-    for folder in (stored, unstored(stored)):
+    place = Place.of(question, upstream, recipe, dataset, options)
+    if ranks.main:
+        place.refuse_other_content(options.fresh)
+    for folder in place.folders:
         if options.fresh and ranks.main:
             discard(folder)
         elif not options.fresh and (result := finished(folder, question)) is not None:
@@ -83,12 +84,16 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         whole,
         options.store / STATES,
         options.store_limit,
-        began_without=not options.fresh and os.path.isdir(unstored(stored)),
+        began_without=not options.fresh and place.began_unstored(),
     )
     refuse_sharing_nothing(plan, ranks)
-    folder = unstored(stored) if plan.fell_back else stored
+    folder = place.unstored if plan.fell_back else place.stored
     if ranks.main:
+        sign = family.metrics[recipe.select].sign
+        earlier = None if options.fresh else learned_before(folder, place, dataset, task, plan, sign)
+        refuse_learning(earlier, folder, options)
         begin(folder, recipe, options)
+        place.mark(plan.fell_back)
         known_before += [plan.sentence] if plan.missing or plan.key is None else []
         for sentence in known_before if options.progress else ():
             tqdm.write(sentence, file=sys.stderr)
@@ -99,8 +104,6 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         return None
     began_training = time.perf_counter()
     snapshots = Snapshots(folder / SNAPSHOT, options.snapshot_seconds, question.learned)
-    sign = family.metrics[recipe.select].sign
-    earlier = None if options.fresh else learned_before(folder, question, dataset, task, plan, sign)
     if earlier is None:
         fits = learn(recipe, dataset, task, source, heads, upstream.device, snapshots, options.progress)
     else:
@@ -160,6 +163,15 @@ def run_named(
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
     with logging_redirect_tqdm(), errors_named(chosen.task):  # what is logged appears above the progress bar, not in it
         return run(encoder, chosen, replace(options, overrides=changed), ranks)
+
+
+def refuse_learning(earlier: Earlier | None, folder: Path, options: Options) -> None:
+    """Raise UserError where heads would have to be learned, and the user asked for a finished run alone."""
+    if earlier is None and not options.may_learn:
+        raise UserError(
+            f"No finished run of this command is in {folder}. Type -m train, or leave -m evaluate out: a run learns "
+            "and tests, and goes on where it was interrupted."
+        )
 
 
 def refuse_sharing_nothing(plan: CachePlan, ranks: Ranks) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE
+from upstream.text import printable
+
+LONGEST_NAME = 100  # characters of a run's name
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,10 @@ class Options:
     store_limit: bytes that may be added to the store; None for half of what is free on its disk.
     seed: of the heads' initial weights, where the recipe's sweep lists none.
     layer: the only layer to use, None for the weighted sum, where the recipe's sweep lists none.
+    name: of the run, instead of one made from its settings: results/<recipe>/<upstream>/<name>.
+    folder: exactly the folder that holds the run, wherever the others lie; instead of a name.
     fresh: discard an earlier run and start again.
+    may_learn: False to refuse what needs heads to be learned: a finished run is shown, or its heads are tested anew.
     check_audio: read all recordings, also those that have not changed since an earlier run read them.
     snapshot_seconds: seconds between two snapshots of the training.
     overrides: what was changed of the recipe, for the record. command: what was typed, for the record.
@@ -30,9 +38,38 @@ class Options:
     store_limit: int | None = None
     seed: int = 0
     layer: int | None = None
+    name: str | None = None
+    folder: Path | None = None
     fresh: bool = False
+    may_learn: bool = True
     check_audio: bool = False
     snapshot_seconds: float = 30.0
     overrides: tuple[str, ...] = ()
     command: str = ""
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name is not None and self.folder is not None:
+            raise UserError("-n and -p both say where the run lies; leave one of them out.")
+        if self.fresh and not self.may_learn:
+            raise UserError("--fresh discards the run that -m evaluate would show; leave one of them out.")
+        if self.name is not None:
+            refuse_no_name(self.name)
+
+    @property
+    def is_named(self) -> bool:
+        """True where the user chose the name or the folder of the run."""
+        return self.name is not None or self.folder is not None
+
+
+def refuse_no_name(name: str) -> None:
+    """Raise UserError for a run's name that cannot be the name of a folder."""
+    fault = ""
+    if set(name) & set("/\\"):
+        fault = f"is a path; type {'-'.join(filter(None, re.split(r'[/.]+', name))) or 'a name'}, or -p for any folder"
+    elif not name or name != name.strip() or name.startswith((".", "-")) or not name.isprintable():
+        fault = "is no name for a folder; begin and end it with a letter or digit, and leave control characters out"
+    elif len(name) > LONGEST_NAME:
+        fault = f"has {len(name)} characters; {LONGEST_NAME} are allowed"
+    if fault:
+        raise UserError(f"The name of a run (-n), {printable(name)[:80]!r}, {fault}.")

@@ -1,8 +1,9 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
 from downstream.results.build import build_record
-from downstream.results.earlier import finished, learned_before
-from downstream.results.folder import SNAPSHOT, begin, discard, run_folder, tidy, unstored
+from downstream.results.earlier import Earlier, finished, learned_before
+from downstream.results.folder import SNAPSHOT, begin, discard, tidy
+from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
 from downstream.results.record import MetricRecord, Result, Score, Timing, read_result
@@ -10,7 +11,9 @@ from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
 __all__ = [
+    "Earlier",
     "MetricRecord",
+    "Place",
     "Question",
     "Result",
     "Run",
@@ -26,7 +29,5 @@ __all__ = [
     "load_results",
     "read_result",
     "record_run",
-    "run_folder",
     "tidy",
-    "unstored",
 ]

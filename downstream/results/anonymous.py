@@ -43,7 +43,8 @@ class Anonymous:
     @classmethod
     def of(cls, options: Options) -> Anonymous:
         """Return the replacement of the paths that a run was given."""
-        known = [folder for folder in (options.data, options.results, options.store) if folder is not None]
+        folders = (options.data, options.folder, options.results, options.store)
+        known = [folder for folder in folders if folder is not None]
         return cls(options.data, tuple(known), options.results)
 
     @cached_property

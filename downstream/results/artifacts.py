@@ -12,7 +12,8 @@ from torch import Tensor
 
 from downstream.data import Dataset
 from downstream.recipes import BEST
-from downstream.results.folder import EVENTS, slug
+from downstream.results.folder import EVENTS
+from downstream.results.names import slug
 from downstream.tasks import Task
 from downstream.training import Fit, LayerSetting, ScoredHead
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from downstream.data import Dataset
 from downstream.results.artifacts import HEADS, head_name
 from downstream.results.folder import RECORD
 from downstream.results.integrity import altered, digests
+from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.record import FIX, FitRecord, Result, read_result
 from downstream.states import CachePlan
@@ -60,18 +62,20 @@ def finished(folder: Path, question: Question) -> Result | None:
 
 
 def learned_before(
-    folder: Path, question: Question, dataset: Dataset, task: Task, plan: CachePlan, sign: int
+    folder: Path, place: Place, dataset: Dataset, task: Task, plan: CachePlan, sign: int
 ) -> Earlier | None:
-    """Return the fits of a finished run beside `folder` whose question has the same `learned` digest, if there is one.
+    """Return the fits of another finished run whose question has the same `learned` digest, if there is one.
+
+    folder: of this run, at its place, beside which the others are.
 
     Runs differ in folder and not in `learned` where only the test differs: decoding, normalisation of scores. Heads of
     another source of states (store or upstream) are left alone, and so are, with a warning, those that do not match
     their digest or do not fit the task.
     sign: of the development score, -1 where lower is better.
     """
-    for path in sorted(folder.parent.glob(f"*/{RECORD}")):
-        record = None if path.parent == folder else readable(path)
-        if record is None or (record.learned, record.states.mode) != (question.learned, plan.mode):
+    for path in records_in(place.beside):
+        record = None if path.parent.resolve() == folder.resolve() else readable(path)
+        if record is None or (record.learned, record.states.mode) != (place.question.learned, plan.mode):
             continue
         try:
             fits = fits_of(record, path.parent, dataset, sign)
@@ -81,6 +85,12 @@ def learned_before(
         else:
             return Earlier(path.parent.name, fits)
     return None
+
+
+def records_in(places: Sequence[Path]) -> Iterator[Path]:
+    """Yield the records of the runs in some folders, of which some may not be there."""
+    for folder in filter(os.path.isdir, places):
+        yield from sorted(folder.glob(f"*/{RECORD}"))
 
 
 def readable(path: Path) -> Result | None:

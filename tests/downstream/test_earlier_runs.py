@@ -20,8 +20,8 @@ from downstream import experiment
 from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.results import recording
-from downstream.results.folder import encodable, slug
 from downstream.results.integrity import digest_of
+from downstream.results.names import encodable, slug
 from downstream.results.reading import load_results
 from downstream.results.record import read_result
 from downstream.results.recording import UnwrittenError
@@ -333,7 +333,8 @@ def test_nothing_that_a_run_leaves_names_the_users_home(tmp_path: Path, monkeypa
     outcome = experiment.run(upstream.load(f"{models}/mine.py:build"), load_recipe("emotion", FAST), options)
     assert outcome is not None
     inside = outcome.folder.relative_to(home / "results")
-    assert inside.parts[1].startswith("mine.py__build-")
+    assert inside.parts[1].startswith("mine-build-")
+    assert inside.parts[2].startswith("manifest-my-data-seed0-")
     assert "alice" not in str(inside)
     for path in outcome.folder.rglob("*"):
         assert not path.is_file() or b"alice" not in path.read_bytes(), path

@@ -34,7 +34,7 @@ from downstream.recipes.options import Options
 from downstream.recipes.recipe import Recipe
 from downstream.report import terminal as report
 from downstream.results.caveats import caveats
-from downstream.results.folder import slug
+from downstream.results.names import slug
 from downstream.results.reading import load_results
 from downstream.results.record import LayerScores, Result, Timing, read_result
 from downstream.results.run import Run

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from downstream.data.container_findings import AGAIN
 from downstream.data.effects import Effects
-from downstream.data.recordings import AudioFile, Recording, RecordingInfo, decoder, inspect, undecodable
+from downstream.data.not_audio import undecodable
+from downstream.data.recordings import AudioFile, Recording, RecordingInfo, Sound, decoder, inspect
 from downstream.data.resampling import is_by_phase, resample
 from upstream.base import SAMPLE_RATE
 from upstream.encode import Audio
@@ -105,7 +106,7 @@ class AudioCut:
             try:
                 samples = self._decoded(sound)
             except soundfile.SoundFileError as error:
-                raise undecodable(self.recording, error) from error
+                raise undecodable(self.recording.name, error) from error
         waveform = self._one_channel(samples)
         if not np.isfinite(waveform).all():
             raise UserError(f"{self.recording.name} holds NaN or infinite samples; export it again or leave it out.")
@@ -114,7 +115,7 @@ class AudioCut:
             raise UserError(f"{self.recording.name} is silent: nothing is left of it. Leave it out of the corpus.")
         return processed
 
-    def _decoded(self, sound: soundfile.SoundFile) -> NDArray[np.float32]:
+    def _decoded(self, sound: Sound) -> NDArray[np.float32]:
         """The samples of the part, (S, C)."""
         first = min(round((self.start or 0.0) * sound.samplerate), sound.frames)
         rest = sound.frames - first
@@ -177,7 +178,7 @@ class Window:
         return waveform if spare <= 0 else waveform[min(int(self.place * (spare + 1)), spare) :][: self.samples]
 
 
-def read(sound: soundfile.SoundFile, count: int) -> NDArray[np.float32]:
+def read(sound: Sound, count: int) -> NDArray[np.float32]:
     """The next `count` samples, (S, C), fewer where fewer are there."""
     blocks: list[NDArray[np.float32]] = []
     while True:

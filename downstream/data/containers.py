@@ -2,7 +2,7 @@
 
 libsndfile gives what it finds: half of a file that broke off, or nothing of one whose writer could not go back to fill
 in the length. So the lengths are read here first. Containers of chunks and of fixed headers are in this module, those
-that are streams of frames in `ogg_mp3_flac`.
+that are streams of frames in `ogg_mp3_flac`, and those that libsndfile does not know in `compressed_containers`.
 
 Sources: RIFF and WAVE (Microsoft and IBM, 1991), RF64 (EBU Tech 3306), Sony Wave64, AIFF (Apple, 1989), Core Audio
 Format (Apple), Sun's .snd, NIST SPHERE, Creative's VOC.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from downstream.data import ogg_mp3_flac
+from downstream.data import compressed_containers, ogg_mp3_flac
 from downstream.data.container_findings import WHOLE, Findings, cut_short, joined
 
 # Bytes by which a file may be shorter than its header says: some writers count a padding byte or chunk too many.
@@ -38,6 +38,8 @@ def examine(stream: BinaryIO) -> Findings:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
+    if head[4:8] == b"ftyp":
+        return compressed_containers.mp4(stream, head, size)
     for begins, look in KNOWN.items():
         if head.startswith(begins):
             return look(stream, head, size)
@@ -192,4 +194,5 @@ KNOWN: dict[bytes, Callable[[BinaryIO, bytes, int], Findings]] = {
     b"Creative Voice File\x1a": creative,
     b"OggS": ogg_mp3_flac.ogg,
     b"fLaC": ogg_mp3_flac.flac,
+    **{begins: look for begins, (_, look) in compressed_containers.KNOWN.items()},
 }

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from downstream.data.audio import AUDIO_SUFFIXES, AudioCut, AudioFile
+from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora.csv_table import read_table
-from downstream.data.corpora.files import left_out, shown, sort_out, walk
+from downstream.data.corpora.files import left_out, own_suffixes, shown, sort_out, walk
 from downstream.data.corpora.manifest import FILE_NAME, check_columns, utterance
 from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
@@ -24,8 +24,6 @@ from upstream.text import composed, counted, printable
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 STANDARD_INPUT = "-"
-# Of the files that a folder is searched for: all that soundfile decodes. A corpus is read by stricter rules.
-SUFFIXES = (*AUDIO_SUFFIXES, ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au", ".sph")
 FAULTS_SHOWN = 3
 
 
@@ -136,11 +134,11 @@ def recording(path: Path, above: Path) -> Found:
 
 def recordings_below(folder: Path, notes: list[str]) -> Iterator[Found]:
     """Yield the audio files below a folder, by name; raise UserError where there are none."""
-    files = sort_out(walk(folder), SUFFIXES)
+    files = sort_out(walk(folder), own_suffixes())
     notes += files.notes
     if not files.recordings:
         others = f"; of other files there are {shown([path.name for path in files.others])}" if files.others else ""
-        raise UserError(f"No recording ({', '.join(SUFFIXES)}) lies below the folder {folder}{others}.")
+        raise UserError(f"No recording ({', '.join(own_suffixes())}) lies below the folder {folder}{others}.")
     if any(path == folder / FILE_NAME for path in files.others):
         notes.append(f"{folder / FILE_NAME} was not read; name it to take the utterances that it lists.")
     for path in files.recordings:

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
+from downstream.data.compressed_containers import kind_of
+from downstream.data.compressed_sound import CompressedSound, is_decodable
 from downstream.data.containers import HEAD_BYTES, examine
+from downstream.data.not_audio import CONVERT, no_audio
 from upstream.errors import UserError
-from upstream.file_kind import known_kind
 from upstream.files import require_regular_file
 from upstream.text import printable
 
@@ -38,6 +43,31 @@ class Recording(Protocol):
 
     def open(self) -> BinaryIO:
         """A seekable stream of the encoded bytes."""
+
+
+class Sound(Protocol):
+    """A recording that is being decoded, as soundfile has it: samplerate in Hz, frames are samples of a channel."""
+
+    @property
+    def samplerate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def frames(self) -> int: ...
+
+    def seek(self, frames: int) -> int:
+        """Go to a sample, counted from 0."""
+
+    def read(self, frames: int, dtype: str, always_2d: bool) -> NDArray[np.float32]:
+        """The next samples, (S, C); fewer where fewer are there."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
 
 
 class Stamp(NamedTuple):
@@ -117,7 +147,7 @@ def inspect(recording: Recording) -> RecordingInfo:
 
 
 @contextmanager
-def decoder(recording: Recording, info: RecordingInfo | None = None) -> Iterator[soundfile.SoundFile]:
+def decoder(recording: Recording, info: RecordingInfo | None = None) -> Iterator[Sound]:
     """Open a recording to decode it.
 
     info: what is known of it. What is decoded is then what was inspected: where the file's stamp would not tell a
@@ -135,7 +165,7 @@ def decoder(recording: Recording, info: RecordingInfo | None = None) -> Iterator
                 raise changed(recording)
             source, _ = told_length(recording, io.BytesIO(content))
         refuse_changed(recording, info)
-        with opened(recording, source) as sound:
+        with opened(recording, source, info) as sound:
             try:
                 yield sound
             finally:  # also where it could not be decoded: that may be why
@@ -182,8 +212,8 @@ def changed(recording: Recording) -> UserError:
     )
 
 
-def opened(recording: Recording, stream: BinaryIO) -> soundfile.SoundFile:
-    """Open encoded bytes; raise UserError if soundfile cannot.
+def opened(recording: Recording, stream: BinaryIO, info: RecordingInfo | None = None) -> Sound:
+    """Open encoded bytes; raise UserError if they cannot be decoded. info: what is known of the recording.
 
     libsndfile reads a file itself, by its descriptor, whatever the file's name. It reads other streams through Python,
     8 KB at a time: decoding threads, and the upstream, would then wait for the interpreter's lock.
@@ -191,21 +221,30 @@ def opened(recording: Recording, stream: BinaryIO) -> soundfile.SoundFile:
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
+    sound: Sound
     try:
-        sound = soundfile.SoundFile(descriptor(stream), closefd=False)
+        sound = of_soundfile(recording.name, stream)
     except soundfile.SoundFileError as error:
-        raise no_audio(recording, head, error) from error
-    if sound.format not in CONTAINERS:
-        raise UserError(
-            f"{recording.name} is in a container ({sound.format_info}) of which nobody could tell whether it is whole. "
-            f"{CONVERT}"
-        )
+        if kind_of(head) is None or not is_decodable():
+            raise no_audio(recording.name, head, error) from error
+        stream.seek(0, os.SEEK_END)  # libsndfile has moved the descriptor, unnoticed by the stream's buffer
+        sound = CompressedSound(recording.name, stream, None if info is None else round(info.seconds * info.rate))
     if sound.samplerate not in RATES:
         raise UserError(
             f"{recording.name} says that it has {sound.samplerate:,} samples a second, which no recording of speech "
             "has; its header is damaged. Export it again, or leave it out."
         )
     return sound
+
+
+def of_soundfile(name: str, stream: BinaryIO) -> soundfile.SoundFile:
+    """Open what libsndfile reads; raise UserError if nobody could tell whether it is whole."""
+    sound = soundfile.SoundFile(descriptor(stream), closefd=False)
+    if sound.format in CONTAINERS:
+        return sound
+    raise UserError(
+        f"{name} is in a container ({sound.format_info}) of which nobody could tell whether it is whole. {CONVERT}"
+    )
 
 
 def descriptor(stream: BinaryIO) -> int | BinaryIO:
@@ -216,56 +255,3 @@ def descriptor(stream: BinaryIO) -> int | BinaryIO:
         return io.BytesIO(stream.read())
     os.lseek(stream.fileno(), 0, os.SEEK_SET)
     return stream.fileno()
-
-
-# ---------------------------------------------------------------- what is no recording
-
-CONVERT = "Convert it: `ffmpeg -i IN OUT.flac`."
-INSTEAD = "Replace it by the recording, or leave it out of the corpus."
-PULL = "Type `git lfs pull` in its repository."
-UNPACK = "Unpack it."
-# The first bytes, or those from the fourth on, of what lies in the place of recordings.
-KINDS = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the recording", PULL),
-    (b"<!doctype html", "a web page", "Download the recording itself, from the address behind the page's link."),
-    (b"<html", "a web page", "Download the recording itself, from the address behind the page's link."),
-    (b"<?xml", "an XML text, perhaps a server's answer", INSTEAD),
-    (b"{", "a JSON text, perhaps a server's answer", INSTEAD),
-    (b"\x00\x05\x16\x07", "a file that macOS keeps beside another, with no audio in it", "Leave it out of the corpus."),
-    (b"PK\x03\x04", "a zip archive", UNPACK),
-    (b"\x1f\x8b", "a gzip archive", UNPACK),
-    (b"Rar!", "a RAR archive", UNPACK),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    (b"\x93NUMPY", "a NumPy array", INSTEAD),
-    (b"%PDF", "a PDF document", INSTEAD),
-    (b"\xff\xf1", "AAC audio, which soundfile cannot decode", CONVERT),
-    (b"\xff\xf9", "AAC audio, which soundfile cannot decode", CONVERT),
-    (b"0&\xb2u\x8ef\xcf\x11", "a WMA or ASF file, which soundfile cannot decode", CONVERT),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM file, which soundfile cannot decode", CONVERT),
-    (b"#!AMR", "AMR audio, which soundfile cannot decode", CONVERT),
-    (b"ajkg", "a Shorten file, which soundfile cannot decode", CONVERT),
-    (b"MAC ", "a Monkey's Audio file, which soundfile cannot decode", CONVERT),
-    (b"wvpk", "a WavPack file, which soundfile cannot decode", CONVERT),
-)
-
-
-def no_audio(recording: Recording, head: bytes, error: soundfile.SoundFileError) -> UserError:
-    """The error for a recording that soundfile cannot open: what it is instead, if its first bytes tell."""
-    if not head:
-        kind, fix = "empty", INSTEAD
-    elif head[4:8] == b"ftyp":
-        kind, fix = "an MP4 or M4A file, which soundfile cannot decode", CONVERT
-    elif (found := known_kind(head, KINDS)) is not None:
-        kind, fix = found
-    else:
-        return undecodable(recording, error)
-    return UserError(f"{recording.name} is not audio that soundfile can decode: it is {kind}. {fix}")
-
-
-def undecodable(recording: Recording, error: soundfile.SoundFileError) -> UserError:
-    """The error for a recording that soundfile cannot decode."""
-    reason = getattr(error, "error_string", error)
-    return UserError(
-        f"{recording.name} is not audio that soundfile can decode ({reason}). "
-        "Replace the file by an intact WAV or FLAC, or leave it out of the corpus."
-    )

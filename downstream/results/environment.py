@@ -12,6 +12,8 @@ import torch
 from downstream.recipes import CHECKOUT
 from upstream.processor import processor
 
+PACKAGES = ("wavprobe", "torch", "torchaudio", "numpy", "av", "transformers", "jiwer", "flashlight-text", "kenlm")
+
 
 def environment(device: torch.device) -> dict[str, str]:
     """Return versions, the upstream's device and the state of the source; no host name."""
@@ -26,7 +28,7 @@ def environment(device: torch.device) -> dict[str, str]:
         record["git"] = revision
     if device.type == "cuda":
         record["gpu"] = torch.cuda.get_device_name(device)
-    for package in ("wavprobe", "torch", "torchaudio", "numpy", "transformers", "jiwer", "flashlight-text", "kenlm"):
+    for package in PACKAGES:
         try:
             record[package] = version(package)
         except PackageNotFoundError:

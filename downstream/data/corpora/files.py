@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from downstream.data.audio import AUDIO_SUFFIXES
+from downstream.data.compressed_sound import COMPRESSED_SUFFIXES, INSTALL, is_decodable
 from upstream.errors import UserError
 from upstream.text import composed, counted, one_line
 
-# Endings of recordings that readers leave out, to say so: copies of corpora are often compressed.
-OTHER_AUDIO = frozenset((".aac", ".aif", ".aiff", ".amr", ".au", ".m4a", ".mp3", ".ogg", ".opus", ".sph", ".wma"))
+# Of a user's own recordings: all that soundfile decodes. Those of a corpus are as it was published, not copies of them.
+OWN_SUFFIXES = (*AUDIO_SUFFIXES, ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au", ".sph")
+# Of recordings that are left out, to say so: copies of corpora are often compressed. Others that PyAV decodes may be
+# films.
+OTHER_AUDIO = frozenset((*OWN_SUFFIXES[2:], ".aac", ".amr", ".m4a", ".wma", ".3gp", ".webm"))
 NAMES_SHOWN = 3
 
 
@@ -35,6 +39,11 @@ class Sorted:
     recordings: list[Path]
     others: list[Path]
     notes: list[str]
+
+
+def own_suffixes() -> tuple[str, ...]:
+    """The endings of all recordings that are decoded here: with PyAV, those of phones and browsers too."""
+    return (*OWN_SUFFIXES, *(COMPRESSED_SUFFIXES if is_decodable() else ()))
 
 
 def files_in(folder: Path) -> list[Entry]:
@@ -116,10 +125,17 @@ def sort_out(entries: Iterable[Entry], suffixes: Sequence[str] = AUDIO_SUFFIXES)
         encoded = [path for path in encoded if path.with_suffix("") not in there]
     notes = [
         *left_out(names_of(hidden), "hidden, as those in which macOS keeps what is no sound"),
-        *left_out(names_of(encoded), f"neither {' nor '.join(suffixes)} (convert them, such as with ffmpeg)"),
+        *left_out(names_of(encoded), why_left_out(suffixes)),
         *left_out(names_of(strays), "links that lead nowhere, or no files"),
     ]
     return Sorted(recordings, others, notes)
+
+
+def why_left_out(suffixes: Sequence[str]) -> str:
+    """Why recordings of other kinds are left out, and what to do."""
+    if set(OWN_SUFFIXES) <= set(suffixes):
+        return f"which PyAV decodes (type `{INSTALL}`, or convert them with ffmpeg)"
+    return f"neither {' nor '.join(suffixes)} (convert them, such as with ffmpeg)"
 
 
 def by_name(recordings: Iterable[Path], above: Path | None = None) -> dict[str, Path]:

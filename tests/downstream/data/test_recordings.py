@@ -213,8 +213,6 @@ OTHERS = {
     "a page": (b"\n<!DOCTYPE html><html></html>", "a web page"),
     "an answer": (b'{"error": "forbidden"}', "a JSON text"),
     "an archive": (b"PK\x03\x04" + bytes(40), "a zip archive"),
-    "M4A": (b"\0\0\0\x1cftypM4A \0\0\2\0M4A isomiso2" + bytes(40), "an MP4 or M4A file"),
-    "AAC": (bytes.fromhex("fff16040") + bytes(40), "AAC audio"),
     "AppleDouble": (b"\0\5\x16\7" + bytes(40), "a file that macOS keeps"),
 }
 

@@ -7,13 +7,15 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 
-from safetensors.torch import save
 from torch import Tensor
 
 from downstream.data import Dataset
 from downstream.recipes import BEST
 from downstream.results.folder import EVENTS
+from downstream.results.head_file import described, head_name, written
 from downstream.results.names import slug
+from downstream.results.record import Result
+from downstream.results.run import Run
 from downstream.tasks import Task
 from downstream.training import Fit, LayerSetting, ScoredHead
 
@@ -21,25 +23,22 @@ HEADS = "head.safetensors"
 PREDICTIONS = "predictions.jsonl"
 
 
-def artifacts(scored: Sequence[ScoredHead], dataset: Dataset, task: Task) -> dict[str, bytes]:
-    """Return the files beside the record by name: predictions, the chosen heads, and the family's own.
-
-    The meaning of the outputs of each fold's heads is in the metadata of head.safetensors.
-    """
+def artifacts(run: Run, record: Result) -> dict[str, bytes]:
+    """Return the files beside a record by name: predictions, the chosen heads, and the family's own."""
+    scored, dataset = run.scored, run.dataset
     files: dict[str, bytes] = {}
     if rows := [row for one in scored for row in prediction_rows(one, dataset)]:
         files[PREDICTIONS] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     tensors: dict[str, Tensor] = {}
     for one in scored:
-        name = head_name(one.fit, one.setting, dataset)
+        name = fit_name(one.fit, one.setting, dataset)
         # The best fit may also have a setting of its layer, and safetensors refuses one tensor under two names.
         own = {part: tensor.clone() if one.setting == BEST else tensor for part, tensor in one.fit.weights.items()}
         tensors |= {f"{name}.{part}": tensor for part, tensor in own.items()}
         for number, (part, evaluation) in enumerate(one.evaluations.items()):
             place = f"{name}.{slug(part)}" if number else name
             files |= {f"{place}.{ending}": content for ending, content in evaluation.files().items()}
-    outputs = {fold.name: list(task.outputs(fold)) for fold in dataset.split.folds}
-    return files | {HEADS: save(tensors, metadata={"outputs": json.dumps(outputs)})}
+    return files | {HEADS: written(tensors, described(run, record))}
 
 
 def prediction_rows(scored: ScoredHead, dataset: Dataset) -> list[dict[str, object]]:
@@ -56,10 +55,9 @@ def prediction_rows(scored: ScoredHead, dataset: Dataset) -> list[dict[str, obje
     return [rows[name] for name in ids if name in rows]
 
 
-def head_name(fit: Fit, setting: LayerSetting, dataset: Dataset) -> str:
-    """Return a head's name in files: fold1-seed0, then -layer6 or -best for a layer setting."""
-    layer = "" if setting is None else f"-{setting}" if isinstance(setting, str) else f"-layer{setting}"
-    return f"{dataset.split.folds[fit.fold].name}-seed{fit.config.seed}{layer}"
+def fit_name(fit: Fit, setting: LayerSetting, dataset: Dataset) -> str:
+    """Return the name in files of the head of a fit; see `head_name`."""
+    return head_name(dataset.split.folds[fit.fold].name, fit.config.seed, setting)
 
 
 def setting_name(setting: LayerSetting) -> int | str:
@@ -86,7 +84,7 @@ def events(scored: Sequence[ScoredHead], dataset: Dataset, task: Task, select: s
         for name, step, value in points(one, select, task.metrics[select].sign):
             event = Event(wall_time=now, step=step, summary=scalar(name, value))  # type: ignore[no-untyped-call]
             records.write(event.SerializeToString())
-        name = f"{EVENTS}/{head_name(one.fit, one.setting, dataset)}/events.out.tfevents.1"
+        name = f"{EVENTS}/{fit_name(one.fit, one.setting, dataset)}/events.out.tfevents.1"
         files[name] = stream.getvalue()
     return files
 

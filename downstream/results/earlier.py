@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from downstream.data import Dataset
-from downstream.results.artifacts import HEADS, head_name
+from downstream.results.artifacts import HEADS, fit_name
 from downstream.results.folder import RECORD
 from downstream.results.integrity import altered, digests
 from downstream.results.place import Place
@@ -116,9 +116,9 @@ def fits_of(record: Result, folder: Path, dataset: Dataset, sign: int) -> list[F
     by_config = {(fit.fold, fit.config): fit for fit in fits}
     for head in record.heads:
         fit = by_config[folds.index(head.fold), Config(head.lr, head.seed, head.layer)]
-        fit.weights = under(tensors, f"{head_name(fit, head.setting, dataset)}.")
+        fit.weights = under(tensors, f"{fit_name(fit, head.setting, dataset)}.")
         if not fit.weights:
-            raise ValueError(f"{HEADS} has no weights of {head_name(fit, head.setting, dataset)}")
+            raise ValueError(f"{HEADS} has no weights of {fit_name(fit, head.setting, dataset)}")
     return fits
 
 

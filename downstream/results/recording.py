@@ -33,7 +33,7 @@ def record_run(run: Run, folder: Path) -> Result:
     """
     result = build_record(run, folder)
     try:
-        files = artifacts(run.scored, run.dataset, run.task)
+        files = artifacts(run, result)
         result.artifacts = digests(files)
         write_files(folder, files | curves(run))
         write_result(folder / RECORD, result)

@@ -187,7 +187,7 @@ def test_superb_asr_runs(tmp_path: Path) -> None:
     assert set(result.metrics) == {"wer", "cer"}  # test-other is here and not SUPERB's
     assert any("left out" in note for note in result.corpus.notes)
     with safe_open(outcome.folder / "head.safetensors", "pt") as heads:
-        outputs = json.loads(heads.metadata()["outputs"])["published"]
+        outputs = json.loads(heads.metadata()["wavprobe"])["folds"]["published"]["outputs"]
         assert outputs[:5] == ["<s>", "<pad>", "</s>", "<unk>", "|"]
         assert "".join(outputs[5:]) == "ETAONIHSRDLUMCWFGYPBVK'XJQZ"
         assert heads.get_slice("published-seed0.output.weight").get_shape() == [32, 16]

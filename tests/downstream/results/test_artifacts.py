@@ -9,6 +9,7 @@ from chosen_heads import PARTS, SMALL, chosen, classification_run, fit, verifica
 
 from downstream.data.splits import Fold
 from downstream.results.artifacts import artifacts, prediction_rows
+from downstream.results.build import build_record
 from downstream.results.recording import write_files
 from downstream.results.run import Run
 from downstream.training.sweep import Chosen
@@ -18,7 +19,7 @@ PUBLISHED = Fold("published", (0, 1), (), tuple(range(2, 80)))
 
 def written(run: Run, folder: Path) -> set[str]:
     """The files that a run leaves, without TensorBoard's."""
-    write_files(folder, artifacts(run.scored, run.dataset, run.task))
+    write_files(folder, artifacts(run, build_record(run, folder)))
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 

@@ -1,0 +1,200 @@
+"""Files of heads: tensors in safetensors' format, and beside them in its metadata all that applying them needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from downstream.results.anonymous import Anonymous
+from downstream.results.record import Primary, Result, Section, UpstreamRecord
+from downstream.results.run import Run
+from upstream.errors import UserError, words_of
+from upstream.files import named_in_utf8, require_regular_file
+from upstream.json_file import parse_json
+from upstream.text import counted
+
+FORMAT = 1  # of HeadFile.format
+KEY = "wavprobe"  # of the metadata: one key, because safetensors writes several in any order
+OLD_KEY = "outputs"  # of the metadata of files from before FORMAT 1, whose record has the rest
+FIX = "Export it again from its run (wavprobe export), or get it again from where it came."
+
+
+class FoldOutputs(Section):
+    """The meaning of the outputs of a fold's heads."""
+
+    outputs: list[str] = Field(description="their names: classes, characters, speakers")
+    facts: dict[str, Any] = Field(default={}, description="further values of the family")
+
+
+class NamedHead(Section):
+    """One head of a file; its tensors are called "NAME.weight"."""
+
+    fold: str = Field(description="final where it learned from all data")
+    seed: int
+    setting: int | str | None = Field(description="the layer setting that it was chosen for; null: the weighted sum")
+    layer: int | None = Field(description="the only layer it reads; null for the weighted sum")
+    lr: float | None = Field(description="null where nothing is learned")
+    step: int
+    development: float | None = Field(description="its development score; null for one that learned from all data")
+
+
+class CorpusNote(Section):
+    """The corpus that the heads were learned from, in short."""
+
+    name: str
+    title: str
+    licence: str
+    synthetic: bool
+
+
+class StatesNote(Section):
+    """The states that the heads read: means or frames, and how the store rounded them."""
+
+    reduction: Literal["means", "frames"]
+    codec: str | None = Field(description="of frames in the store; null where states were not rounded")
+
+
+class HeadFile(Section):
+    """The metadata of a file of heads."""
+
+    format: Literal[1] = 1
+    task: str = Field(description="the family")
+    recipe: dict[str, Any] = Field(description="every setting, effects on the audio among them")
+    upstream: UpstreamRecord
+    upstream_seed: int = Field(description="of untrained weights")
+    states: StatesNote
+    corpus: CorpusNote
+    score: Primary = Field(description="of the run; of a head that learned from all data, the estimate")
+    higher_is_better: bool = Field(description="of the development score")
+    folds: dict[str, FoldOutputs]
+    heads: dict[str, NamedHead] = Field(min_length=1)
+    primary: list[str] = Field(description="the heads whose mean score is the run's, by name")
+
+    def only(self, names: Collection[str]) -> HeadFile:
+        """Return the metadata of some heads alone."""
+        heads = {name: head for name, head in self.heads.items() if name in names}
+        folds = {name: fold for name, fold in self.folds.items() if name in {head.fold for head in heads.values()}}
+        primary = [name for name in self.primary if name in names]
+        return self.model_copy(update={"heads": heads, "folds": folds, "primary": primary})
+
+
+# ---------------------------------------------------------------- of a run
+
+
+def described(run: Run, record: Result) -> HeadFile:
+    """Return the metadata of a run's heads, as anonymous as its record."""
+    hidden, folds = Anonymous.of(run.options), {}
+    for fold in run.dataset.split.folds:
+        own = run.task.of_fold(fold.train)
+        outputs = hidden.content(list(own.outputs(fold)))
+        folds[fold.name] = FoldOutputs(outputs=outputs, facts=hidden.content(dict(own.facts(fold))))
+    return of_record(record, folds, run.plan.reduction, run.options.seed)
+
+
+def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, seed: int) -> HeadFile:
+    """Return the metadata of all heads of a record; reduction: of the states that they read."""
+    first = record.layers[0].layer
+    return HeadFile(
+        task=record.task,
+        recipe=record.recipe.resolved,
+        upstream=record.upstream,
+        upstream_seed=seed,
+        states=StatesNote.model_validate({"reduction": reduction, "codec": record.states.codec}),
+        corpus=CorpusNote.model_validate({name: getattr(record.corpus, name) for name in CorpusNote.model_fields}),
+        score=record.primary,
+        higher_is_better=record.metric_types[record.select].higher_is_better,
+        folds=dict(folds),
+        heads={
+            head_name(head.fold, head.seed, head.setting): NamedHead.model_validate(
+                {name: getattr(head, name) for name in NamedHead.model_fields}
+            )
+            for head in record.heads
+        },
+        primary=[head_name(head.fold, head.seed, head.setting) for head in record.heads if head.setting == first],
+    )
+
+
+def head_name(fold: str, seed: int, setting: int | str | None) -> str:
+    """Return a head's name in files: fold1-seed0, then -layer6 or -best for a layer setting."""
+    layer = "" if setting is None else f"-{setting}" if isinstance(setting, str) else f"-layer{setting}"
+    return f"{fold}-seed{seed}{layer}"
+
+
+def written(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
+    """Return the content of a file of heads; the same heads give the same bytes."""
+    return save(dict(tensors), metadata={KEY: json.dumps(about.model_dump(mode="json"), ensure_ascii=False)})
+
+
+# ---------------------------------------------------------------- read back
+
+
+class HeadTensors:
+    """An opened file of heads, whose tensors are read when they are asked for."""
+
+    def __init__(self, path: Path, opened: Any) -> None:
+        """opened: by safetensors."""
+        self._path, self._opened = path, opened
+
+    def metadata(self) -> HeadFile | dict[str, FoldOutputs]:
+        """Return the metadata; of a file from before FORMAT 1 the outputs by fold, which is all that it has.
+
+        Raises UserError for a file of something else, and for metadata that are damaged or of another version.
+        """
+        texts = self._opened.metadata() or {}
+        if KEY in texts:
+            return checked(parse_json(texts[KEY], f"The metadata of {self._path}", FIX), self._path)
+        if OLD_KEY in texts:
+            outputs = parse_json(texts[OLD_KEY], f"The metadata of {self._path}", FIX)
+            try:
+                return {fold: FoldOutputs(outputs=names) for fold, names in outputs.items()}
+            except (ValidationError, AttributeError) as error:
+                raise UserError(f"The outputs in the metadata of {self._path} are not names by fold. {FIX}") from error
+        raise UserError(
+            f"{self._path} holds {counted(len(self._opened.keys()), 'tensor')} and nothing that says of which heads: "
+            "it is not a file of heads. Name a run's folder, or what wavprobe export wrote."
+        )
+
+    def of(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of one head, by the names of its state_dict; raise UserError where there are none."""
+        prefix = f"{name}."
+        found = [key for key in self._opened.keys() if key.startswith(prefix)]  # noqa: SIM118  # no mapping
+        if not found:
+            raise UserError(f"{self._path} has no tensors of the head {name}. {FIX}")
+        return {key.removeprefix(prefix): self._opened.get_tensor(key) for key in found}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[HeadTensors]:
+    """Open a file of heads; raise UserError where it is none that safetensors can read, or is damaged."""
+    require_regular_file(path)
+    try:
+        with named_in_utf8(path) as name, safe_open(str(name), "pt") as tensors:
+            yield HeadTensors(path, tensors)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({words_of(error)}). {FIX}") from error
+
+
+def checked(content: Any, path: Path) -> HeadFile:
+    """Return typed metadata; raise UserError for another version, and for what contradicts itself."""
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise UserError(
+            f"The heads of {path} have format {version!r}; this version reads {FORMAT}. Install a newer one."
+        )
+    try:
+        about = HeadFile.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the whole"
+        raise UserError(f"The metadata of {path} are damaged ({where}: {fault['msg']}). {FIX}") from error
+    if lacking := {head.fold for head in about.heads.values()} - about.folds.keys():
+        raise UserError(f"The metadata of {path} do not say what the outputs of {', '.join(lacking)} are. {FIX}")
+    return about

@@ -32,6 +32,7 @@ class HiddenStates:
     states = wavlm(waveforms)
     states.utterance(0)         # (L, T_0, D), the first utterance without padding
     states.means()              # (B, L, D), mean over valid frames
+    states.statistics()         # (B, L, 2 D), mean and standard deviation over valid frames
     """
 
     layers: Tensor
@@ -58,8 +59,26 @@ class HiddenStates:
         """
         return torch.stack([self.utterance(i).float().mean(dim=1) for i in range(len(self.lengths))])
 
+    def statistics(self) -> Tensor:
+        """Return mean and standard deviation over each utterance's valid frames, (B, L, 2 D) float32.
 
-# A batch of states as heads read it: per-layer means (L, B, D), or all frames.
+        The first D are those of `means`, bit for bit; each utterance is taken separately, as there.
+        """
+        utterances = [self.utterance(i).float() for i in range(len(self.lengths))]
+        return torch.stack([torch.cat([own.mean(dim=1), deviations(own)], dim=1) for own in utterances])
+
+
+def deviations(frames: Tensor) -> Tensor:
+    """Return the population standard deviation over frames, (…, T, D) float32 -> (…, D); of one frame it is zero.
+
+    In two passes, over differences from the first frame: a channel far from zero loses no digits, and one that never
+    changes has a deviation of exactly zero.
+    """
+    shifted = frames - frames[..., :1, :]
+    return (shifted - shifted.mean(dim=-2, keepdim=True)).square().mean(dim=-2).sqrt()
+
+
+# A batch of states as heads read it: per-layer means (L, B, D), means and deviations (L, B, 2 D), or all frames.
 States = Tensor | HiddenStates
 
 
@@ -143,6 +162,15 @@ class Upstream(ABC):
     def encode_means(self, waveforms: list[Tensor]) -> Tensor:
         """Return the means of checked waveforms; override it to average without keeping the frames of all layers."""
         return self.encode(waveforms).means()
+
+    def statistics(self, waveforms: Sequence[Tensor]) -> Tensor:
+        """Return mean and standard deviation over frames of every layer, (B, L, 2 D) float32; otherwise as `means`."""
+        with torch.no_grad():
+            return self.encode_statistics(self._prepared(waveforms))
+
+    def encode_statistics(self, waveforms: list[Tensor]) -> Tensor:
+        """Return the statistics of checked waveforms; override it as `encode_means`."""
+        return self.encode(waveforms).statistics()
 
     def _prepared(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(waveforms, list | tuple) or not waveforms:

@@ -92,7 +92,8 @@ def encode(
     """Return the states of each utterance of a batch, on the upstream's device.
 
     waveforms: (S_i,) float32 of each item.
-    reduction: "means" for (L, D) float32 each, "frames" for (L, T_i, D) each in the upstream's precision.
+    reduction: "means" for (L, D) float32 each, "statistics" for (L, 2 D) float32 each, "frames" for (L, T_i, D) each
+        in the upstream's precision.
     memory: limit learned from earlier batches. If memory runs out, the batch is halved until it fits.
 
     Raises UserError with the utterance's name for audio that the upstream refuses or fails on, states that are not
@@ -137,6 +138,8 @@ def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], 
     try:
         if reduction == "means":
             states = list(upstream.means(waveforms))
+        elif reduction == "statistics":
+            states = list(upstream.statistics(waveforms))
         else:
             hidden = upstream(waveforms)
             states = [hidden.utterance(i) for i in range(len(items))]

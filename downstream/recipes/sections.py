@@ -141,10 +141,10 @@ class StoreSettings(Closed):
     mode: Literal["auto", "means", "frames", "off"] = Field(
         default="auto",
         description="means over time or all frames are stored; off: the upstream runs while heads are trained; "
-        "auto: what the task needs, if it fits the disk limit, else off",
+        "auto: what the task needs (means, means and deviations, or frames), if it fits the disk limit, else off",
     )
     codec: Literal["float32", "float16", "bfloat16", "int8"] = Field(
-        default="float16", description="number format of frames on disk; means are always float32"
+        default="float16", description="number format of frames on disk; all else is float32"
     )
 
     @field_validator("mode", mode="before")

@@ -210,7 +210,9 @@ class LayerScores(Section):
 class StatesRecord(Section):
     """Source of the states that the heads read."""
 
-    mode: str = Field(description="means or frames, through the store; off: computed while heads were learned")
+    mode: str = Field(
+        description="means, statistics or frames, through the store; off: computed while heads were learned"
+    )
     codec: str | None = Field(description="number format on disk; null where they are not stored")
     bytes: int = Field(description="estimated size of all of them on disk")
 

@@ -19,7 +19,7 @@ from upstream.store import StateStore, StoreKey, estimate_bytes
 class CachePlan:
     """Decision where the states of a corpus are kept or computed.
 
-    reduction: what the heads will read, "means" or "frames".
+    reduction: what the heads will read, "means", "statistics" or "frames".
     key: of their store; None where the upstream runs while heads are trained.
     root: folder of all states. opened: the store, where there is one already.
     total, missing: estimated bytes on disk of all of them, and of those that the store does not have yet.
@@ -58,17 +58,17 @@ def plan_cache(
 ) -> CachePlan:
     """Choose what to cache.
 
-    needs: what the heads need at least, "means" or "frames".
+    needs: what the heads need at least, "means", "statistics" or "frames".
     root: folder of all states. limit: bytes that may be added to it; None for half of what is free there.
     began_without: True where an earlier start of the run found no room for its states: it goes on without a store,
         since stored states are rounded otherwise, and its scores would depend on when the disk was full.
 
-    Raises UserError where the recipe asks for means and the heads need frames, or for more than is allowed.
+    Raises UserError where the recipe asks for means and the heads need more, or for more bytes than are allowed.
     """
-    if settings.mode == "means" and needs == "frames":
+    if settings.mode == "means" and needs != "means":
+        read = "all frames" if needs == "frames" else "means and standard deviations"
         raise UserError(
-            "This task's heads read all frames; means are not enough for them. "
-            "Choose -o store.mode=auto, frames or off."
+            f"This task's heads read {read}; means are not enough for them. Choose -o store.mode=auto, frames or off."
         )
     reduction = needs if settings.mode in {"auto", "off"} else settings.mode
     key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)

@@ -61,7 +61,7 @@ def prepare(
     if plan.reduction == "frames":
         source = StoredFrames(store, items, cut)
     else:
-        source = Means(means_of(store, dataset, whole if ranks.main else ()))  # other ranks stop here
+        source = Means(pooled_of(store, dataset, whole if ranks.main else ()))  # other ranks stop here
     if window is not None and any(items[index].seconds > window for index in dataset.split.trained):
         source = WithWindows(source, computed, items, window)
     return source, extracted
@@ -72,10 +72,10 @@ def window_of(crop: CropSettings | None) -> float | None:
     return crop.seconds if crop is not None and crop.of == "audio" else None
 
 
-def means_of(store: StateStore, dataset: Dataset, whole: Sequence[int]) -> Tensor:
-    """Return per-layer means of all utterances, (L, U, D); zeros for those that are not in `whole`."""
-    found = store.means([dataset.items[index].digest for index in whole])
+def pooled_of(store: StateStore, dataset: Dataset, whole: Sequence[int]) -> Tensor:
+    """Return per-layer means or statistics of all utterances, (L, U, D or 2 D); zeros for those not in `whole`."""
+    found = store.pooled([dataset.items[index].digest for index in whole])
     if len(whole) == len(dataset.items):
         return found
-    means = found.new_zeros(found.shape[0], len(dataset.items), found.shape[2])
-    return means.index_copy_(1, torch.tensor(whole, dtype=torch.int64), found)
+    pooled = found.new_zeros(found.shape[0], len(dataset.items), found.shape[2])
+    return pooled.index_copy_(1, torch.tensor(whole, dtype=torch.int64), found)

@@ -1,4 +1,4 @@
-"""Sources of states: means in memory, frames in the store, or the upstream itself."""
+"""Sources of states: means or statistics in memory, frames in the store, or the upstream itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Cut = Callable[[Tensor, float], Tensor]
 class StateSource(Protocol):
     """States of a dataset's utterances, by their indices.
 
-    audio_seconds: seconds of audio whose states were read so far; 0 where heads read means from memory.
+    audio_seconds: seconds of audio whose states were read so far; 0 where heads read them from memory.
     computed_seconds: those of them that the upstream encoded.
     """
 
@@ -43,7 +43,7 @@ class StateSource(Protocol):
 
 
 class Means:
-    """Per-layer means of whole utterances that all fit into memory: (L, U, D)."""
+    """Per-layer means of whole utterances that all fit into memory, (L, U, D), or means and deviations, (L, U, 2 D)."""
 
     audio_seconds = 0.0
     computed_seconds = 0.0
@@ -92,7 +92,7 @@ class Computed:
         cut: Cut | None = None,
         window: float | None = None,
     ) -> None:
-        """reduction: "means" where that is all the heads read, or "frames".
+        """reduction: "means" or "statistics" where that is all the heads read, or "frames".
 
         cut: as for StoredFrames. window: seconds of audio; where places are given, the upstream encodes no more of an
             utterance than that.
@@ -113,10 +113,10 @@ class Computed:
         for batch, own, waveforms in zip(batches, given, decoded, strict=True):
             states = encode(self._upstream, batch, waveforms, self._reduction, self._memory)
             self.audio_seconds += seconds_of(batch)
-            if self._reduction == "means":
-                yield torch.stack(states, dim=1)
-            else:
+            if self._reduction == "frames":
                 yield HiddenStates.from_utterances(cut_all(states, own, self._cut))
+            else:
+                yield torch.stack(states, dim=1)
 
     def _encoded(self, group: Tensor, places: Tensor | None) -> list[Item]:
         items = [self._items[index] for index in group.tolist()]

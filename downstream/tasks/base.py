@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Predictions of one head for U utterances: a tensor (…) each, or one (U, …) where all have the same shape.
 Predictions = Sequence[Tensor] | Tensor
 
-Needs = Literal["means", "frames"]
+Needs = Literal["means", "statistics", "frames"]
 
 
 class Head(nn.Module):
@@ -201,9 +201,9 @@ class Family(ABC):
         )
 
     def needs(self) -> Needs:
-        """Return what the recipe's heads need at least: means over time, or all frames.
+        """Return what the recipe's heads need at least: means over time, means and deviations, or all frames.
 
-        A head that needs means has to take frames as well: `store.mode` of a recipe may ask for them.
+        A head that needs less than frames has to take frames as well: `store.mode` of a recipe may ask for them.
         """
         return "frames"
 

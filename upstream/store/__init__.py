@@ -1,8 +1,8 @@
 """Hidden states on disk: each utterance is encoded by a frozen upstream once.
 
 A store is a folder of shards for one upstream in one precision, reduction and codec (`StoreKey`). An entry is found by
-the digest of its audio. A store holds either the mean over time of every layer, which is enough for a head that is
-affine up to its mean pooling, or all frames, in one of the `CODECS`.
+the digest of its audio. A store holds the mean over time of every layer, which is enough for a head that is affine up
+to its mean pooling; the mean and the standard deviation; or all frames, in one of the `CODECS`.
 
 Importing this package does not import torch; using one of its names does.
 """

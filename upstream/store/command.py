@@ -136,7 +136,8 @@ def show_estimate(options: argparse.Namespace, console: Console) -> int:
     free = free_space(options.store)
     table = plain_table("reduction", "codec", Column("size", justify="right"), "")
     means = StoreKey.of(encoder)
-    for key in [means, *(replace(means, reduction="frames", codec=codec) for codec in CODECS)]:
+    statistics = replace(means, reduction="statistics")
+    for key in [means, statistics, *(replace(means, reduction="frames", codec=codec) for codec in CODECS)]:
         nbytes = estimate_bytes(key, encoder.stride, [seconds]) * utterances
         table.add_row(key.reduction, key.codec, readable(nbytes), "does not fit" if nbytes > free else "")
     say(console, f"{encoder.name}: {options.hours:g} h of audio, {utterances:,} utterances of {seconds:.3g} s")

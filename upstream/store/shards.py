@@ -2,9 +2,10 @@
 
 A shard is a safetensors file, named by the digest of its bytes. Its tensor "states" is 1-D: the utterances one after
 another, each (L, T, D) flattened, so that an utterance, or a layer of it, is one contiguous read; means are utterances
-of one frame. The int8 codec adds "scales", 1-D: (L, 2, D) of each utterance. The metadata have one entry, "header":
-JSON with the store's key, the utterances' digests and their numbers of frames. It is a single entry because
-safetensors writes several in an order that varies between processes, and equal states must give equal bytes.
+of one frame, statistics of two: means, then deviations. The int8 codec adds "scales", 1-D: (L, 2, D) of each utterance.
+The metadata have one entry, "header": JSON with the store's key, the utterances' digests and their numbers of frames.
+It is a single entry because safetensors writes several in an order that varies between processes, and equal states must
+give equal bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class ShardIndex:
     """The header of a shard.
 
     name: of the file. nbytes: its size.
-    digests: of each utterance's audio. frames: of each utterance, one for means.
+    digests: of each utterance's audio. frames: of each utterance, one for means and two for statistics.
     """
 
     name: str
@@ -241,6 +242,6 @@ def estimate_bytes(key: StoreKey, stride: int, seconds: Sequence[float]) -> int:
     total = 0
     for duration in seconds:
         beyond_first = round(duration * SAMPLE_RATE) - Upstream.shortest
-        frames = 1 if key.reduction == "means" else 1 + max(0, beyond_first) // stride
+        frames = key.rows or 1 + max(0, beyond_first) // stride
         total += per_frame * (frames * codec.dtype.itemsize + codec.scales * 4) + HEADER_BYTES
     return total

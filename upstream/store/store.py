@@ -162,7 +162,7 @@ class StateStore:
         """Write one shard of these utterances.
 
         digests: of each utterance's audio.
-        states: (L, D) each for means, (L, T, D) each for frames, of any float dtype, on the CPU.
+        states: (L, D) each for means, (L, 2 D) for statistics, (L, T, D) for frames, of any float dtype, on the CPU.
 
         The write is atomic. Raises UserError if the disk is full or not writable, and for states out of the codec's
         range.
@@ -170,8 +170,8 @@ class StateStore:
         assert len(digests) == len(states), f"{len(digests)} digests for {len(states)} states"
         if not digests:
             return
-        if self.key.reduction == "means":
-            states = [state[:, None] for state in states]
+        if self.key.rows is not None:
+            states = [state.reshape(self.key.num_layers, self.key.rows, self.key.dim) for state in states]
         shard, content = write_shard(self.key, digests, states)
         write_atomically(self.folder / shard.name, content)
         with self._lock:
@@ -183,12 +183,22 @@ class StateStore:
 
         Raises KeyError for a digest that is not in the store; UserError if a shard was removed in the meantime.
         """
-        assert self.key.reduction == "means", "this store holds frames"
-        means = torch.empty(self.key.num_layers, len(digests), self.key.dim)
+        assert self.key.reduction == "means", f"this store holds {self.key.reduction}"
+        return self.pooled(digests)
+
+    def statistics(self, digests: Sequence[str]) -> Tensor:
+        """Return the means and standard deviations of these utterances, (L, U, 2 D) float32; errors as for `means`."""
+        assert self.key.reduction == "statistics", f"this store holds {self.key.reduction}"
+        return self.pooled(digests)
+
+    def pooled(self, digests: Sequence[str]) -> Tensor:
+        """Return what this store holds of these utterances, means or statistics; errors as for `means`."""
+        assert self.key.rows is not None, "this store holds frames"
+        pooled = torch.empty(self.key.num_layers, len(digests), self.key.rows * self.key.dim)
         for row in sorted(range(len(digests)), key=lambda row: self._places[digests[row]]):  # shard by shard
             codes, _ = self._stored(digests[row], slice(None))
-            means[:, row] = codes[:, 0]
-        return means
+            pooled[:, row] = codes.flatten(1)
+        return pooled
 
     def frames(self, digest: str, layer: int | None = None) -> Tensor:
         """Return the frames of the utterance with this audio digest, (L, T, D) float32; of one layer, (1, T, D).
@@ -198,7 +208,7 @@ class StateStore:
         Raises KeyError for a digest and IndexError for a layer that is not in the store; UserError if a shard was
         removed in the meantime.
         """
-        assert self.key.reduction == "frames", "this store holds means"
+        assert self.key.reduction == "frames", f"this store holds {self.key.reduction}"
         if layer is None:
             layers = slice(None)
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from upstream import hub
-from upstream.base import HiddenStates, Provenance, Upstream, frozen, require_drawable
+from upstream.base import HiddenStates, Provenance, Upstream, deviations, frozen, require_drawable
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
@@ -67,12 +68,22 @@ class WavLMUpstream(Upstream):
 
     def encode_means(self, waveforms: list[Tensor]) -> Tensor:
         """Return the means (B, L, D), computed layer by layer: only the frames of one layer are in memory."""
+        return self._reduced(waveforms, mean)
+
+    def encode_statistics(self, waveforms: list[Tensor]) -> Tensor:
+        """Return the means and deviations (B, L, 2 D), layer by layer as the means."""
+        return self._reduced(waveforms, lambda frames: torch.cat([mean(frames), deviations(frames.float())]))
+
+    def _reduced(self, waveforms: list[Tensor], reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the frames of each utterance and layer, (T_i, D), reduced to one vector: (B, L, …)."""
         lengths = [self.config.frames(len(waveform)) for waveform in waveforms]
-        layers = []
-        for packed in self.model(waveforms):
-            utterances = torch.split(packed, lengths)
-            layers.append(torch.stack([frames.mean(dim=0, dtype=torch.float32) for frames in utterances]))
+        layers = [torch.stack(list(map(reduce, torch.split(packed, lengths)))) for packed in self.model(waveforms)]
         return torch.stack(layers, dim=1)
+
+
+def mean(frames: Tensor) -> Tensor:
+    """Return the mean over the frames of one layer, (T, D) of any precision -> (D,) float32."""
+    return frames.mean(dim=0, dtype=torch.float32)
 
 
 def standardise(waveform: Tensor, epsilon: float) -> Tensor:

@@ -164,7 +164,7 @@ def test_an_unknown_codec_is_a_user_error() -> None:
     filterbank = upstream.load("fbank")
     with pytest.raises(UserError, match="no codec 'float8'.* float32, float16, bfloat16, int8"):
         StoreKey.of(filterbank, "frames", "float8")
-    with pytest.raises(UserError, match="no reduction 'mean'.* means, frames"):
+    with pytest.raises(UserError, match="no reduction 'mean'.* means, statistics, frames"):
         StoreKey.of(filterbank, "mean")
 
 

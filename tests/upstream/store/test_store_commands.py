@@ -132,6 +132,8 @@ def test_estimate_shows_the_size_for_each_codec(tmp_path: Path, capsys: pytest.C
     rows = {tuple(line.split()[:2]): " ".join(line.split()[2:4]) for line in shown.splitlines() if line.strip()}
     key = StoreKey("", "float32", 13, 768)
     assert rows["means", "float32"] == readable(estimate_bytes(key, 320, [7.2] * 1000))
+    statistics = replace(key, reduction="statistics")
+    assert rows["statistics", "float32"] == readable(estimate_bytes(statistics, 320, [7.2] * 1000))
     for codec in ("float32", "float16", "bfloat16", "int8"):
         frames = replace(key, reduction="frames", codec=codec)
         assert rows["frames", codec] == readable(estimate_bytes(frames, 320, [7.2] * 1000))

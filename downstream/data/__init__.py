@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
+    from downstream.data.dataset import NOBODY as NOBODY
     from downstream.data.dataset import Choice as Choice
     from downstream.data.dataset import Dataset as Dataset
     from downstream.data.dataset import Part as Part
@@ -43,6 +44,7 @@ else:
             "Fold": "downstream.data.splits",
             "NamedRecording": "downstream.data.named_recordings",
             "NamedRecordings": "downstream.data.named_recordings",
+            "NOBODY": "downstream.data.dataset",
             "Part": "downstream.data.dataset",
             "Split": "downstream.data.splits",
             "Targets": "downstream.data.dataset",
@@ -71,6 +73,7 @@ __all__ = [
     "Fold",
     "NamedRecording",
     "NamedRecordings",
+    "NOBODY",
     "Part",
     "Split",
     "Targets",

@@ -140,7 +140,7 @@ class Corpus:
         """How much of the published corpus is here, in words."""
         here, speakers = len(self.utterances), len({u.speaker for u in self.utterances if u.speaker})
         if self.published is None:
-            return f"{here} utterances, {speakers} speakers"
+            return f"{here} utterances, {f'{speakers} speakers' if speakers else 'speakers not known'}"
         share = here / self.published.utterances
         whole = "the whole corpus" if here == self.published.utterances else f"{share:.1%} of the corpus"
         return (

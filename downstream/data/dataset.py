@@ -10,22 +10,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from downstream.data import splits, superb_emotion_split, superb_splits
+from downstream.data import drawn_splits, splits, superb_emotion_split, superb_splits
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
 from downstream.data.dataset_notes import dataset_notes
 from downstream.data.effects import Effects
 from downstream.data.garbage_collection import garbage_collection_paused
+from downstream.data.published_split import published_split
 from downstream.data.repeated_audio import contradictions, repeated_audio
+from downstream.data.shared_speakers import speaker_caveats
 from downstream.data.splits import Fold, Split
-from downstream.recipes import EffectsSettings, Recipe
+from downstream.recipes import EffectsSettings, Recipe, SplitSettings
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.text import counted
 
 TEST = "test"  # name of a test set whose corpus names no parts of it
 DEVELOPMENT = "dev"
+NOBODY = "\0"  # begins the cluster of an utterance whose speaker is not known
 
 AnyValue = TypeVar("AnyValue")
 
@@ -62,6 +65,7 @@ class Choice:
     classes, labels: the classes in order, and the class of each utterance; empty where nothing is classified.
     noise_seconds: length of the windows that superb_ks cuts from noise; None without a class of silence.
     notes: sentences for the record.
+    items: every utterance as it is encoded, where the split depends on the audio; else empty.
     """
 
     column: str
@@ -70,6 +74,7 @@ class Choice:
     labels: tuple[str, ...] = ()
     noise_seconds: float | None = None
     notes: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,18 @@ class Dataset:
         digests = {u.id: item.digest for u, item in zip(self.utterances, self.items, strict=True)}
         return replace(self.corpus, utterances=self.utterances).fingerprint(digests)
 
+    @cached_property
+    def speaker_caveats(self) -> list[str]:
+        """Sentences on speakers who are, or may be, in training and test; none where the split is speaker-disjoint."""
+        return speaker_caveats(self.split, self.utterances)
+
     def cluster(self, index: int) -> str:
-        """Return what an utterance shares with others that depend on it: its speaker, else itself alone."""
+        """Return what an utterance shares with others that depend on it: its speaker, else itself alone.
+
+        Of speech of nobody known it begins with NOBODY, as no speaker's name does.
+        """
         utterance = self.utterances[index]
-        return utterance.speaker or utterance.id
+        return utterance.speaker or (f"{NOBODY}{utterance.id}" if utterance.speech else utterance.id)
 
 
 @dataclass(frozen=True)
@@ -168,8 +181,11 @@ def read_dataset(
     with telling(corpus):
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
+        if depends_on_audio(recipe.split, choice.utterances):
+            items = inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
+            choice = replace(choice, items=items)
         choice, split = only_used(*divide(choice, recipe))
-    items = inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
+    items = choice.items or inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
     contradicting = contradictions(corpus, choice.column, choice.utterances, choice.labels, items)
     split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items), *contradicting))
     split = without_short(split, items, recipe.split.longer_than)
@@ -224,9 +240,25 @@ def refuse_lost_parts(corpus: Corpus, choice: Choice, recipe: Recipe) -> None:
         )
 
 
+def depends_on_audio(rule: SplitSettings, utterances: Sequence[Utterance]) -> bool:
+    """Return whether a split is drawn over clips: of nobody known, or of a corpus without parts of its own.
+
+    It then keeps equal audio together, whatever it is called. A published corpus that lacks its lists has names of
+    parts all the same, and is refused.
+    """
+    spoken = [utterance for utterance in utterances if utterance.speech]
+    if rule.rule == "published":
+        return not any(utterance.split or utterance.part for utterance in spoken)
+    if rule.rule == "speaker_folds":
+        return any(not u.speaker for u in spoken) and any(u.group is None for u in spoken)
+    return rule.rule == "clip_folds"
+
+
 def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
     """Return the folds by the recipe's rule, and the utterances; SUPERB's keyword spotting adds windows of noise."""
     rule, utterances = recipe.split, choice.utterances
+    if choice.items:
+        return choice, drawn(choice, rule)
     if rule.rule == "superb_ks":
         assert choice.noise_seconds is not None
         numbers = [choice.classes.index(label) for label in choice.labels]
@@ -237,12 +269,26 @@ def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
     if rule.rule == "superb_asv":
         return choice, superb_splits.superb_asv(utterances, parts)
     if rule.rule == "published":
-        return choice, splits.published_split(utterances, parts, rule.shared_speakers)
+        return choice, published_split(utterances, parts, rule.shared_speakers, fewest_in_part(choice))
     if rule.rule == "superb_er":
         lists = superb_emotion_split.superb_lists() if recipe.corpus.name == "iemocap" else None
         return choice, superb_emotion_split.superb_er(utterances, lists)
     has_sessions = all(u.group is not None for u in utterances)
-    return choice, splits.speaker_folds(utterances, None if has_sessions else rule.folds)
+    return choice, splits.speaker_folds(utterances, None if has_sessions else rule.folds, fewest_in_part(choice))
+
+
+def drawn(choice: Choice, rule: SplitSettings) -> Split:
+    """Return the split that is drawn over clips, or over the speakers of a corpus that has no parts."""
+    keep_speakers = rule.rule != "clip_folds" and not rule.shared_speakers
+    clips = drawn_splits.Clips(choice.utterances, choice.labels, [item.digest for item in choice.items], keep_speakers)
+    if rule.rule == "published":
+        return drawn_splits.drawn_split(clips, rule.seed, fewest_in_part(choice))
+    return drawn_splits.clip_folds(clips, rule.folds, rule.seed)
+
+
+def fewest_in_part(choice: Choice) -> int:
+    """Return how many speakers a part must have: two where it is learned who speaks."""
+    return 2 if choice.column == "speaker" else 1
 
 
 def only_used(choice: Choice, split: Split) -> tuple[Choice, Split]:
@@ -259,7 +305,7 @@ def only_used(choice: Choice, split: Split) -> tuple[Choice, Split]:
     folds = tuple(
         replace(fold, train=moved(fold.train), dev=moved(fold.dev), test=moved(fold.test)) for fold in split.folds
     )
-    fewer = replace(choice, utterances=kept(choice.utterances), labels=kept(choice.labels))
+    fewer = replace(choice, utterances=kept(choice.utterances), labels=kept(choice.labels), items=kept(choice.items))
     return fewer, replace(split, folds=folds)
 
 

@@ -98,9 +98,16 @@ def order_notes(count: int, ids_in_order: Sequence[str] | None) -> tuple[str, ..
 
 
 def refuse_other_groups(utterances: Sequence[Utterance]) -> None:
-    """Raise UserError unless there are as many published groups as SUPERB has folds, if there are any."""
+    """Raise UserError unless SUPERB's folds can be made: of as many published groups, or else of enough speakers."""
     names = sorted({str(u.group) for u in utterances})
-    if len(names) != SUPERB_FOLDS and all(u.group is not None for u in utterances):
+    has_groups = all(u.group is not None for u in utterances)
+    speakers = {u.speaker for u in utterances}
+    if not has_groups and "" not in speakers and len(speakers) < SUPERB_FOLDS:
+        raise UserError(
+            f"SUPERB's emotion recognition tests each of {SUPERB_FOLDS} sessions, and the corpus here has none, and "
+            f"{counted(len(speakers), 'speaker')}. Complete it, or choose -d emotion."
+        )
+    if len(names) != SUPERB_FOLDS and has_groups:
         raise UserError(
             f"SUPERB's emotion recognition tests each of {SUPERB_FOLDS} sessions, and the corpus here has "
             f"{len(names)} ({', '.join(names)}); complete it, or choose -o split.rule=speaker_folds, which takes the "

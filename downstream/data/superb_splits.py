@@ -13,8 +13,9 @@ import torch
 from downstream.data.corpora.speech_commands import TEST_ARCHIVE
 from downstream.data.corpus import Utterance
 from downstream.data.noise import noise_window
+from downstream.data.published_split import part_names
 from downstream.data.sampling import class_weights, draw_balanced
-from downstream.data.splits import Fold, Split, by_id, check_disjoint, part_names, require_speakers
+from downstream.data.splits import Fold, Split, by_id, check_disjoint, require_speakers
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
 

@@ -31,7 +31,7 @@ class Recipe(Closed):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ()
-    split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published")
+    split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "clip_folds", "published")
 
     name: str = Field(
         pattern=r"^\w[\w-]*(/\w[\w-]*)*$", max_length=100, description="also its folder below the results"

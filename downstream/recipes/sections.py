@@ -79,9 +79,10 @@ class CorpusSettings(Closed):
 class SplitSettings(Closed):
     """Division of the utterances into training, development and test."""
 
-    rule: Literal["speaker_folds", "published", "superb_er", "superb_ks", "superb_asv"] = Field(
-        description="speaker_folds: folds of disjoint speakers, the next fold for development; published: the "
-        "corpus's own; superb_er: development drawn by utterance; superb_ks: by a hash of the speaker, development "
+    rule: Literal["speaker_folds", "clip_folds", "published", "superb_er", "superb_ks", "superb_asv"] = Field(
+        description="speaker_folds: folds of disjoint speakers, the next fold for development (by clip where speakers "
+        "are not known); clip_folds: likewise by clip, whoever speaks; published: the corpus's own, drawn where it has "
+        "none; superb_er: development drawn by utterance; superb_ks: by a hash of the speaker, development "
         "drawn with replacement, the separate test archive; superb_asv: no development, the test trials choose the step"
     )
     folds: Count = Field(
@@ -100,11 +101,12 @@ class SplitSettings(Closed):
     longer_than: Number = Field(
         default=0.0, ge=0.0, description="seconds; training utterances must be longer than this, after effects"
     )
+    seed: Seed = later(0, "seed of folds over clips, and of the parts of a corpus that has none of its own")
 
     @property
     def test_parts(self) -> tuple[str, ...]:
         """The named test parts; none where folds are made across the corpus's parts."""
-        return () if self.rule in ("speaker_folds", "superb_er") else self.test
+        return () if self.rule in ("speaker_folds", "clip_folds", "superb_er") else self.test
 
 
 class OptimizerSettings(Closed):

@@ -33,7 +33,7 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
         console.print(line)
 
     corpus, timing = result.corpus, result.timing
-    console.print(Text(str(result.recipe.resolved["title"]), style="bold"))
+    console.print(Text(result.title, style="bold"))
     say("upstream", describe_upstream(result))
     say("corpus", f"{corpus.title}: {corpus.coverage}")
     say("used", used_line(result))
@@ -120,7 +120,8 @@ def score_line(result: Result) -> str:
     untrained = " of an UNTRAINED upstream" if result.upstream.random_init else ""
     interval = f"no interval, {primary.interval.removeprefix('none: ')}"
     if primary.low is not None and primary.high is not None:
-        over = " over speakers" if primary.interval.endswith("speakers") else ""
+        _, said, drawn = primary.interval.partition("bootstrap over test ")
+        over = f" over {drawn}" if said else ""
         interval = f"95 % interval {metric.written(primary.low)} to {metric.written(primary.high)}{over}"
     return (
         f"{metric.title} {metric.written(primary.value)}{metric.unit} ({interval}; "
@@ -131,7 +132,11 @@ def score_line(result: Result) -> str:
 def used_line(result: Result) -> str:
     """Return size and labels of what is used of the corpus."""
     used = result.corpus.used
-    parts = [f"{used.utterances:,} utterances", duration(used.seconds), f"{used.speakers:,} speakers"]
+    parts = [
+        f"{used.utterances:,} utterances",
+        duration(used.seconds),
+        f"{used.speakers:,} speakers" if used.speakers else "speakers not known",
+    ]
     if used.words is not None:
         parts.append(f"{used.words:,} words")
     labels = list(used.labels.items())

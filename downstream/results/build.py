@@ -108,7 +108,7 @@ def split_record(dataset: Dataset, indices: Sequence[int]) -> SplitRecord:
     return SplitRecord(
         utterances=len(indices),
         seconds=round(sum(dataset.items[i].seconds for i in indices), 2),
-        speakers=len({dataset.utterances[i].speaker for i in indices if dataset.utterances[i].speech}),
+        speakers=len({dataset.utterances[i].speaker for i in indices if dataset.utterances[i].speech} - {""}),
         labels=dataset.targets.labels(indices),
         words=dataset.targets.words(indices),
     )
@@ -129,6 +129,7 @@ def corpus_record(dataset: Dataset) -> CorpusRecord:
         label_column=dataset.column,
         used=split_record(dataset, dataset.split.used),
         split_rule=dataset.split.rule,
+        speaker_disjoint=not dataset.speaker_caveats,
         notes=[*corpus.notes, *dataset.split.notes, *dataset.notes],
     )
 

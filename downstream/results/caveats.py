@@ -33,6 +33,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
         found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
     found += scores_without_meaning(run, first)
     found += run.task.caveats()
+    found += run.dataset.speaker_caveats
     found += unseen_classes(folds)
     found += chosen_on_test(run)
     found += of_the_sweep(run, heads)

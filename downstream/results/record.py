@@ -142,6 +142,10 @@ class CorpusRecord(Section):
     coverage: str = Field(description="how much of the published corpus was found")
     used: SplitRecord = Field(description="what the recipe uses of it")
     split_rule: str
+    speaker_disjoint: bool | None = Field(
+        default=None,
+        description="true where every speaker is known and none is in training and test; null in earlier records",
+    )
     notes: list[str]
 
 
@@ -277,6 +281,14 @@ class Result(Section):
         if first.get((self.primary.part, self.primary.name)) != self.primary.value:
             raise ValueError("the primary score is not the one of the first layer setting")
         return self
+
+    @property
+    def title(self) -> str:
+        """The recipe's title, without its claim where speakers are, or may be, in training and test."""
+        title = str(self.recipe.resolved["title"])
+        if self.corpus.speaker_disjoint is False:
+            return title.replace("speaker-disjoint", "speakers may be in training and test")
+        return title
 
     @property
     def folder(self) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from downstream.tasks.evaluation import (
     Interval,
     Metric,
     count_intervals,
+    drawn_of,
     summed_by_speaker,
 )
 from downstream.tasks.predictor import HeadContext, Predictor
@@ -140,17 +142,17 @@ class Task(ABC):
         """Return the 95 % interval of every value, by metric.
 
         evaluations: of the heads of all folds and seeds on one test part; values: the means of their metrics; seed: of
-        the bootstrap. By default the bootstrap is over speakers, from the counts of each; a family whose metrics are
-        not functions of counts overrides this.
+        the bootstrap. By default the bootstrap is over speakers (utterances of nobody known are drawn by themselves),
+        from the counts of each; a family whose metrics are not functions of counts overrides this.
         """
         counted = [one.by_speaker for one in evaluations if isinstance(one, CountedEvaluation)]
         if len(counted) < len(evaluations):
             raise NotImplementedError(f"{type(self).__name__} has evaluations without counts; override intervals")
-        counts = summed_by_speaker(counted)
+        counts, drawn = summed_by_speaker(counted), drawn_of(chain.from_iterable(counted))
         found = count_intervals(counts, self.metrics, values, seed)
-        undefined = Interval(None, None, "none: the metric is undefined for some draws of speakers")
+        undefined = Interval(None, None, f"none: the metric is undefined for some draws of {drawn}")
         return {
-            name: undefined if ends is None and len(counts) > 1 else Interval.over_speakers(ends)
+            name: undefined if ends is None and len(counts) > 1 else Interval.over_speakers(ends, drawn)
             for name, ends in found.items()
         }
 

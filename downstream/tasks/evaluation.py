@@ -13,6 +13,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from downstream.data import NOBODY
+
 IntArray = NDArray[np.int64]
 
 
@@ -89,7 +91,7 @@ class Evaluation(ABC):
 class CountedEvaluation(Evaluation):
     """An evaluation whose metrics are functions of counts that add up over utterances.
 
-    Its intervals come from the bootstrap over speakers (`count_intervals`).
+    Its intervals come from the bootstrap over speakers, or over utterances of nobody known (`count_intervals`).
     """
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
@@ -97,7 +99,10 @@ class CountedEvaluation(Evaluation):
 
     @abstractmethod
     def counts(self) -> Mapping[str, IntArray]:
-        """Return the counts of each speaker, all of one shape; an utterance without a speaker is one by itself."""
+        """Return the counts of each speaker, all of one shape, by `Dataset.cluster`.
+
+        An utterance without a speaker is one by itself.
+        """
 
     @cached_property
     def by_speaker(self) -> Mapping[str, IntArray]:
@@ -121,11 +126,19 @@ class Interval:
     how: str
 
     @classmethod
-    def over_speakers(cls, ends: tuple[float, float] | None) -> Interval:
-        """Return an interval by the bootstrap over speakers, with its description."""
+    def over_speakers(cls, ends: tuple[float, float] | None, drawn: str = "speakers") -> Interval:
+        """Return an interval by the bootstrap over speakers, or over what else is drawn (`drawn_of`), and say so."""
         if ends is None:
-            return cls(None, None, "none: too few test speakers")
-        return cls(*ends, "95 %, bootstrap over test speakers")
+            return cls(None, None, f"none: too few test {drawn}")
+        return cls(*ends, f"95 %, bootstrap over test {drawn}")
+
+
+def drawn_of(clusters: Iterable[str]) -> str:
+    """Return what the bootstrap draws, speakers or utterances of nobody known; clusters: by `Dataset.cluster`."""
+    of_nobody = {cluster.startswith(NOBODY) for cluster in clusters}
+    if of_nobody == {True}:
+        return "utterances"
+    return "speakers and utterances of nobody known" if True in of_nobody else "speakers"
 
 
 def summed_by_speaker(evaluations: Iterable[Mapping[str, IntArray]]) -> IntArray:

@@ -58,7 +58,7 @@ class ClassificationRecipe(LearnedRecipe):
     """A recipe of a classification task."""
 
     metric_names: ClassVar[tuple[str, ...]] = tuple(METRICS)
-    split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published", "superb_er", "superb_ks")
+    split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "clip_folds", "published", "superb_er", "superb_ks")
     samplings: ClassVar[tuple[str, ...]] = ("shuffled", "balanced", "superb_balanced")
 
     corpus: ClassCorpusSettings
@@ -73,7 +73,7 @@ class ClassificationRecipe(LearnedRecipe):
             raise ValueError("training.crop.of is states, and a classifier reads means of whole utterances; use audio")
         if self.split.rule == "superb_ks" and self.corpus.silence is None:
             raise ValueError("split.rule superb_ks cuts silence from noise; corpus.silence says which label and name")
-        if self.split.rule == "speaker_folds" and self.corpus.silence is not None:
+        if self.split.rule in ("speaker_folds", "clip_folds") and self.corpus.silence is not None:
             raise ValueError(
                 "noise has no speakers to make folds of; choose split.rule published, or no corpus.silence"
             )

@@ -68,7 +68,8 @@ def drawn(dataset: Dataset, utterances: Sequence[int], name: str, settings: Tria
     try:
         return draw_trials(speakers, genders, utterances, settings.most, settings.seed)
     except UserError as error:
-        raise UserError(f"The {name} part: {error}") from error
+        folds = " Or choose folds over all speakers with -o split.rule=speaker_folds."
+        raise UserError(f"The {name} part: {error}{folds if len(dataset.split.folds) == 1 else ''}") from error
 
 
 def among(trials: Trials, part: Part, path: Path) -> Trials:

@@ -225,7 +225,7 @@ def check_drawable(utterances: Sequence[int], num_speakers: int, num_targets: in
         found = "of one speaker" if num_speakers == 1 else f"of {num_speakers} speakers, none of whom has two"
         raise UserError(
             f"Trials need two speakers, and one of them with two utterances; there are {len(utterances)} utterances "
-            f"{found}. Put more speakers into it, or choose another split."
+            f"{found}. Put more speakers into it."
         )
 
 

@@ -19,7 +19,9 @@ from downstream.data.audio import AudioCut
 from downstream.data.corpora.speech_commands import TEST_ARCHIVE
 from downstream.data.corpus import Utterance
 from downstream.data.noise import consecutive_windows, noise_window
-from downstream.data.splits import Fold, Split, published_split
+from downstream.data.published_split import published_split
+from downstream.data.shared_speakers import speaker_caveats
+from downstream.data.splits import Fold, Split
 from downstream.data.superb_splits import superb_asv, superb_ks, superb_part
 from upstream.errors import UserError
 
@@ -339,7 +341,10 @@ def test_parts_share_speakers_only_where_the_recipe_says_so() -> None:
     split = published_split(utterances, shared_speakers=True)
     alone = published_split(subsets())
     assert split.folds == alone.folds
-    assert split.notes == ("Speakers may be in several parts: the score says nothing about speakers who are new.",)
+    assert speaker_caveats(alone, subsets()) == []
+    assert speaker_caveats(split, utterances) == [
+        "2 speakers are in training and test: the score says nothing about speakers who are new."
+    ]
 
 
 def test_of_shared_speakers_every_tenth_utterance_develops() -> None:

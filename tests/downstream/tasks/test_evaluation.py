@@ -7,8 +7,9 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+from downstream.data.dataset import NOBODY
 from downstream.tasks.classification.metrics import METRICS
-from downstream.tasks.evaluation import Interval, count_intervals, one_field, summed_by_speaker
+from downstream.tasks.evaluation import Interval, count_intervals, drawn_of, one_field, summed_by_speaker
 
 
 def accuracy_interval(confusions: np.ndarray, value: float, seed: int, draws: int = 2000) -> tuple[float, float] | None:
@@ -84,6 +85,11 @@ def test_counts_of_one_speaker_are_added_up_over_evaluations() -> None:
 def test_an_interval_says_how_it_was_found() -> None:
     assert Interval.over_speakers((0.1, 0.2)) == Interval(0.1, 0.2, "95 %, bootstrap over test speakers")
     assert Interval.over_speakers(None) == Interval(None, None, "none: too few test speakers")
+    utterances = drawn_of([f"{NOBODY}a.wav", f"{NOBODY}b.wav"])
+    assert Interval.over_speakers((0.1, 0.2), utterances).how == "95 %, bootstrap over test utterances"
+    assert Interval.over_speakers(None, utterances).how == "none: too few test utterances"
+    assert drawn_of(["ann", "_background_noise_/0@1"]) == drawn_of([]) == "speakers"
+    assert drawn_of(["ann", f"{NOBODY}a.wav"]) == "speakers and utterances of nobody known"
 
 
 def test_ids_of_one_field_differ_as_ids_do_and_can_be_read_back() -> None:

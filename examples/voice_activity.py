@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from downstream import tasks
 from downstream.data import segments_digest
-from upstream import SAMPLE_RATE, HiddenStates, Upstream, UserError
+from upstream import HiddenStates, Upstream, UserError
 
 Counts = tasks.IntArray  # frames of a speaker: speech found, speech missed, false alarms, silence found
 
@@ -99,7 +99,7 @@ class VoiceActivityTask(tasks.Task):
 
     def truth(self, index: int, frames: int) -> Tensor:
         """Return which frames of an utterance have their centre in a segment, (T,) bool."""
-        centres = (torch.arange(frames) * self._upstream.stride + self._upstream.shortest / 2) / SAMPLE_RATE
+        centres = self._upstream.frame_times(frames)
         inside = torch.zeros(frames, dtype=torch.bool)
         for segment in self.dataset.utterances[index].segments:
             inside |= (segment.start <= centres) & (centres < segment.end)
@@ -124,8 +124,7 @@ class VoiceActivityTask(tasks.Task):
         return FrameEvaluation(self.dataset, part.utterances, answers, truth)
 
     def chance(self, part: tasks.Part) -> Mapping[str, float]:
-        samples = [round(self.dataset.items[index].seconds * SAMPLE_RATE) for index in part.utterances]
-        frames = [max(1, (own - self._upstream.shortest) // self._upstream.stride + 1) for own in samples]
+        frames = [self._upstream.frames(self.dataset.items[index].seconds) for index in part.utterances]
         truth = [self.truth(index, own) for index, own in zip(part.utterances, frames, strict=True)]
         always = FrameEvaluation(self.dataset, part.utterances, [torch.ones_like(one) for one in truth], truth)
         return {name: always.value(name) for name in METRICS}

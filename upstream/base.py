@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 
 import torch
@@ -19,6 +20,8 @@ MOST_DRAWN = 4_000_000_000  # weights that are drawn at random: 16 GB in float32
 # Float audio is in [-1, 1]; resampling and loud mastering overshoot a little. A peak beyond this is integer PCM
 # that was cast to float without scaling.
 LARGEST_PEAK = 8.0
+
+LARGEST_DENOMINATOR = 1000  # of a fractional stride; 16,000 samples over 75 frames are 640/3
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,32 @@ class HiddenStates:
     lengths: Tensor
 
     @classmethod
-    def from_utterances(cls, states: Sequence[Tensor]) -> HiddenStates:
-        """Pad the states of single utterances, (L, T_i, D) each, into one batch."""
-        lengths = torch.tensor([state.shape[1] for state in states])
-        num_layers, _, dim = states[0].shape
-        layers = states[0].new_zeros(num_layers, len(states), int(lengths.max()), dim)
-        for index, state in enumerate(states):
+    def from_utterances(cls, states: Sequence[Tensor | Sequence[Tensor]]) -> HiddenStates:
+        """Pad the states of single utterances into one batch.
+
+        states: (L, T_i, D) of each, or its L layers, (T_i, D_l) each, as for `from_layers`.
+        """
+        single = [state if isinstance(state, Tensor) else stacked_layers(state) for state in states]
+        lengths = torch.tensor([state.shape[1] for state in single])
+        num_layers, _, dim = single[0].shape
+        layers = single[0].new_zeros(num_layers, len(single), int(lengths.max()), dim)
+        for index, state in enumerate(single):
             layers[:, index, : state.shape[1]] = state
         return cls(layers, lengths)
+
+    @classmethod
+    def from_layers(cls, layers: Sequence[Tensor], lengths: Tensor) -> HiddenStates:
+        """Stack the layers of a batch, (B, T, D_l) each; narrower ones get zeros up to the widest.
+
+        lengths: (B,) valid frames.
+
+        A zero adds nothing to a linear head, so a single layer is read as if it had its own width; only the head's
+        first weights are drawn for the widest. In a weighted sum, dimension d of all layers shares one weight of the
+        head, as ever.
+
+        Raises UserError for layers of another batch or other numbers of frames.
+        """
+        return cls(stacked_layers(layers), lengths)
 
     def utterance(self, index: int) -> Tensor:
         """Return the valid frames of one utterance, (L, T_index, D)."""
@@ -78,6 +99,21 @@ def deviations(frames: Tensor) -> Tensor:
     return (shifted - shifted.mean(dim=-2, keepdim=True)).square().mean(dim=-2).sqrt()
 
 
+def stacked_layers(layers: Sequence[Tensor]) -> Tensor:
+    """Return layers of different widths, (..., D_l) each, as one tensor (L, ..., D), padded with zeros to the widest.
+
+    Raises UserError for layers that differ in more than their width.
+    """
+    shapes = [tuple(layer.shape) for layer in layers]
+    if len({shape[:-1] for shape in shapes}) != 1:
+        raise UserError(
+            f"The layers have shapes {shapes}; only their last dimension, the width, may differ. Bring them to one "
+            "frame rate first: average the frames of faster layers, or repeat those of slower ones."
+        )
+    widest = max(shape[-1] for shape in shapes)
+    return torch.stack([torch.nn.functional.pad(layer, (0, widest - layer.shape[-1])) for layer in layers])
+
+
 # A batch of states as heads read it: per-layer means (L, B, D), means and deviations (L, B, 2 D), or all frames.
 States = Tensor | HiddenStates
 
@@ -106,7 +142,8 @@ class Upstream(ABC):
     """A frozen speech encoder. Call it with waveforms to get their `HiddenStates`.
 
     name: as the user typed it.
-    num_layers, dim, stride: L, D, and samples between two frames.
+    num_layers, dim: L and D.
+    stride: samples between two frames, an int where it is whole. Frame t begins at sample t * stride, rounded or not.
     fingerprint: hexadecimal digest of everything the states depend on (weights, settings); keys the store.
     provenance: where the weights came from.
 
@@ -116,7 +153,7 @@ class Upstream(ABC):
     name: str
     num_layers: int
     dim: int
-    stride: int
+    stride: float
     fingerprint: str
     provenance: Provenance
     sample_rate: int = SAMPLE_RATE
@@ -131,7 +168,12 @@ class Upstream(ABC):
 
     def frames(self, seconds: float) -> int:
         """Return the number of frames of so many seconds of audio, one at least."""
-        return max(1, (round(seconds * SAMPLE_RATE) - self.shortest) // self.stride + 1)
+        return frames_of(round(seconds * SAMPLE_RATE), self.shortest, self.stride)
+
+    def frame_times(self, frames: int) -> Tensor:
+        """Return the centres of the first frames in seconds, (T,) float64."""
+        starts = torch.arange(frames, dtype=torch.float64) * float(self.stride)
+        return (starts + self.shortest / 2) / SAMPLE_RATE
 
     @abstractmethod
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
@@ -217,6 +259,24 @@ def pad_to(waveform: Tensor, shortest: int) -> Tensor:
     """Pad `waveform` (S,) with zeros on the right to at least `shortest` samples."""
     missing = shortest - waveform.numel()
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform
+
+
+def frames_of(samples: int, shortest: int, stride: float) -> int:
+    """Return the number of frames of so many samples, one at least; a fractional stride adds up without rounding.
+
+    shortest: samples under one frame.
+    """
+    return max(0, samples - shortest) // exact(stride) + 1
+
+
+def exact(stride: float) -> Fraction:
+    """Return a stride as the fraction that was meant: 213.333… is 640/3, which hours of audio are a multiple of."""
+    return Fraction(stride).limit_denominator(LARGEST_DENOMINATOR)
+
+
+def plain(stride: Fraction) -> float:
+    """Return a stride as a number to be written: an int where it is whole."""
+    return int(stride) if stride.denominator == 1 else float(stride)
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -190,10 +190,15 @@ def _load_hugging_face(request: Request) -> Upstream:
 
 
 def _load_custom(request: Request) -> Upstream:
-    _refuse_random_init(request)
     from upstream import custom
 
-    return custom.load(request.typed, device=request.device, dtype=request.dtype_or_float32)
+    return custom.load(
+        request.typed,
+        device=request.device,
+        dtype=request.dtype_or_float32,
+        random_init=request.random_seed is not None,
+        seed=request.random_seed or 0,
+    )
 
 
 def _refuse_random_init(request: Request) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from upstream.out_of_memory import is_out_of_memory
 
 
 @contextmanager
-def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: bool = False) -> Iterator[None]:
+def foreign_code(
+    what: str, fix: str | Callable[[BaseException], str], file: Path | None = None, memory_passes: bool = False
+) -> Iterator[None]:
     """Turn whatever the code inside raises into a UserError; an interruption by the user (KeyboardInterrupt) passes.
 
-    what, fix: the start and the end of the message.
+    what, fix: the start and the end of the message; the end may depend on the error.
     file: of the user, whose last line in the traceback is named.
     memory_passes: True to let errors of memory through, for callers that go on with a smaller batch.
 
@@ -29,7 +31,8 @@ def foreign_code(what: str, fix: str, file: Path | None = None, memory_passes: b
     except BaseException as error:  # it may exit, or raise what is no Exception
         if memory_passes and is_out_of_memory(error):
             raise
-        raise UserError(f"{what} failed{_place(error, file)}: {words_of(error)}. {fix}") from error
+        end = fix if isinstance(fix, str) else fix(error)
+        raise UserError(f"{what} failed{_place(error, file)}: {words_of(error)}. {end}") from error
 
 
 def _place(error: BaseException, file: Path | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,11 @@ def state_of(named: Mapping[str, Any]) -> State:
             except Exception:  # objects of other libraries may raise anything when they are looked into
                 state.hidden.add(type(value).__qualname__)
     return state
+
+
+def written(place: str) -> str:
+    """Return a place as its author would: "model._modules['first']._parameters['bias']" as "model.first.bias"."""
+    return re.sub(r"\._(?:modules|parameters|buffers)\['([^']*)'\]", r".\1", place)
 
 
 def _short(text: str) -> str:

@@ -90,7 +90,7 @@ class UpstreamRecord(Section):
     fingerprint: str = Field(description="digest of everything its states depend on")
     layers: int = Field(description="hidden states, the input of the first block included")
     dim: int
-    stride: int = Field(description="samples between two frames")
+    stride: int | float = Field(description="samples between two frames")
     dtype: str
     random_init: bool = Field(description="true for untrained weights")
     source: str = Field(description="what was loaded")

@@ -110,7 +110,7 @@ def measure(codec: str, encoder: Upstream, options: argparse.Namespace) -> Readi
     return Reading(codec, nbytes, sum(item.seconds for item in items), writing, reading)
 
 
-def as_many_as(nbytes: float, key: StoreKey, stride: int) -> list[Item]:
+def as_many_as(nbytes: float, key: StoreKey, stride: float) -> list[Item]:
     """Utterances as long as IEMOCAP's whose frames take about that many bytes."""
     of_a_second = estimate_bytes(key, stride, [60.0]) / 60
     count = max(BATCH, round(nbytes / of_a_second / MEAN_SECONDS))
@@ -120,15 +120,11 @@ def as_many_as(nbytes: float, key: StoreKey, stride: int) -> list[Item]:
 def write(store: StateStore, encoder: Upstream, items: Sequence[Item]) -> None:
     """Random frames, in the batches and shards that extraction makes."""
     sizes = {item.digest: estimate_bytes(store.key, encoder.stride, [item.seconds]) for item in items}
-    most = frames_of(encoder, max(items, key=lambda item: item.seconds))
+    most = encoder.frames(max(item.seconds for item in items))
     pool = torch.randn(encoder.num_layers, most, encoder.dim, generator=torch.Generator().manual_seed(4))
     with ShardWriter(store, sizes) as writer:
         for batch in plan(items, sizes):
-            writer.add(batch, [pool[:, : frames_of(encoder, item)] for item in batch])
-
-
-def frames_of(encoder: Upstream, item: Item) -> int:
-    return 1 + (round(item.seconds * encoder.sample_rate) - encoder.shortest) // encoder.stride
+            writer.add(batch, [pool[:, : encoder.frames(item.seconds)] for item in batch])
 
 
 def read(store: StateStore, items: Sequence[Item]) -> None:

@@ -11,12 +11,13 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, receptive_field
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, plain, receptive_field
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
@@ -32,7 +33,7 @@ EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
 # 0.1 s: enough for every front end whose configuration has no kernels (pairs of 25 ms mel frames, Moonshine's stem).
 SHORTEST = 1_600
 # Samples of two waveforms that differ by 0.96 s: a whole number of frames at 10, 12, 15, 16, 20, 24, 30, 32, 40 and
-# 80 ms, so that the difference in frames gives the stride exactly.
+# 80 ms, and at 75 and 12.5 frames a second, so that the difference in frames gives the stride exactly.
 PROBES = (7_680, 23_040)
 
 # Settings that describe where and when a checkpoint was saved, not what it computes.
@@ -154,7 +155,7 @@ class HuggingFaceUpstream(Upstream):
             output = self.encoder(**inputs, output_hidden_states=True, return_dict=True)
         return stack_states(output, self.name), mask
 
-    def _measure(self) -> tuple[int, int, int]:
+    def _measure(self) -> tuple[int, int, float]:
         """Return the number of layers, their width, and the stride in samples, by encoding noise.
 
         Raises UserError for a model that cannot run on speech, draws at random or whose frames do not follow the audio.
@@ -177,14 +178,14 @@ class HuggingFaceUpstream(Upstream):
             raise UserError(f"{self.name} gives other states at each call for the same audio; {WRAP}")
         num_layers, frames, dim = states[0].shape
         if self.window is not None:
-            return num_layers, dim, round(self.window / frames)
+            return num_layers, dim, plain(Fraction(self.window, frames))
         more_frames = states[1].shape[1] - frames
         if more_frames <= 0:
             raise UserError(
                 f"{self.name} gives {frames} frames for {PROBES[0]} samples and {states[1].shape[1]} for {PROBES[1]}; "
                 "expected an encoder whose frames follow the audio. Wrap it as module.py:function to cut its states."
             )
-        return num_layers, dim, round((PROBES[1] - PROBES[0]) / more_frames)
+        return num_layers, dim, plain(Fraction(PROBES[1] - PROBES[0], more_frames))
 
 
 def shortest_utterance(config: Any) -> int:

@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from upstream.base import SAMPLE_RATE, Upstream
+from upstream.base import SAMPLE_RATE, Upstream, frames_of
 from upstream.errors import UserError
 from upstream.files import is_read_only, named_in_utf8
 from upstream.json_file import parse_json
@@ -228,7 +228,7 @@ def altered_shards(paths: Sequence[Path], progress: bool = False) -> Iterator[Pa
         bar.close()
 
 
-def estimate_bytes(key: StoreKey, stride: int, seconds: Sequence[float]) -> int:
+def estimate_bytes(key: StoreKey, stride: float, seconds: Sequence[float]) -> int:
     """Return the bytes on disk of utterances of these durations.
 
     stride: samples between two frames of the upstream. The first frame is assumed to span 25 ms, as for the
@@ -241,7 +241,7 @@ def estimate_bytes(key: StoreKey, stride: int, seconds: Sequence[float]) -> int:
     per_frame = key.num_layers * key.dim
     total = 0
     for duration in seconds:
-        beyond_first = round(duration * SAMPLE_RATE) - Upstream.shortest
-        frames = key.rows or 1 + max(0, beyond_first) // stride
+        samples = round(duration * SAMPLE_RATE)
+        frames = key.rows or frames_of(samples, Upstream.shortest, stride)
         total += per_frame * (frames * codec.dtype.itemsize + codec.scales * 4) + HEADER_BYTES
     return total

@@ -87,4 +87,4 @@ def _file_of(name: str) -> Path | None:
 
 def _is_installed(file: Path) -> bool:
     folders = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")]
-    return any(file.is_relative_to(folder) for folder in (*folders, Path(__file__).resolve().parent))
+    return any(file.is_relative_to(folder) for folder in (*folders, Path(__file__).resolve().parents[1]))  # upstream/

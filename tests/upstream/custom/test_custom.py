@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from upstream import custom, custom_contract
+from upstream import custom
+from upstream.custom import trials
+from upstream.custom.source import source_files
 from upstream.encode import Item, encode
 from upstream.errors import UserError
 
@@ -179,7 +181,7 @@ BREACHES = {
     "the batch matters": (
         EACH,
         "[self.states(w) * len(waveforms) for w in waveforms]",
-        "layer 0 differs by 1 of its norm",
+        "layer 0 of 1 s of noise .* differs by 1 of its norm",
     ),
     "padding counts as audio": (EACH, PADDED, "49 frames alone and 50 in a batch"),
     "statistics go on": (FIRST, f"self.calls += 1; {FIRST}", "changes its parameters"),
@@ -219,6 +221,9 @@ def test_missing_file(tmp_path: Path) -> None:
         custom.load(f"{tmp_path}/absent.py:build")
 
 
+OTHER_TRIALS = tuple(trials.Trial(trial.samples // 2, trial.level) for trial in trials.TRIALS)
+
+
 class TestFingerprint:
     def test_repeats_wherever_the_file_lies(self, tmp_path: Path) -> None:
         first = custom.load(write(tmp_path, GOOD, "here.py")).fingerprint
@@ -255,7 +260,7 @@ class TestFingerprint:
             write(tmp_path / name, code, f"{name}.py")
             spec = write(tmp_path / name, f"import {name} as neighbour\nbuild = neighbour.build\n")
             prints.add(custom.load(spec).fingerprint)
-            files = custom.source_files(tmp_path / name / "my_model.py", custom.load(spec).model)
+            files = source_files(tmp_path / name / "my_model.py", custom.load(spec).model)
             assert {file.name for file in files} == {f"{name}.py", "my_model.py"}
         assert len(prints) == 2
 
@@ -307,7 +312,7 @@ class TestFingerprint:
 
     def test_does_not_depend_on_computed_states(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = custom.load(write(tmp_path, GOOD)).fingerprint
-        monkeypatch.setattr(custom_contract, "TEST_SAMPLES", (8_000, 9_000))
+        monkeypatch.setattr(trials, "TRIALS", OTHER_TRIALS)
         assert custom.load(write(tmp_path, GOOD)).fingerprint == expected
 
     def test_states_are_part_of_it_where_a_model_cannot_be_looked_into(
@@ -316,7 +321,7 @@ class TestFingerprint:
         code = change("return Model()", "m = Model(); m.session = (i for i in ()); return m")
         expected = custom.load(write(tmp_path, code)).fingerprint
         assert custom.load(write(tmp_path, code)).fingerprint == expected
-        monkeypatch.setattr(custom_contract, "TEST_SAMPLES", (8_000, 9_000))
+        monkeypatch.setattr(trials, "TRIALS", OTHER_TRIALS)
         assert custom.load(write(tmp_path, code)).fingerprint != expected
 
 
@@ -373,9 +378,9 @@ class TestFailures:
             encode_all(code, tmp_path, 8_000, 48_000, 16_000)
 
     def test_a_batch_fails_whose_utterances_alone_do_not(self, tmp_path: Path) -> None:
-        code = change(RETURN, f"\n        if len(waveforms) > 2: raise ValueError('too many')\n        {RETURN}")
-        with pytest.raises(UserError, match="^utterance of 8000 and 2 more in one batch: .*ValueError: too many"):
-            encode_all(code, tmp_path, 8_000, 9_000, 10_000)
+        code = change(RETURN, f"\n        if len(waveforms) > 4: raise ValueError('too many')\n        {RETURN}")
+        with pytest.raises(UserError, match="^utterance of 8000 and 4 more in one batch: .*ValueError: too many"):
+            encode_all(code, tmp_path, 8_000, 9_000, 10_000, 11_000, 12_000)
 
     def test_a_message_that_fails_itself_and_one_without_end(self, tmp_path: Path) -> None:
         broken = "class Odd(Exception):\n    def __str__(self): raise ValueError\n"
@@ -385,9 +390,9 @@ class TestFailures:
             custom.load(write(tmp_path, change("return Model()", "raise ValueError('x' * 10000)")))
 
     def test_running_out_of_memory_still_halves_the_batch(self, tmp_path: Path) -> None:
-        code = change(RETURN, f"\n        if len(waveforms) > 2: raise MemoryError\n        {RETURN}")
-        states = encode_all(code, tmp_path, 8_000, 9_000, 10_000)
-        assert [state.shape for state in states] == [(2, 16)] * 3
+        code = change(RETURN, f"\n        if len(waveforms) > 4: raise MemoryError\n        {RETURN}")
+        states = encode_all(code, tmp_path, 8_000, 9_000, 10_000, 11_000, 12_000)
+        assert [state.shape for state in states] == [(2, 16)] * 5
 
     def test_a_model_that_cannot_be_moved(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"The model of .* failed: NotImplementedError: Cannot copy out of meta"):
@@ -458,7 +463,7 @@ def test_states_outlive_the_next_call(call: str, tmp_path: Path) -> None:
     """A model may write all its states to one place, to save allocations; those of the call before are kept."""
     code = change("return HiddenStates", "s = HiddenStates").replace(
         "for waveform in waveforms])",
-        f"for waveform in waveforms])\n        self.out = getattr(self, 'out', torch.zeros(2, 2, 999, 16))\n"
+        f"for waveform in waveforms])\n        self.out = getattr(self, 'out', torch.zeros(2, 4, 999, 16))\n"
         f"        out = self.out[:, : len(waveforms)]{call}\n"
         "        out.copy_(s.layers)\n        return out, s.lengths",
     )

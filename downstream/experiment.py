@@ -67,7 +67,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
         place.refuse_other_content(options.fresh)
     for folder in place.folders:
         if options.fresh and ranks.main:
-            discard(folder)
+            discard(folder, place.is_named)
         elif not options.fresh and (result := finished(folder, question)) is not None:
             if not ranks.main:
                 return None

@@ -96,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A store in place of the user's, shared by all tests here, so that the demo corpus is made and encoded once."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("upstream.files", "upstream.store.command", "downstream.cli.run"):
+        for module in ("upstream.files", "upstream.store.command", "downstream.cli.run_arguments"):
             patch.setattr(f"{module}.DEFAULT_STORE", folder)
         yield folder
 

@@ -22,13 +22,14 @@ def run(options: argparse.Namespace) -> int:
     """Check every recipe; raise UserError with all errors where there are any."""
     import yaml
 
+    from downstream.cli.s3prl_keys import translated
     from downstream.data.corpora import find_card
     from downstream.tasks import family_of, load_recipe
 
-    faults = []
+    faults, overrides = [], translated(options.override).overrides
     for name in options.recipes:
         try:
-            recipe = load_recipe(name, options.override)
+            recipe = load_recipe(name, overrides)
             find_card(recipe.corpus.name)
             family_of(recipe)
         except UserError as error:

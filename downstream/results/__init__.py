@@ -2,7 +2,7 @@
 
 from downstream.results.build import build_record
 from downstream.results.earlier import Earlier, finished, learned_before
-from downstream.results.folder import SNAPSHOT, begin, discard, tidy
+from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
@@ -15,6 +15,7 @@ __all__ = [
     "MetricRecord",
     "Place",
     "Question",
+    "RECORD",
     "Result",
     "Run",
     "SNAPSHOT",

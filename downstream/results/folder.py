@@ -11,6 +11,7 @@ import yaml
 
 from downstream.recipes import Options, Recipe
 from downstream.results.anonymous import Anonymous
+from downstream.results.record import read_result
 from upstream.errors import UserError
 from upstream.files import write_atomically
 from upstream.unfinished import remove_leftovers
@@ -20,15 +21,33 @@ logger = logging.getLogger("wavprobe")
 RECORD = "result.json"
 SNAPSHOT = "snapshot"
 EVENTS = "events"
+RECIPE = "recipe.yaml"
+QUESTION = "question.json"  # which run a named folder holds, since its name does not say so
 
 
-def discard(folder: Path) -> None:
-    """Remove all that earlier runs left in a folder; raise UserError where that is not permitted."""
+def discard(folder: Path, is_named: bool) -> None:
+    """Remove what earlier runs left; raise UserError where that is not permitted.
+
+    Of a folder that the user named only what a run wrote: who knows what else was put there since.
+    """
     try:
-        if folder.exists():
+        if not is_named and folder.exists():
             shutil.rmtree(folder)
+        for path in own_files(folder) if is_named else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot remove {folder}: {error.strerror}. Check its permissions.") from error
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files and folders that a run wrote, the record last."""
+    artifacts: list[str] = []
+    with contextlib.suppress(UserError):  # without a record that can be read, its files are overwritten one by one
+        artifacts = list(read_result(folder / RECORD).artifacts)
+    return [folder / name for name in (*artifacts, EVENTS, SNAPSHOT, RECIPE, QUESTION, RECORD)]
 
 
 def begin(folder: Path, recipe: Recipe, options: Options) -> None:
@@ -46,7 +65,7 @@ def begin(folder: Path, recipe: Recipe, options: Options) -> None:
         remove_leftovers(options.store, pattern)
     logger.info("record goes to %s", folder)
     content = Anonymous.of(options).recipe(recipe.model_dump(mode="json"), folder)
-    write_atomically(folder / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+    write_atomically(folder / RECIPE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def remove_unfinished(folder: Path) -> None:

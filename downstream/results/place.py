@@ -10,7 +10,7 @@ from pathlib import Path
 
 from downstream.data import Dataset
 from downstream.recipes import Options, Recipe
-from downstream.results.folder import RECORD, SNAPSHOT
+from downstream.results.folder import QUESTION, RECORD, SNAPSHOT
 from downstream.results.names import run_names, upstream_names
 from downstream.results.question import Question
 from upstream.base import Upstream
@@ -18,8 +18,6 @@ from upstream.errors import UserError
 from upstream.files import write_atomically
 from upstream.json_file import read_json_object
 from upstream.unfinished import UNFINISHED
-
-QUESTION = "question.json"  # which run a named folder holds, since its name does not say so
 
 
 @dataclass(frozen=True)

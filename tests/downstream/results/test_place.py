@@ -178,6 +178,16 @@ def test_a_folder_of_other_files_is_never_discarded(run: Run, tmp_path: Path) ->
         run(folder=thesis / "thesis.tex")
 
 
+def test_fresh_discards_what_the_run_wrote_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    first = run(folder=tmp_path / "run")
+    written = {path.name for path in first.folder.iterdir()}
+    (first.folder / "notes.txt").write_text("mine")
+    (first.folder / "deeper" / "run").mkdir(parents=True)
+    again = run(folder=tmp_path / "run", fresh=True, seed=1)
+    assert {path.name for path in again.folder.iterdir()} == written | {"notes.txt", "deeper"}
+    assert again.result.seeds["head"] == [1]
+
+
 def test_a_folder_of_its_own_holds_exactly_the_run(run: Run, tmp_path: Path) -> None:
     """With and without room for its states, and when it is the folder that a run without a name once made."""
     first = run(folder=tmp_path / "mine" / "run")

@@ -1,0 +1,73 @@
+"""The arguments of `wavprobe run`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from downstream.cli import s3prl_flags
+from upstream.arguments import folder, layer, positive, whole_number
+from upstream.catalog import DTYPES, FASTEST
+from upstream.command_line import add_verbose
+from upstream.files import DEFAULT_STORE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add upstream, recipe and options."""
+    add = parser.add_argument
+    add("-u", "--upstream", help="a name from --list, a checkpoint, hf:ORG/NAME[@REVISION], module.py:function")
+    add("-d", "--downstream", metavar="RECIPE", help="a recipe from --list, or a YAML file")
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field")
+    add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
+    add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
+    add("--fresh", action="store_true", help="discard an earlier run and start again")
+    add("--list", action="store_true", help="list upstreams, recipes and corpora")
+    add_verbose(parser)
+    add_data(parser.add_argument_group("data"))
+    add_upstream(parser.add_argument_group("upstream"))
+    add_places(parser.add_argument_group("results and store"))
+    s3prl_flags.add_arguments(parser)
+
+
+def add_data(group: argparse._ArgumentGroup) -> None:
+    """Add where the recordings are."""
+    add = group.add_argument
+    add("--data", type=folder, metavar="DIR", help="folder of the corpus in its published layout")
+    add("-c", "--corpus", metavar="NAME", help="another corpus; 'manifest' is any folder with a manifest.csv")
+    add("--check-audio", action="store_true", help="read all recordings, also those unchanged since an earlier run")
+
+
+def add_upstream(group: argparse._ArgumentGroup) -> None:
+    """Add how the upstream is loaded."""
+    add = group.add_argument
+    add("--random-init", action="store_true", help="the same architecture with untrained weights")
+    add("--device", default="auto", help="of the upstream: auto, cpu, cuda, cuda:0 (default auto)")
+    add(
+        "--dtype",
+        default="float32",
+        choices=(*DTYPES, FASTEST),
+        help="precision of the upstream (default float32); auto: the fastest whose scores agree with float32's",
+    )
+
+
+def add_places(group: argparse._ArgumentGroup) -> None:
+    """Add where results and states lie."""
+    add = group.add_argument
+    add("-n", "--name", metavar="NAME", help="of the run: RESULTS/RECIPE/UPSTREAM/NAME (default: made of its settings)")
+    add("-p", "--folder", type=folder, metavar="DIR", help="exactly the folder of the run, instead of -n and --results")
+    add("--results", type=folder, default=Path("results"), metavar="DIR", help="folder of records (default results)")
+    add(
+        "--store",
+        type=folder,
+        default=DEFAULT_STORE,
+        metavar="DIR",
+        help=f"folder of hidden states (default {DEFAULT_STORE})",
+    )
+    add("--store-limit", metavar="SIZE", help="limit of new data in the store: 50GB (default half of the free disk)")
+    add(
+        "--snapshot-seconds",
+        type=positive,
+        default=30.0,
+        metavar="S",
+        help="seconds between two snapshots of the training, from which an interrupted run resumes (default 30)",
+    )

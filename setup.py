@@ -8,7 +8,10 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = {"recipes": "*.yaml", "results/reference": "*.csv"}  # found again by downstream/recipes/files.py
+SHIPPED = {
+    "recipes": ("*.yaml", "*.csv"),
+    "results/reference": ("*.csv",),
+}  # found again by downstream/recipes/files.py
 
 
 class BuildWithShippedFiles(build_py):
@@ -18,8 +21,8 @@ class BuildWithShippedFiles(build_py):
         super().run()
         if self.editable_mode:
             return
-        for folder, pattern in SHIPPED.items():
-            for path in Path(folder).rglob(pattern):
+        for folder, patterns in SHIPPED.items():
+            for path in (path for pattern in patterns for path in Path(folder).rglob(pattern)):
                 copy = Path(self.build_lib) / "downstream" / "shipped_files" / path
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)

@@ -62,6 +62,7 @@ KINDS = {
     "wav2vec2-ctc": Kind("Wav2Vec2", BLOCKS | CONVOLUTIONS, model="ForCTC"),
     "hubert": Kind("Hubert", BLOCKS | CONVOLUTIONS),
     "wavlm-pre-norm": Kind("WavLM", BLOCKS | CONVOLUTIONS | PRE_NORM),
+    "unispeech": Kind("UniSpeech", BLOCKS | CONVOLUTIONS),
     "unispeech-sat": Kind("UniSpeechSat", BLOCKS | CONVOLUTIONS),
     "data2vec-audio": Kind("Data2VecAudio", BLOCKS | CONVOLUTIONS | {"num_conv_pos_embeddings": 5}),
     "wav2vec2-conformer": Kind("Wav2Vec2Conformer", BLOCKS | CONVOLUTIONS),

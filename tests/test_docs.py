@@ -24,6 +24,7 @@ from downstream.training.loop import Training
 from downstream.training.snapshot import read_snapshot
 from upstream.catalog import NAMED
 from upstream.command_line import INTERRUPTED
+from upstream.names import resolved
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES = [*DOCS, *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md"))]
@@ -155,7 +156,7 @@ def test_a_command_parses_and_names_what_there_is(block: Block, command: Sequenc
 
 def is_upstream(name: str) -> bool:
     """True for a form that `upstream.load` knows; files and repositories need not be there."""
-    return name.partition("@")[0] in NAMED or name.startswith("hf:") or ".py:" in name or "/" in name
+    return resolved(name).partition("@")[0] in NAMED or name.startswith("hf:") or ".py:" in name or "/" in name
 
 
 def recipes_of(options: argparse.Namespace) -> list[tuple[str, list[str]]]:

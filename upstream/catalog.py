@@ -1,17 +1,13 @@
-"""The table of named upstreams, and `load` for every form of name.
-
-Nothing heavy is imported before an upstream is loaded, so listing the names is fast.
-"""
+"""`load` for every form of name. Nothing heavy is imported before an upstream is loaded."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.errors import UserError
 from upstream.lazy import import_object
+from upstream.names import NAMED, resolved, unknown_upstream
 from upstream.request import NamedUpstream, Request
 
 if TYPE_CHECKING:
@@ -21,44 +17,18 @@ if TYPE_CHECKING:
 
     from upstream.base import Upstream
 
-WAVLM = "upstream.wavlm.upstream:load_named"
-FILTERBANK = "upstream.filterbank:load_named"
+__all__ = ["DTYPES", "FASTEST", "NAMED", "OTHER_FORMS", "load", "load_for_sizes"]
 
-
-NAMED = {
-    row.name: row
-    for row in (
-        NamedUpstream("wavlm_base", "WavLM Base, 94 M parameters, 960 h", WAVLM, "BASE", "microsoft/wavlm-base"),
-        NamedUpstream(
-            "wavlm_base_plus", "WavLM Base+, 94 M parameters, 94,000 h", WAVLM, "BASE_PLUS", "microsoft/wavlm-base-plus"
-        ),
-        NamedUpstream(
-            "wavlm_large", "WavLM Large, 315 M parameters, 94,000 h", WAVLM, "LARGE", "microsoft/wavlm-large"
-        ),
-        NamedUpstream("wavlm_tiny", "a small WavLM for trying out; only with --random-init", WAVLM, "TINY"),
-        NamedUpstream(
-            "fbank",
-            "80 log-mel + deltas, standardised over the utterance (SUPERB's baseline)",
-            FILTERBANK,
-            "FBANK",
-            has_weights=False,
-        ),
-        NamedUpstream(
-            "fbank_no_cmvn", "the same without standardisation", FILTERBANK, "FBANK_NO_CMVN", has_weights=False
-        ),
-        NamedUpstream(
-            "mfcc", "13 cepstra + deltas, standardised over the utterance", FILTERBANK, "MFCC", has_weights=False
-        ),
-    )
-}
 OTHER_FORMS = (
-    ("hf:ORG/NAME[@REVISION]", "any transformers speech encoder, from the hub or the local cache"),
+    (
+        "ORG/NAME[@REVISION]",
+        "any transformers speech encoder, from the hub or the local cache; hf:ORG/NAME is the same",
+    ),
     ("PATH", "a WavLM checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth, s3prl .ckpt"),
     ("module.py:function", "your own model"),
 )
 DTYPES = ("float32", "bfloat16", "float16")
 FASTEST = "auto"
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")  # of files, and of no repository
 
 
 def load(
@@ -66,8 +36,8 @@ def load(
 ) -> Upstream:
     """Load an upstream, frozen and in evaluation mode.
 
-    name: a name of `NAMED` (those with a repository may carry @REVISION), hf:ORG/NAME[@REVISION], the path of a
-        checkpoint, or module.py:function.
+    name: a name of `NAMED` in any spelling (those with a repository may carry @REVISION), ORG/NAME[@REVISION] of the
+        hub with or without "hf:", the path of a checkpoint, or module.py:function.
     device: cpu, cuda, cuda:N, or auto, which is the GPU if there is one.
     dtype: precision of weights and states: float32, bfloat16, float16 or auto; filterbanks are always float32. "auto"
         is the fastest whose scores agree with float32's: for WavLM bfloat16 where the device multiplies it faster
@@ -81,6 +51,7 @@ def load(
     control = upstream.load("wavlm_base", random_init=True, seed=1)
     states = wavlm([torch.zeros(16_000)])     # HiddenStates: layers (13, 1, 49, 768), lengths [49]
     """
+    name = resolved(name)
     stem, _, revision = name.partition("@")
     request = Request(
         name,
@@ -103,26 +74,13 @@ def load(
 
 
 def load_for_sizes(name: str) -> Upstream:
-    """Load an upstream for its sizes alone (layers, width, stride), without downloading the weights of a named one."""
-    stem = name.partition("@")[0]
-    if stem in NAMED and NAMED[stem].has_weights:
-        return load(stem, random_init=True)
-    return load(name)
+    """Load an upstream for its sizes alone (layers, width, stride), without downloading anything of a named one."""
+    row = NAMED.get(resolved(name).partition("@")[0])
+    if row is None or not row.has_weights:
+        return load(name)
+    from upstream.sizes_only import SizesOnly
 
-
-def unknown_upstream(name: str) -> str:
-    """Return the message for a name that is not an upstream."""
-    near = difflib.get_close_matches(name.partition("@")[0], NAMED, n=1, cutoff=0.5)
-    if Path(name).parent.is_dir() and Path(name).name != name:
-        suggestion = f"{Path(name).parent} exists, but has no {Path(name).name}."
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not name.endswith(WEIGHT_SUFFIXES):
-        suggestion = f"If it is a repository of the hub, type hf:{name}."
-    else:
-        suggestion = f"Did you mean {near[0]}?" if near else f"Known names: {', '.join(NAMED)}."
-    return (
-        f"There is no upstream or file called {name!r}. {suggestion} "
-        "Also possible: hf:ORG/NAME, the path of a WavLM checkpoint, or module.py:function."
-    )
+    return SizesOnly(row)
 
 
 def torch_device(device: str) -> torch.device:
@@ -156,10 +114,10 @@ def torch_dtype(dtype: str) -> torch.dtype:
 
 
 def _load_named(row: NamedUpstream, request: Request) -> Upstream:
-    fetches_weights = row.repository is not None and request.random_seed is None
-    if request.revision is not None and not fetches_weights:
+    fetches = row.repository is not None and (request.random_seed is None or not row.configuration)
+    if request.revision is not None and not fetches:
         raise UserError(
-            f"{request.typed}: a revision has no meaning where no weights are fetched; leave @{request.revision} out."
+            f"{request.typed}: a revision has no meaning where nothing is fetched; leave @{request.revision} out."
         )
     if not row.has_weights:
         _refuse_random_init(request)

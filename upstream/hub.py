@@ -25,12 +25,18 @@ class Repository:
     revision: str
 
 
-def fetch(name: str, revision: str | None = None, instead: str = "give the path of a checkpoint to -u") -> Repository:
+def fetch(
+    name: str,
+    revision: str | None = None,
+    instead: str = "give the path of a checkpoint to -u",
+    weights: bool = True,
+) -> Repository:
     """Download the repository `name` ("microsoft/wavlm-base"), or find it in huggingface_hub's cache when offline.
 
     revision: branch, tag or commit; None is the default branch.
     instead: what to do where the hub cannot be reached, for the message.
-    Weights are downloaded as safetensors where there are any, else as .bin files.
+    weights: False for the configuration alone, of untrained weights. They are downloaded as safetensors where there are
+        any, else as .bin files.
 
     Raises UserError for an unknown repository or revision, or if neither hub nor cache has it.
     """
@@ -46,8 +52,8 @@ def fetch(name: str, revision: str | None = None, instead: str = "give the path 
 
     with foreign_code(f"Fetching {name} from the Hugging Face hub", "Check the network and the disk, and try again."):
         try:
-            folder = _snapshot(name, revision, SMALL_FILES + SAFETENSORS)
-            if not any(folder.glob("model*.safetensors")):
+            folder = _snapshot(name, revision, SMALL_FILES + (SAFETENSORS if weights else []))
+            if weights and not any(folder.glob("model*.safetensors")):
                 folder = _snapshot(name, folder.name, SMALL_FILES + PICKLES)
         except GatedRepoError as error:
             raise UserError(
@@ -59,14 +65,17 @@ def fetch(name: str, revision: str | None = None, instead: str = "give the path 
             ) from error
         except RepositoryNotFoundError as error:
             raise UserError(
-                f"The hub has no repository {name!r}; check the name, or type `hf auth login` if it is private."
+                f"The hub has no repository {name!r}, and there is no such folder here; check the name, or type "
+                "`hf auth login` if it is private."
             ) from error
         except LocalEntryNotFoundError as error:
             at = f" at revision {revision}" if revision else ""
+            pinned = f" --revision {revision}" if revision else ""
+            what = "" if weights else ", whose configuration untrained weights need,"
             raise UserError(
-                f"Cannot reach the Hugging Face hub, and {name}{at} is not in the local cache "
-                f"({constants.HF_HUB_CACHE}), or not all of it. On a machine with a network type `hf download {name}` "
-                f"and copy the cache, or {instead}."
+                f"Cannot reach the Hugging Face hub, and {name}{at}{what} is not in the local cache "
+                f"({constants.HF_HUB_CACHE}), or not all of it. On a machine with a network type `hf download "
+                f"{name}{pinned}` and copy the cache, or {instead}."
             ) from error
         except HFValidationError as error:
             raise UserError(f"{name!r} is not a valid repository name; type ORG/NAME, or a directory.") from error

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from itertools import groupby
 
 from upstream.catalog import NAMED, OTHER_FORMS
 from upstream.command_line import add_verbose
+from upstream.request import NamedUpstream
+
+BETWEEN_FAMILIES = ("",)  # a line in place of a row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,18 +23,12 @@ def run(options: argparse.Namespace) -> int:
     from rich.table import Column, Table
 
     from downstream.data.corpora import describe
-    from downstream.recipes import find_recipe, read_yaml, recipe_names
     from upstream.terminal import console
 
     shown = console()
-    recipes = [read_yaml(find_recipe(name)) for name in recipe_names()]
     tables = (
-        ("upstreams (-u)", ("name", "what"), [(e.name, e.title) for e in NAMED.values()] + list(OTHER_FORMS)),
-        (
-            "recipes (-d)",
-            ("name", "what", "protocol", "corpus"),
-            [(recipe["name"], recipe["title"], recipe["protocol"], recipe["corpus"]["name"]) for recipe in recipes],
-        ),
+        ("upstreams (-u)", ("name", "what"), upstream_rows()),
+        ("recipes (-d)", ("name", "what", "protocol", "corpus"), recipe_rows()),
         (
             "corpora (-c)",
             ("name", "what"),
@@ -41,6 +39,36 @@ def run(options: argparse.Namespace) -> int:
         named = [Column(column, overflow="fold", no_wrap=column == "name") for column in columns]
         table = Table(*named, title=title, title_justify="left")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            if row == BETWEEN_FAMILIES:
+                table.add_section()
+            else:
+                table.add_row(*(escape(cell) for cell in row))
         shown.print(table)
     return 0
+
+
+def upstream_rows() -> list[tuple[str, ...]]:
+    """Return the lines of the table of upstreams, by families: name, and what it is, with other names in brackets."""
+    rows: list[tuple[str, ...]] = []
+    for _, family in groupby(NAMED.values(), lambda row: row.family):
+        rows += [(row.name, what_of(row)) for row in family]
+        rows.append(BETWEEN_FAMILIES)
+    return rows + list(OTHER_FORMS)
+
+
+def what_of(row: NamedUpstream) -> str:
+    """Return what a named upstream is, its repository on the hub, and its other names."""
+    also = f" [also {', '.join(row.aliases)}]" if row.aliases else ""
+    return f"{row.description}{f'; {row.repository}' if row.repository else ''}{also}"
+
+
+def recipe_rows() -> list[tuple[str, ...]]:
+    """Return the lines of the table of recipes, with s3prl's names in brackets."""
+    from downstream.recipes import find_recipe, names_in_s3prl, read_yaml, recipe_names
+
+    rows: list[tuple[str, ...]] = []
+    for name in recipe_names():
+        recipe, others = read_yaml(find_recipe(name)), names_in_s3prl(name)
+        also = f" [also {', '.join(others)}]" if others else ""
+        rows.append((name, f"{recipe['title']}{also}", recipe["protocol"], recipe["corpus"]["name"]))
+    return rows

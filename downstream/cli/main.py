@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from upstream.command_line import USER_ERROR, carry_out, take_any_text
+from upstream.nearest import did_you_mean
+from upstream.text import printable
 
 VERBS = {
     "run": "score an upstream on a recipe",
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     made = parser()
+    refuse_unknown_verb(made, given)
     options = made.parse_args(given)
     if options.version:
         import downstream
@@ -66,6 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_ERROR
     options.command = shlex.join(["wavprobe", *given])
     return carry_out_verb(verb(options.verb), options, f"wavprobe {options.verb}")
+
+
+def refuse_unknown_verb(made: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Exit with a sentence on what may have been meant, where the first argument is neither a verb nor an option."""
+    if given and not given[0].startswith("-") and given[0] not in VERBS:
+        meant = did_you_mean(given[0], VERBS) or f"The verbs are {', '.join(VERBS)}."
+        made.error(f"there is no verb {printable(given[0])!r}. {meant}")
 
 
 def main_of_run(arguments: Sequence[str] | None, program: str) -> int:

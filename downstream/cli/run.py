@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         if not name:
             raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
 
+    from downstream.recipes import note_on_name
     from downstream.report import show
     from downstream.results import UnwrittenError
     from upstream import ranks
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     if outcome is None:  # another rank records
         return 0
     show(outcome.result, outcome.folder, console())
+    if other := note_on_name(options.downstream):
+        print(f"note: {other}")
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")
     return 0

@@ -15,7 +15,7 @@ from upstream.files import DEFAULT_STORE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add upstream, recipe and options."""
     add = parser.add_argument
-    add("-u", "--upstream", help="a name from --list, a checkpoint, hf:ORG/NAME[@REVISION], module.py:function")
+    add("-u", "--upstream", help="a name from --list, a checkpoint, ORG/NAME[@REVISION] of the hub, module.py:function")
     add("-d", "--downstream", metavar="RECIPE", help="a recipe from --list, or a YAML file")
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field")
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")

@@ -10,6 +10,7 @@ from downstream.cli.s3prl_flags import ANY_CHECKPOINT
 from upstream.base import Upstream
 from upstream.catalog import NAMED, load, load_for_sizes
 from upstream.errors import UserError
+from upstream.names import resolved
 
 
 def name_of(upstream: str, checkpoint: str) -> str:
@@ -34,6 +35,7 @@ def load_checkpoint(upstream: str, checkpoint: str, **loading: Any) -> Upstream:
 
     Raises UserError where it is not of the architecture that the name stands for.
     """
+    upstream = resolved(upstream)
     loaded = load(name_of(upstream, checkpoint), **loading)
     if upstream.partition("@")[0] in NAMED:
         expected = load_for_sizes(upstream)

@@ -7,13 +7,13 @@ commas, as there: -o "config.optimizer.lr=1e-3,,config.runner.total_steps=100".
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from upstream.errors import UserError
+from upstream.nearest import nearest
 
 SEPARATOR = ",,"
 SAMPLE_RATE = 16_000  # of s3prl's counts of samples
@@ -208,7 +208,7 @@ def literal(text: str) -> Any:
 
 def instead_of(key: str) -> str:
     """Return what to type instead of one of s3prl's keys that has no translation."""
-    near = difflib.get_close_matches(key, HERE, n=1, cutoff=0.85)
+    near = nearest(key, HERE)
     if near and key not in NOT_HERE:
         return f"did you mean config.{near[0]} ({HERE[near[0]]} here)?"
     parts = key.split(".")

@@ -1,17 +1,17 @@
-"""Recipes: a task as typed data. `recipe.py` first, then `sections.py`; `files.py` reads YAML and overrides."""
+"""Recipes: a task as typed data. `recipe.py` first, then `sections.py`; `names.py` finds a recipe, `files.py` reads
+YAML and overrides."""
 
 from downstream.recipes.files import (
     CHECKOUT,
     UnknownKeyError,
     all_keys,
     effective,
-    find_recipe,
     overridden,
     read_yaml,
-    recipe_names,
     shipped,
     validated,
 )
+from downstream.recipes.names import find_recipe, names_in_s3prl, note_on_name, recipe_names
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import LearnedRecipe, Recipe
 from downstream.recipes.sections import (
@@ -66,6 +66,8 @@ __all__ = [
     "effective",
     "find_recipe",
     "later",
+    "names_in_s3prl",
+    "note_on_name",
     "overridden",
     "read_yaml",
     "recipe_names",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import difflib
-import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ from downstream.recipes.recipe import IDENTITY, Recipe
 from downstream.recipes.yaml_text import LARGEST, parse_yaml
 from upstream.errors import UserError
 from upstream.files import read_regular_file
+from upstream.nearest import did_you_mean, either, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]  # downstream
 CHECKOUT = PACKAGE.parent
@@ -31,7 +29,6 @@ def shipped(name: str) -> Path:
     return packaged if packaged.is_dir() else CHECKOUT / name
 
 
-CLOSE = 0.7  # of 1, difflib's ratio of what may be a slip of the finger
 LONGEST_SHOWN = 80  # letters of a key or value in a message
 MOST_SHOWN = 5  # errors of one recipe in a message
 
@@ -45,28 +42,6 @@ WORDS = {
 }
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the harness, sorted."""
-    folder = shipped("recipes")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-def find_recipe(name: str) -> Path:
-    """Return the YAML file of a recipe: a name below recipes/ or a path.
-
-    Raises UserError, with the nearest right name, where there is none.
-    """
-    names = recipe_names()
-    if name in names:
-        return shipped("recipes") / f"{name}.yaml"
-    with contextlib.suppress(OSError, ValueError):  # too long for a name, a zero byte
-        if os.path.lexists(name) and name:
-            return Path(name)
-    near = difflib.get_close_matches(name[:LONGEST_SHOWN], names, n=1, cutoff=0.6)
-    suggestion = f"Did you mean {near[0]}?" if near else "See --list for the names."
-    raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} Known: {', '.join(names)}.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -148,12 +123,14 @@ def refuse_unknown(key: str, kind: type[Recipe]) -> None:
 
 
 def suggestion(key: str, known: Sequence[str]) -> str:
-    """Return what may have been meant by a key: one that is spelled alike, ends alike or lies in that section."""
+    """Return what may have been meant by a key: one that is spelled alike or ends alike, or those of its section."""
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         return f"That is a section; its keys are {', '.join(inner)}."
-    near = [name for name in known if name.endswith(f".{key}")]
-    near = near or difflib.get_close_matches(key[:LONGEST_SHOWN], known, n=1, cutoff=CLOSE)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+    if alike := [name for name in known if name.endswith(f".{key}")]:
+        return f"Did you mean {either(alike)}?"
+    section = key.rpartition(".")[0]
+    there = [name for name in known if section and name.startswith(f"{section}.")]
+    return did_you_mean(key, known) or f"Known{' there' if there else ''}: {', '.join(there or known)}."
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -191,8 +168,8 @@ def _sentence(fault: Mapping[str, Any], kind: type[Recipe]) -> str:
     key, value = ".".join(path), fault["input"]
     if fault["type"] == "extra_forbidden":
         siblings = _keys_beside(path, kind)
-        near = difflib.get_close_matches(path[-1][:LONGEST_SHOWN], siblings, n=1, cutoff=CLOSE)
-        meant = f"did you mean {near[0]}?" if near else f"known there: {', '.join(siblings)}."
+        near = nearest(path[-1], siblings)
+        meant = f"did you mean {either(near)}?" if near else f"known there: {', '.join(siblings)}."
         return f"There is no key {brief(key)}; {meant}"
     if fault["type"] == "missing":
         return f"The key {key!r} is missing."

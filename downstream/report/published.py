@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from downstream.data import read_table
 from downstream.recipes import shipped
 from upstream.errors import UserError
+from upstream.names import BY_REPOSITORY
 
 SUPERB_SCORES = shipped("results/reference") / "superb.csv"
 
@@ -22,7 +23,7 @@ Text = Annotated[str, Field(min_length=1)]
 class ReferenceScore:
     """One published score: one cell of one table.
 
-    upstream: its name in this harness where it has one, a plain name such as "wav2vec2_base" otherwise.
+    upstream: its name in this harness where it has one, a plain name such as "apc" otherwise.
     task: the recipe that reproduces the task where there is one, "superb/" and SUPERB's abbreviation otherwise.
     metric: its name in this harness where it has one; "wer_with_lm" is the WER of decoding with a language model.
     value: the printed number.
@@ -94,6 +95,12 @@ def refuse_repeated(path: Path, scores: list[ReferenceScore]) -> None:
         seen.add(cell)
 
 
-def published(recipe: str, upstream: str) -> list[ReferenceScore]:
-    """Return the published scores of an upstream on a recipe's task; empty where there are none."""
-    return [score for score in read_reference_scores() if (score.task, score.upstream) == (recipe, upstream)]
+def published(recipe: str, upstream: str, source: str | None = None) -> list[ReferenceScore]:
+    """Return the published scores of an upstream on a recipe's task; empty where there are none.
+
+    upstream: its name as recorded. source: the repository that it was loaded from, which may have another name here:
+        hf:facebook/hubert-base-ls960 is hubert_base.
+    """
+    row = BY_REPOSITORY.get(source)
+    names = {upstream} if row is None else {upstream, row.name}
+    return [score for score in read_reference_scores() if score.task == recipe and score.upstream in names]

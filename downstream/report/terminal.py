@@ -69,7 +69,7 @@ def comparable(result: Result) -> list[ReferenceScore]:
     """Return published scores of the upstream on the task; none for an untrained one or a changed recipe."""
     if result.upstream.random_init or any(said.startswith("Not SUPERB's recipe") for said in result.caveats):
         return []
-    return published(result.recipe.name, result.upstream.name)
+    return published(result.recipe.name, result.upstream.name, result.upstream.source)
 
 
 def primary_score(result: Result) -> Score:

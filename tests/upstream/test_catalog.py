@@ -10,7 +10,7 @@ import pytest
 from places import REPOSITORY
 
 import upstream
-from upstream.catalog import NAMED, WAVLM, load_for_sizes
+from upstream.catalog import NAMED, load_for_sizes
 from upstream.errors import UserError
 from upstream.lazy import import_object
 from upstream.request import NamedUpstream
@@ -47,15 +47,24 @@ def test_every_exported_name_exists(package: str) -> None:
 def test_every_row_has_a_loader(row: NamedUpstream) -> None:
     assert callable(import_object(row.loader))
     assert row.has_weights or row.repository is None
-    if row.loader == WAVLM:
+    assert row.configuration or row.repository
+    if row.kind == "wavlm":
         assert isinstance(import_object(f"upstream.wavlm.config:{row.configuration}"), WavLMConfig)
 
 
-@pytest.mark.parametrize("name", ["wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"])
-def test_sizes_need_no_trained_weights(name: str) -> None:
+@pytest.mark.parametrize("name", ["wavlm_base", "wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"])
+def test_the_table_states_the_sizes(name: str) -> None:
+    row = NAMED[name]
+    encoder = upstream.load(name, random_init=row.has_weights)
+    assert (encoder.num_layers, encoder.dim, encoder.stride) == (row.layers, row.width, row.stride)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_sizes_need_neither_weights_nor_a_network(name: str) -> None:
     encoder = load_for_sizes(name)
     assert encoder.name == name
-    assert encoder.provenance.random_init == NAMED[name].has_weights
+    row = NAMED[name]
+    assert (encoder.num_layers, encoder.dim, encoder.stride) == (row.layers, row.width, row.stride)
 
 
 def test_filterbanks_have_no_untrained_weights() -> None:
@@ -65,7 +74,7 @@ def test_filterbanks_have_no_untrained_weights() -> None:
 
 def test_a_misspelt_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean wavlm_base_plus"):
-        upstream.load("wavlm_baseplus")
+        upstream.load("wavlm_base_pluss")
 
 
 def test_tiny_has_no_published_weights() -> None:
@@ -92,11 +101,10 @@ def test_wrong_device_and_precision() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("facebook/hubert-base", r"type hf:facebook/hubert-base\."),
-        ("facebook/hubert-base@v1", r"type hf:facebook/hubert-base@v1\."),
-        ("{folder}/model.safetensors", r"exists, but has no model\.safetensors\."),
-        ("quite something else", "Known names: "),
-        ("absent/model.safetensors", "Known names: "),
+        ("{folder}/model.safetensors", r"is here, but has no model\.safetensors\."),
+        ("quite something else", "`wavprobe list` shows the names"),
+        ("absent/model.safetensors", "`wavprobe list` shows the names"),
+        ("wavlm_huge", "Of that kind there are wavlm_base, wavlm_base_plus, wavlm_large, wavlm_tiny"),
     ],
 )
 def test_a_name_that_is_nothing_says_what_it_may_have_been(name: str, words: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import random
@@ -20,6 +19,7 @@ import torch
 
 from upstream.errors import UserError, message_of
 from upstream.foreign import foreign_code
+from upstream.nearest import did_you_mean
 
 
 def parse(spec: str) -> tuple[Path, str]:
@@ -62,8 +62,7 @@ def find_function(module: ModuleType, path: Path, name: str) -> Callable[..., An
         return function  # type: ignore[no-any-return]
     callables = {key: value for key, value in vars(module).items() if callable(value)}
     defined = [key for key, value in callables.items() if getattr(value, "__module__", None) == module.__name__]
-    near = difflib.get_close_matches(name, defined, n=1)
-    suggestion = f"Did you mean {near[0]}?" if near else f"It defines: {', '.join(defined) or 'no function'}."
+    suggestion = did_you_mean(name, defined) or f"It defines: {', '.join(defined) or 'no function'}."
     raise UserError(f"{path} has no function {name!r}. {suggestion}")
 
 

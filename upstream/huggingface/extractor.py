@@ -120,12 +120,6 @@ def is_repeatable(extractor: Any) -> bool:
     return all(torch.equal(first[name], second[name]) for first, second in pairs for name in first)
 
 
-def fixed_window(extractor: Any) -> int | None:
-    """Return the samples of the window of an encoder with a fixed input length (Whisper: 30 s), else None."""
-    whisper = isinstance(extractor, transformers_library().WhisperFeatureExtractor)
-    return int(extractor.n_samples) if whisper else None
-
-
 def preparation_note(extractor: Any) -> str:
     """Return a sentence on how the checkpoint's feature extractor preprocesses a waveform."""
     kind = type(extractor).__name__

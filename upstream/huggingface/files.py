@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from upstream.catalog import WEIGHT_SUFFIXES
 from upstream.errors import UserError
 from upstream.hub import fetch
+from upstream.names import WEIGHT_SUFFIXES
 from upstream.text import printable
 
 CONFIG = "config.json"
@@ -30,8 +30,10 @@ class ModelFiles:
     weights: Path | None = None
 
 
-def find_files(identifier: str, revision: str | None) -> ModelFiles:
+def find_files(identifier: str, revision: str | None, weights: bool = True) -> ModelFiles:
     """Return the files of `identifier`, with or without "hf:"; a repository is downloaded from the hub.
+
+    weights: False where its configuration suffices.
 
     Raises UserError for what is none of the three.
     """
@@ -49,5 +51,11 @@ def find_files(identifier: str, revision: str | None) -> ModelFiles:
             f"{identifier!r} is neither a directory or file that exists nor a repository of the hub; check the path, "
             "or type hf:ORG/NAME[@REVISION]."
         )
-    found = fetch(repository, typed or revision)
+    return files_of(repository, typed or revision, weights)
+
+
+def files_of(repository: str, revision: str | None, weights: bool = True) -> ModelFiles:
+    """Return the files of a repository of the hub, downloaded; raises UserError if it cannot be."""
+    instead = "give the path of a checkpoint to -u" if weights else "give the path of a folder with a config.json to -u"
+    found = fetch(repository, revision, instead, weights)
     return ModelFiles(found.folder, repository, found.revision)

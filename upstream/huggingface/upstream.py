@@ -22,10 +22,12 @@ from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
 from upstream.huggingface.config import read_configuration
-from upstream.huggingface.extractor import features_of, fixed_window, read_extractor
-from upstream.huggingface.files import find_files
+from upstream.huggingface.extractor import features_of, read_extractor
+from upstream.huggingface.files import ModelFiles, files_of, find_files
 from upstream.huggingface.library import transformers_library
 from upstream.huggingface.weights import TRAINING_ONLY, trained_encoder, untrained_encoder
+from upstream.huggingface.window import equal_parts, fixed_window, window_note
+from upstream.request import NamedUpstream, Request
 from upstream.text import counted, printable
 
 EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
@@ -69,12 +71,28 @@ def load(
     configuration, is not a 16 kHz speech encoder, needs code from the hub, or gives no hidden states.
     """
     transformers_library()  # raise its UserError before anything is downloaded
-    files = find_files(identifier, revision)
-    with foreign_code(f"Loading {identifier} with transformers", f"If the checkpoint is intact, {WRAP}"):
+    files = find_files(identifier, revision, weights=not random_init)
+    return load_files(files, printable(identifier), torch.device(device), dtype, seed if random_init else None)
+
+
+def load_named(row: NamedUpstream, request: Request) -> HuggingFaceUpstream:
+    """Load an encoder of the catalogue from its repository; raises UserError as `load` does."""
+    transformers_library()
+    revision = request.revision or row.revision
+    files = files_of(row.repository or "", revision, weights=request.random_seed is None)
+    return load_files(files, request.typed, request.device, request.dtype_or_float32, request.random_seed)
+
+
+def load_files(
+    files: ModelFiles, name: str, device: torch.device, dtype: torch.dtype, seed: int | None
+) -> HuggingFaceUpstream:
+    """Load the encoder of files, recorded under `name`; seed: of untrained weights, None for those of the files."""
+    with foreign_code(f"Loading {name} with transformers", f"If the checkpoint is intact, {WRAP}"):
         configuration = read_configuration(files)
         extractor, notes = read_extractor(files, configuration.transformers)
-        trained = None if random_init else trained_encoder(files, configuration)
-        encoder = trained.encoder if trained else untrained_encoder(configuration, seed)
+        window = fixed_window(extractor)
+        trained = trained_encoder(files, configuration) if seed is None else None
+        encoder = trained.encoder if trained else untrained_encoder(configuration, seed or 0)
         head = trained.beside if trained else ()
         which = counted(len(head), "tensor of a head was", "tensors of a head were")
         left_out = [f"{which} left out, {head[0]} first."] if head else []
@@ -83,12 +101,11 @@ def load(
             format=f"transformers {type(encoder).__name__}",
             revision=files.revision,
             file_sha256=fingerprint_files(trained.files) if trained else None,
-            random_init=random_init,
-            notes=(*configuration.notes, *left_out, *notes),
+            random_init=seed is not None,
+            notes=(*configuration.notes, *left_out, *([window_note(window)] if window else []), *notes),
         )
-        fingerprint = fingerprint_of(encoder, extractor, seed if random_init else None)
-        name = printable(identifier)
-        return HuggingFaceUpstream(name, encoder, extractor, fingerprint, provenance, torch.device(device), dtype)
+        fingerprint = fingerprint_of(encoder, extractor, seed)
+        return HuggingFaceUpstream(name, encoder, extractor, fingerprint, provenance, device, dtype)
 
 
 class HuggingFaceUpstream(Upstream):
@@ -119,15 +136,15 @@ class HuggingFaceUpstream(Upstream):
     def encode_one(self, waveform: Tensor) -> Tensor:
         """Return the states of one utterance, (S,) -> (L, T, D).
 
-        Raises UserError for an utterance longer than the encoder's fixed window (Whisper: 30 s), if it has one, for
-        one of which the encoder hears a part alone, and for one that it fails on.
+        Raises UserError for one of which the encoder hears a part alone, and for one that it fails on.
         """
+        if self.window is None:
+            return self._encode_at_once(waveform)
+        parts = equal_parts(len(waveform), self.window, round(self.stride))
+        return torch.cat([self._encode_at_once(waveform[start:end]) for start, end in parts], dim=1)
+
+    def _encode_at_once(self, waveform: Tensor) -> Tensor:
         samples = len(waveform)
-        if self.window is not None and samples > self.window:
-            raise UserError(
-                f"An utterance of {samples / SAMPLE_RATE:.1f} s does not fit {self.name}, which encodes at most "
-                f"{self.window / SAMPLE_RATE:.0f} s at once; cut it, leave it out, or use an upstream without a limit."
-            )
         with self._running():
             layers, mask = self._run(waveform)
         frames = valid_frames(layers.shape[1], samples, self.window, mask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from downstream.data.corpora.cards import CARDS, CorpusCard
 from upstream.errors import UserError
+from upstream.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from downstream.data.corpus import Corpus
@@ -39,9 +39,8 @@ def find_card(name: str) -> CorpusCard:
     for card in CARDS:
         if card.name == name:
             return card
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), CORPORA, n=1)
-    guess = f"Did you mean {near[0]}? " if near else ""
-    raise UserError(f"There is no corpus {name!r}. {guess}The corpora are {', '.join(CORPORA)}.")
+    known = f"The corpora are {', '.join(CORPORA)}."
+    raise UserError(" ".join(filter(None, (f"There is no corpus {name!r}.", did_you_mean(name, CORPORA), known))))
 
 
 def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Corpus:

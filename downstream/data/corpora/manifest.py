@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections import defaultdict
@@ -20,6 +19,7 @@ from downstream.data.corpora.genders import gender_of
 from downstream.data.corpora.suggestions import contents, suggestion
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
+from upstream.nearest import nearest
 from upstream.text import counted
 
 FILE_NAME = "manifest.csv"
@@ -110,8 +110,7 @@ def meaning(column: str) -> str | None:
 def meaning_of_plain(column: str) -> str | None:
     """As `meaning`, of a name in small letters and without a unit."""
     plain = re.sub(r"[\W_]", "", column)
-    near = difflib.get_close_matches(plain, FIXED_COLUMNS, n=1, cutoff=0.85)
-    return SYNONYMS.get(plain) or next(iter(near), None)
+    return SYNONYMS.get(plain) or next(iter(nearest(plain, FIXED_COLUMNS)), None)
 
 
 def column_notes(columns: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ seconds within the utterance, also if that is cut from a longer recording. `spea
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from downstream.data.audio import CUT_TOLERANCE
 from downstream.data.corpora.csv_table import read_table, seconds
 from downstream.data.corpus import TimedSegment, Utterance
 from upstream.errors import UserError
+from upstream.nearest import either, nearest
 
 FILE_NAME = "segments.csv"
 KEYS = ("id", "path")
@@ -75,9 +75,9 @@ def check_columns(columns: Sequence[str], path: Path) -> None:
         )
     for column in columns:
         if column not in (*KEYS, *COLUMNS):
-            near = difflib.get_close_matches(column, COLUMNS, n=1)
+            near = nearest(column, COLUMNS)
             raise UserError(
-                f"{path} has an unknown column {column!r}; {f'did you mean {near[0]}? ' if near else ''}"
+                f"{path} has an unknown column {column!r}; {f'did you mean {either(near)}? ' if near else ''}"
                 f"The columns are id or path, {', '.join(COLUMNS)}; rename or remove it."
             )
 
@@ -98,10 +98,10 @@ def segment_owner(
             f"{where}: {len(matches)} utterances are cut from {cell!r}; name one of them in a column id in place of "
             f"path, for instance {matches[0]}."
         )
-    near = difflib.get_close_matches(cell, ids if key == "id" else paths, n=1)
+    near = nearest(cell, ids if key == "id" else paths)
     raise UserError(
         f"{where}: the manifest lists no utterance with the {key} {cell!r}; "
-        f"{f'did you mean {near[0]}? ' if near else ''}Fix the {key} or remove the line."
+        f"{f'did you mean {either(near)}? ' if near else ''}Fix the {key} or remove the line."
     )
 
 

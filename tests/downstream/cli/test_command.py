@@ -21,12 +21,13 @@ from places import REPOSITORY
 import run_downstream
 from downstream.cli.main import main, parser
 from downstream.data.corpora.catalog import CORPORA
-from downstream.recipes.files import recipe_names
+from downstream.recipes import recipe_names
 from downstream.results import recording
 from downstream.results.record import read_result
 from downstream.tasks.registry import load_recipe
 from downstream.training import learning
 from upstream.catalog import NAMED
+from upstream.names import resolved
 from upstream.store.__main__ import main as store_command
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -111,7 +112,7 @@ def test_list_is_quick_and_names_everything() -> None:
     shown = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert time.perf_counter() - began < 20
     assert shown.stdout.strip().endswith("False")
-    for name in (*NAMED, *recipe_names(), *CORPORA, "hf:ORG/NAME[@REVISION]", "module.py:function"):
+    for name in (*NAMED, *recipe_names(), *CORPORA, "ORG/NAME[@REVISION]", "module.py:function"):
         assert name in shown.stdout
 
 
@@ -136,7 +137,7 @@ def test_the_readmes_commands_mean_something(command: str) -> None:
     if options.list:
         return
     assert options.downstream in recipe_names()
-    name = options.upstream.partition("@")[0]
+    name = resolved(options.upstream).partition("@")[0]
     assert name in NAMED or name.startswith("hf:") or "/" in name or ".py:" in name
     assert options.corpus is None or options.corpus in CORPORA
     load_recipe(options.downstream, options.override)

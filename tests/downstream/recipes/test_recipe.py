@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from downstream.recipes.files import recipe_names, shipped
+from downstream.recipes import recipe_names, shipped
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.registry import load_recipe
 from downstream.training.sweep import Config, configs, layer_settings
@@ -74,7 +74,7 @@ def test_overrides_and_another_corpus() -> None:
         ("protocol=superb", "cannot be overridden"),
         ("trials.list=x", "is of classification, the key of verification."),
         ("head.hidden=8", "the key of recognition."),
-        ("head.width=8", "has no key 'head.width'. Known: corpus.name"),
+        ("head.width=8", "has no key 'head.width'. Known there: head.projection"),
         ("lr=1", "Did you mean sweep.lr or optimizer.lr?"),
         ("training=1", "That is a section; its keys are training.steps, "),
         ("training.steps=true", "true and false are not numbers"),
@@ -293,7 +293,7 @@ def test_a_later_setting_is_in_the_question_only_where_it_is_used(override: str,
             "a layer is a number, mix for the weighted sum, or best for the layer that development chooses",
         ),
         ("sweep.lr=true", "true and false are not numbers"),
-        ("sweep.rate=[0.1]", "Did you mean sweep.lr"),
+        ("sweep.rate=[0.1]", "Known there: sweep.lr"),
         ("store.mode=disk", "'auto', 'means', 'frames' or 'off'"),
         ("store.codec=float8", "'float16', 'bfloat16' or 'int8'"),
     ],

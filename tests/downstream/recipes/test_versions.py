@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from downstream.recipes.files import recipe_names
+from downstream.recipes import recipe_names
 from downstream.results.integrity import digest_of
 from downstream.tasks.registry import load_recipe
 

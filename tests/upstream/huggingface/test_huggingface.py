@@ -11,8 +11,8 @@ from small_encoders import KINDS, Kind, alter_weights, edit_json, noise, save, t
 from torch import Tensor
 
 from upstream import huggingface
-from upstream.errors import UserError
 from upstream.huggingface.upstream import SHORTEST, shortest_utterance, valid_frames
+from upstream.huggingface.window import equal_parts
 
 
 @pytest.fixture(params=KINDS)
@@ -90,10 +90,22 @@ class TestLengths:
         states = encoder([noise(n) for n in (3_200, 3_201, 15_999, 16_000)])
         assert states.lengths.tolist() == [10, 11, 50, 50]
 
-    def test_whisper_refuses_what_its_window_cannot_hold(self, tmp_path: Path) -> None:
+    def test_whisper_cuts_what_its_window_cannot_hold_into_equal_parts(self, tmp_path: Path) -> None:
         encoder = huggingface.load(str(save(KINDS["whisper"], tmp_path)))
-        with pytest.raises(UserError, match=r"1\.5 s does not fit .* at most 1 s"):
-            encoder([noise(24_000)])
+        waveform = noise(40_000)  # two and a half windows, 125 frames: 42, 42 and 41
+        long = encoder([waveform, noise(5_000, 1)])
+        assert long.lengths.tolist() == [125, 16]
+        parts = [encoder([part]).utterance(0) for part in torch.split(waveform, 42 * 320)]
+        assert torch.equal(long.utterance(0), torch.cat(parts, dim=1))
+        assert any("takes 1 s at once" in note for note in encoder.provenance.notes)
+
+    @pytest.mark.parametrize("samples", [1, 320, 16_000, 16_001, 31_999, 32_000, 32_001, 480_123])
+    def test_parts_cover_an_utterance_in_whole_frames(self, samples: int) -> None:
+        parts = equal_parts(samples, 16_000, 320)
+        starts, ends = zip(*parts, strict=True)
+        assert (starts[0], ends[-1], ends[:-1]) == (0, samples, starts[1:])
+        assert all(start % 320 == 0 for start in starts)
+        assert all(0 < end - start <= 16_000 for start, end in parts)
 
     def test_features_filled_up_to_pairs_count_as_one(self) -> None:
         """w2v-BERT joins mel frames in pairs; a pair of which one frame is filling is masked."""

@@ -64,7 +64,7 @@ class TestHub:
             huggingface.load("hf:ORG/NAME")
 
     def test_untrained_weights_are_no_way_out_where_the_configuration_is_missing(self, cache: Path) -> None:
-        with pytest.raises(UserError, match=r"give the path of a checkpoint to -u\.$"):
+        with pytest.raises(UserError, match=r"give the path of a folder with a config\.json to -u\.$"):
             huggingface.load("hf:ORG/NAME", random_init=True)
         with pytest.raises(UserError, match=r"or add --random-init for untrained weights\.$"):
             upstream.load("wavlm_base")

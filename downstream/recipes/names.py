@@ -1,0 +1,74 @@
+"""Names of recipes: those that come with the harness, s3prl's, and files; a wrong one is answered with the nearest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from downstream.recipes.files import LONGEST_SHOWN, brief, shipped
+from upstream.errors import UserError
+from upstream.nearest import did_you_mean, plain
+from upstream.rows import read_rows, words_of_cell
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the harness, sorted."""
+    folder = shipped("recipes")
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """Return the YAML file of a recipe: a name below recipes/, a path, or s3prl's name of a task of SUPERB.
+
+    Raises UserError, with the nearest right name, where there is none, and for a task of s3prl that is not here.
+    """
+    names = recipe_names()
+    if name in names:
+        return shipped_recipe(name)
+    there = False
+    with contextlib.suppress(OSError, ValueError):  # too long for a name, a zero byte
+        there = bool(name) and os.path.lexists(name)
+    if there and not os.path.isdir(name):
+        return Path(name)
+    if len(same := [one for one in names if plain(one) == plain(name)]) == 1:
+        return shipped_recipe(same[0])
+    task = task_of_s3prl(name)
+    if task and task["recipe"]:  # a folder of that name is a corpus rather than a recipe
+        return shipped_recipe(task["recipe"])
+    if there:
+        return Path(name)
+    known = f"Known: {', '.join(names)}."
+    if task:
+        raise UserError(f"There is no recipe for s3prl's {name} yet ({task['what']}). {known}")
+    suggestion = did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), names) or "See --list for the names."
+    raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")
+
+
+def shipped_recipe(name: str) -> Path:
+    """Return the file of a recipe that comes with the harness."""
+    return shipped("recipes") / f"{name}.yaml"
+
+
+def task_of_s3prl(name: str) -> dict[str, str] | None:
+    """Return the line of s3prl.csv for a task of s3prl, or SUPERB's abbreviation of one; None for any other name."""
+    lowered = name.casefold()
+    for row in read_rows(shipped("recipes") / "s3prl.csv"):
+        if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
+            return row
+    return None
+
+
+def names_in_s3prl(recipe: str) -> list[str]:
+    """Return the names that a recipe has in s3prl, its own excepted: "speech_commands" and "ks" of superb/ks."""
+    rows = [row for row in read_rows(shipped("recipes") / "s3prl.csv") if row["recipe"] == recipe]
+    return [name for row in rows for name in words_of_cell(row, "names") if name not in recipe_names()]
+
+
+def note_on_name(name: str) -> str | None:
+    """Return a sentence on a recipe that s3prl has another one for under that name; None for any other."""
+    task = task_of_s3prl(name)
+    if task is None or name not in recipe_names():
+        return None
+    return f"{name} is the clean recipe of this harness; s3prl's {name}, SUPERB's protocol, is {task['recipe']}."

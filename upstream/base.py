@@ -146,6 +146,7 @@ class Upstream(ABC):
     stride: samples between two frames, an int where it is whole. Frame t begins at sample t * stride, rounded or not.
     fingerprint: hexadecimal digest of everything the states depend on (weights, settings); keys the store.
     provenance: where the weights came from.
+    first_centre: sample in the middle of the first frame's receptive field; None where that is not known.
 
     A subclass sets these attributes and implements `encode`.
     """
@@ -158,6 +159,7 @@ class Upstream(ABC):
     provenance: Provenance
     sample_rate: int = SAMPLE_RATE
     shortest: int = 400  # samples; shorter utterances are padded with zeros to this
+    first_centre: float | None = None
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
@@ -277,6 +279,11 @@ def exact(stride: float) -> Fraction:
 def plain(stride: Fraction) -> float:
     """Return a stride as a number to be written: an int where it is whole."""
     return int(stride) if stride.denominator == 1 else float(stride)
+
+
+def centre_of(samples: int) -> float:
+    """Return the middle of so many samples, counted from 0: 199.5 of 400."""
+    return (samples - 1) / 2
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import tee
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 from tqdm import tqdm
@@ -36,6 +36,19 @@ SHARD_UTTERANCES = 128
 # ---------------------------------------------------------------- extraction
 
 
+class Destination(Protocol):
+    """Where states are written to: a store, or files that a user takes away."""
+
+    def __contains__(self, digest: str) -> bool:
+        """Return True if the states of this audio are there."""
+
+    def add(self, digests: Sequence[str], states: Sequence[Tensor]) -> None:
+        """Write the states of utterances, by the digests of their audio: means (L, D) or frames (L, T, D) of each."""
+
+    def refresh(self) -> None:
+        """Look for what other processes have written in the meantime."""
+
+
 def fill(
     store: StateStore, upstream: Upstream, items: Sequence[Item], progress: bool = True, ranks: Ranks = ALONE
 ) -> float:
@@ -53,7 +66,7 @@ def fill(
     sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
     batches = [missing(store, batch) for batch in plan(items, sizes)]
     share = [batch for batch in batches[ranks.rank :: ranks.world] if batch]
-    extract(store, upstream, share, sizes, progress and ranks.main)
+    extract(store, upstream, share, sizes, store.key.reduction, progress and ranks.main)
     ranks.barrier(upstream.device)
     store.refresh()
     if lost := missing(store, items):
@@ -67,9 +80,14 @@ def fill(
 
 
 def extract(
-    store: StateStore, upstream: Upstream, batches: Sequence[list[Item]], sizes: Mapping[str, int], progress: bool
+    destination: Destination,
+    upstream: Upstream,
+    batches: Sequence[list[Item]],
+    sizes: Mapping[str, int],
+    reduction: str,
+    progress: bool,
 ) -> None:
-    """Encode the batches one by one and write their states to the store; sizes: as for `fits_shard`."""
+    """Encode the batches one by one and write their states; sizes: as for `fits_shard`, reduction: as for `encode`."""
     bar: tqdm[Any] = tqdm(
         total=sum(seconds_of(batch) for batch in batches),
         desc=f"extracting {upstream.name}",
@@ -81,7 +99,7 @@ def extract(
 
     def is_wanted(batch: list[Item]) -> bool:
         """Return False, and lower the total, if another process has written the batch in the meantime."""
-        if missing(store, batch):
+        if missing(destination, batch):
             return True
         bar.total = (bar.total or 0.0) - seconds_of(batch)
         return False
@@ -91,18 +109,18 @@ def extract(
     with (
         bar,
         closing(waveforms_ahead(to_decode, workers_for(upstream.device))) as decoded,
-        ShardWriter(store, sizes) as writer,
+        ShardWriter(destination, sizes) as writer,
     ):
         for batch, waveforms in zip(wanted, decoded, strict=True):
             if is_wanted(batch):
-                states = encode(upstream, batch, waveforms, store.key.reduction, memory)
+                states = encode(upstream, batch, waveforms, reduction, memory)
                 writer.add(batch, [state.cpu() for state in states])
                 bar.update(seconds_of(batch))
 
 
-def missing(store: StateStore, items: Iterable[Item]) -> list[Item]:
-    """Return the items that are not in the store."""
-    return [item for item in items if item.digest not in store]
+def missing(destination: Destination, items: Iterable[Item]) -> list[Item]:
+    """Return the items whose states are not there."""
+    return [item for item in items if item.digest not in destination]
 
 
 # ---------------------------------------------------------------- batches and shards
@@ -139,8 +157,8 @@ class ShardWriter:
     statement, which writes the rest at its end, also after an exception.
     """
 
-    def __init__(self, store: StateStore, sizes: Mapping[str, int]) -> None:
-        self.store, self.sizes = store, sizes
+    def __init__(self, destination: Destination, sizes: Mapping[str, int]) -> None:
+        self.destination, self.sizes = destination, sizes
         self._collected: list[tuple[Item, Tensor]] = []
         self._writing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "shard-writer")
@@ -177,5 +195,5 @@ class ShardWriter:
             writing.result()
 
     def _write(self, shard: Sequence[tuple[Item, Tensor]]) -> None:
-        self.store.add([item.digest for item, _ in shard], [states for _, states in shard])
-        self.store.refresh()  # another process may be filling the same store
+        self.destination.add([item.digest for item, _ in shard], [states for _, states in shard])
+        self.destination.refresh()

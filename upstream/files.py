@@ -33,7 +33,7 @@ def write_atomically(path: Path, *contents: bytes) -> None:
             stream.close()  # before it is moved: Windows moves no open file
             temporary.replace(path)
     except OSError as error:
-        fix = "Free some space or choose another folder (--store, --results)."
+        fix = "Free some space or choose another folder (--store, --results, --to)."
         if isinstance(error, FileNotFoundError):
             fix = "Its folder was removed in the meantime; run the same command again."
         raise UserError(f"Cannot write {path}: {error.strerror}. {fix}") from error

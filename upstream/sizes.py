@@ -1,4 +1,4 @@
-"""Byte counts: formatting, parsing, and free disk space."""
+"""Byte counts: formatting, parsing, free disk space and memory."""
 
 from __future__ import annotations
 
@@ -40,3 +40,13 @@ def free_space(path: Path) -> int:
     """Return the free bytes on the disk that holds `path`, or will hold it."""
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that programs may still take; None on systems that do not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", lines, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

@@ -15,6 +15,7 @@ from upstream.text import printable
 
 VERBS = {
     "run": "score an upstream on a recipe",
+    "extract": "write the hidden states of recordings to files",
     "list": "list upstreams, recipes and corpora",
     "validate": "check recipes without running them",
     "store": "list, estimate, verify and prune the stored hidden states",

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, plain, receptive_field
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, centre_of, frozen, plain, receptive_field
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
@@ -127,6 +127,8 @@ class HuggingFaceUpstream(Upstream):
         self.extractor = extractor
         self.shortest = shortest_utterance(encoder.config)
         self.window = fixed_window(extractor)
+        if self.window is None and has_convolutions(encoder.config):
+            self.first_centre = centre_of(self.shortest)
         self.num_layers, self.dim, self.stride = self._measure()
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
@@ -207,10 +209,12 @@ class HuggingFaceUpstream(Upstream):
 
 def shortest_utterance(config: Any) -> int:
     """Return the samples under the first frame, from the kernels and strides in the configuration, if it has them."""
-    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
-    if not kernels or not strides:
-        return SHORTEST
-    return receptive_field(kernels, strides)
+    return receptive_field(config.conv_kernel, config.conv_stride) if has_convolutions(config) else SHORTEST
+
+
+def has_convolutions(config: Any) -> bool:
+    """Return True for an encoder that begins with convolutions over the waveform, which pad nothing."""
+    return bool(getattr(config, "conv_kernel", None) and getattr(config, "conv_stride", None))
 
 
 def valid_frames(frames: int, samples: int, window: int | None, mask: Tensor | None) -> int:

@@ -1,0 +1,6 @@
+"""Hidden states in files of their own, to be used without this harness: `wavprobe extract`."""
+
+from downstream.states.taken.contents import FORMATS, NUMBERS, Contents, layers_of
+from downstream.states.taken.extraction import Taken, take_states
+
+__all__ = ["FORMATS", "NUMBERS", "Contents", "Taken", "layers_of", "take_states"]

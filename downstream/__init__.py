@@ -4,6 +4,7 @@ import downstream
 result = downstream.run("demo/emotion", "wavlm_base", random_init=True)     # the record, as on disk
 result.primary.value, result.metrics, result.folder
 table = downstream.load_results("results")                                  # a DataFrame, one row a score
+files = downstream.extract("wavlm_base", "recordings", to="states")         # hidden states as files, and their index
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
     from downstream.results import read_result as read_result
+    from downstream.states import extract as extract
     from downstream.tasks import load_recipe as load_recipe
     from upstream.base import Upstream
 
@@ -29,13 +31,14 @@ _exported = lazy_exports(
     {
         "Recipe": "downstream.recipes",
         "Result": "downstream.results",
+        "extract": "downstream.states",
         "load_recipe": "downstream.tasks",
         "load_results": "downstream.results",
         "read_result": "downstream.results",
     },
 )
 
-__all__ = ["Recipe", "Result", "load_recipe", "load_results", "read_result", "run"]
+__all__ = ["Recipe", "Result", "extract", "load_recipe", "load_results", "read_result", "run"]
 
 
 def run(

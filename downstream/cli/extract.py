@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         default="npy",
         choices=("npy", "safetensors", "hf"),
-        help="a .npy or .safetensors for each recording, or Parquet for load_dataset of Hugging Face (default npy)",
+        help="a .npy or .safetensors for each recording, or a dataset for load_from_disk of Hugging Face (default npy)",
     )
     parser.add_argument(
         "--dtype-out", default="float32", choices=("float32", "float16"), help="numbers of the files (default float32)"
@@ -60,12 +60,7 @@ def layers(text: str) -> tuple[int, ...] | None:
 
 def run(options: argparse.Namespace) -> int:
     """Encode the recordings and write their states."""
-    import sys
-
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    from downstream.data import recordings_named
-    from downstream.states import Contents, layers_of, take_states
+    from downstream.states import take_named
     from upstream import ranks
     from upstream.catalog import load
     from upstream.sizes import readable
@@ -74,24 +69,28 @@ def run(options: argparse.Namespace) -> int:
     own_rank = ranks.current()  # several processes share the work under torchrun
     own_rank.claim_gpu(options.device)
     own_rank.meet()
-    named = recordings_named(options.recordings, progress=own_rank.main, skip_unreadable=options.skip_unreadable)
-    for note in named.notes if own_rank.main else ():
-        print(note, file=sys.stderr)
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
     upstream = load(options.upstream, **loading)
-    reduction = "means" if options.means else "frames"
-    contents = Contents(upstream, reduction, layers_of(upstream, options.layers), options.format, options.dtype_out)
-    with logging_redirect_tqdm():
-        taken = take_states(options.to, contents, named.recordings, ranks=own_rank)
+    taken = take_named(
+        upstream,
+        options.recordings,
+        options.to,
+        options.layers,
+        options.means,
+        options.format,
+        options.dtype_out,
+        options.skip_unreadable,
+        own_rank.main,
+        own_rank,
+    )
     if not own_rank.main:
         return 0
     seconds = sum(row["seconds"] for row in taken.rows)
     size = sum({row["file"]: row["bytes"] for row in taken.rows}.values())
-    shape = (
-        f"{len(contents.layers)} x {upstream.dim}" if options.means else f"{len(contents.layers)} x T x {upstream.dim}"
-    )
+    count = len(options.layers or range(upstream.num_layers))
+    shape = f"{count} x {upstream.dim}" if options.means else f"{count} x frames x {upstream.dim}"
     print(
-        f"{counted(len(taken.rows), 'recording')}, {seconds / 60:,.1f} min, as {shape} {options.dtype_out}: "
+        f"{counted(len(taken.rows), 'recording')}, {seconds / 60:,.1f} min, as {shape} in {options.dtype_out}: "
         f"{readable(size)} in {taken.folder}; see index.csv and extraction.json there."
     )
     if not taken.encoded:

@@ -25,6 +25,7 @@ TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 STANDARD_INPUT = "-"
 FAULTS_SHOWN = 3
+KEPT_IN = DEFAULT_STORE / KEPT
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,15 @@ class Found:
 
 
 def recordings_named(
-    words: Sequence[str], kept: Path = DEFAULT_STORE / KEPT, progress: bool = True, skip_unreadable: bool = False
+    words: Sequence[str], kept: Path | None = None, progress: bool = True, skip_unreadable: bool = False
 ) -> NamedRecordings:
     """Return the recordings that the words of a command line name.
 
     words: each an audio file; a folder, with all audio files below it; a table (.csv, .tsv) with the columns of
         manifest.csv; a list (.txt, .lst) with a file a line, relative to the list's folder or to the current one; or
         "-", a list on standard input.
-    kept: the file of what earlier commands found of recordings, so that unchanged ones are not read again.
+    kept: the file of what earlier commands found of recordings, so that unchanged ones are not read again; None for
+        the one in the store.
     skip_unreadable: leave out, with a note, what is no audio that can be decoded.
 
     A recording is called as its file without suffix, with the folders below the one that was named; where two are
@@ -100,6 +102,7 @@ def recordings_named(
     if len(distinct) < len(found):
         notes.append(f"{counted(len(found) - len(distinct), 'recording')} named more than once, taken once.")
     utterances = with_names(distinct)
+    kept = kept or KEPT_IN
     if skip_unreadable:
         utterances, unreadable = without_unreadable(utterances, kept)
         notes += unreadable

@@ -2,5 +2,6 @@
 
 from downstream.states.taken.contents import FORMATS, NUMBERS, Contents, layers_of
 from downstream.states.taken.extraction import Taken, take_states
+from downstream.states.taken.face import extract, take_named
 
-__all__ = ["FORMATS", "NUMBERS", "Contents", "Taken", "layers_of", "take_states"]
+__all__ = ["FORMATS", "NUMBERS", "Contents", "Taken", "extract", "layers_of", "take_named", "take_states"]

@@ -66,7 +66,9 @@ class Contents:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / CARD).exists() and (others := sorted(path.name for path in folder.iterdir())):
-                raise UserError(f"{folder} is no folder of extracted states: it has {others[0]} in it. Choose a new one with --to.")
+                raise UserError(
+                    f"{folder} is no folder of extracted states: it has {others[0]} in it. Choose a new one with --to."
+                )
         except OSError as error:
             raise UserError(
                 f"Cannot make the folder {folder}: {error.strerror}. Choose another one with --to."

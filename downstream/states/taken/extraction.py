@@ -15,12 +15,11 @@ from tqdm import tqdm
 
 from downstream.data import NamedRecording
 from downstream.states.taken.contents import ANOTHER, Contents
-from downstream.states.taken.formats import Array, dataset_card, write
+from downstream.states.taken.formats import Array, finish_dataset, write
 from downstream.states.taken.index import Row, known_rows, note, own_list, remove_lists, write_index
 from upstream.encode import Item, seconds_of
 from upstream.errors import UserError
 from upstream.extract import SHARD_BYTES, extract, missing, plan
-from upstream.files import write_atomically
 from upstream.ranks import ALONE, Ranks
 from upstream.sizes import free_memory, free_space, readable
 from upstream.store import StoreKey, estimate_bytes
@@ -86,7 +85,7 @@ def take_states(
         rows = [found[name] for name in wanted]
         if ranks.main:
             if contents.format == "hf":
-                write_atomically(folder / "README.md", dataset_card(contents).encode())
+                finish_dataset(folder, contents, sorted({row["file"] for row in found.values()}))
             write_index(folder, [*rows, *(row for name, row in found.items() if name not in wanted)])
             remove_lists(folder)
         ranks.barrier(contents.upstream.device)  # before the list is removed

@@ -1,4 +1,4 @@
-"""Files of hidden states: NumPy's, safetensors, and Parquet that the datasets library loads."""
+"""Files of hidden states: NumPy's, safetensors, and a dataset of Hugging Face's library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(folder: Path, contents: Contents, rows: Sequence[dict[str, Any]], stat
     Raises UserError where a file cannot be written.
     """
     if contents.format == "hf":
-        return [write_parquet(folder, contents, rows, states)] * len(rows)
+        return [write_arrow(folder, contents, rows, states)] * len(rows)
     files = []
     for row, array in zip(rows, states, strict=True):
         files.append(f"{STATES}/{file_name(row['id'])}.{contents.format}")
@@ -72,12 +72,14 @@ def safetensors(contents: Contents, row: dict[str, Any], array: Array) -> bytes:
     return save({"states": np.ascontiguousarray(array)}, metadata | who | {"id": row["id"], "path": row["path"]})
 
 
-# ---------------------------------------------------------------- Parquet
+# ---------------------------------------------------------------- a dataset of Hugging Face
+
+ROWS_TOGETHER = 16  # of a batch of Arrow's: 400 MB for a minute each of Base
 
 
-def write_parquet(folder: Path, contents: Contents, rows: Sequence[dict[str, Any]], states: Sequence[Array]) -> str:
+def write_arrow(folder: Path, contents: Contents, rows: Sequence[dict[str, Any]], states: Sequence[Array]) -> str:
     """Write a row for each recording with a column for each layer; return the file, relative to the folder."""
-    import pyarrow.parquet
+    import pyarrow
     from datasets import Dataset
 
     columns: dict[str, list[Any]] = {key: [row[key] for row in rows] for key in ("id", "path", "seconds")}
@@ -85,16 +87,13 @@ def write_parquet(folder: Path, contents: Contents, rows: Sequence[dict[str, Any
         columns[f"layer_{layer}"] = [array[place] for array in states]
     table = Dataset.from_dict(columns, features=features(contents)).data.table
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(table, stream, row_group_size=ROWS_TOGETHER, compression="NONE", use_dictionary=False)
-    # The datasets library takes files of one name for the same data, so that the name tells what is in it.
+    with pyarrow.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table, ROWS_TOGETHER)
     told = json.dumps([contents.described(), [(row["id"], row["digest"]) for row in rows]])
-    file = f"{DATA}/{hashlib.sha256(told.encode()).hexdigest()[:24]}.parquet"
+    file = f"{DATA}/{hashlib.sha256(told.encode()).hexdigest()[:24]}.arrow"
     (folder / DATA).mkdir(exist_ok=True)
     write_atomically(folder / file, stream.getvalue())
     return file
-
-
-ROWS_TOGETHER = 16  # of a row group, which readers hold in memory: 400 MB for a minute each of Base
 
 
 def features(contents: Contents) -> Any:
@@ -111,24 +110,20 @@ def features(contents: Contents) -> Any:
     return Features(plain | {f"layer_{layer}": states for layer in contents.layers})
 
 
-def dataset_card(contents: Contents) -> str:
-    """Return a README.md by which `load_dataset` finds the files, and its reader what they are."""
+def finish_dataset(folder: Path, contents: Contents, files: Sequence[str]) -> None:
+    """Write what `datasets.load_from_disk` looks for beside the files; the same files give the same fingerprint."""
+    from datasets import DatasetInfo
+
     described = contents.described()
-    upstream = described["upstream"]
-    what = "mean over frames" if contents.reduction == "means" else "frames"
-    shape = "(dim)" if contents.reduction == "means" else "(frames, dim)"
-    centre = described["first_frame_centre_seconds"]
-    times = f"a frame every {described['frame_seconds']:g} s" + (
-        "" if centre is None else f", the first one centred at {centre:g} s"
-    )
-    return (
-        f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {DATA}/*.parquet\n---\n"
-        f"# Hidden states of {upstream['name']}\n\n"
-        f"The {what} of layers {', '.join(map(str, contents.layers))}, a column `layer_N` of {shape} each with "
-        f"{described['dim']} dimensions in {contents.numbers}; {times}. The weights come from {upstream['source']}"
-        f"{' at revision ' + upstream['revision'] if upstream['revision'] else ''}; their fingerprint is "
-        f"{upstream['fingerprint']}. `extraction.json` has all of this for programs, `index.csv` a line for each "
-        "recording.\n\n"
-        "    from datasets import load_dataset\n"
-        '    states = load_dataset("THIS FOLDER", split="train").with_format("numpy")\n'
-    )
+    info = DatasetInfo(description=json.dumps(described, ensure_ascii=False), features=features(contents))
+    DatasetInfo.write_to_directory(info, str(folder), pretty_print=True)
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": file} for file in files],
+        "_fingerprint": hashlib.sha256("\n".join(files).encode()).hexdigest()[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    write_atomically(folder / "state.json", json.dumps(state, indent=2).encode())

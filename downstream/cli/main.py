@@ -17,6 +17,7 @@ VERBS = {
     "run": "score an upstream on a recipe",
     "extract": "write the hidden states of recordings to files",
     "list": "list upstreams, recipes and corpora",
+    "manifest": "write the manifest.csv of a folder of recordings",
     "validate": "check recipes without running them",
     "store": "list, estimate, verify and prune the stored hidden states",
     "convert": "convert a WavLM checkpoint to a Hugging Face directory",

@@ -112,6 +112,8 @@ class Corpus:
     synthetic: True for synthesised speech, which is stated wherever a score appears.
     notes: sentences that a reader of a score on this corpus should know.
     trials: the published list of verification trials on its test part, if it was found beside the corpus.
+    subfolders: the column of labels that are names of subfolders, which are speakers where speakers are learned; None
+        where labels are what they are called.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Corpus:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     trials: Path | None = None
+    subfolders: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("title", "source"):

@@ -304,6 +304,17 @@ MANIFEST = CorpusCard(
     recording=r"(?!)",  # matches nothing: a manifest is recognised by its file, not by names
 )
 
+FOLDER = CorpusCard(
+    name="folder",
+    title="recordings in a subfolder for each class",
+    licence="as its owner states",
+    where="Lay the recordings of each class (or speaker) into a folder of its name.",
+    layout="a subfolder for each class (or speaker) with its recordings, and optionally train, dev and test above "
+    "these; x.txt beside x.wav is its transcript",
+    recording=r"(?!)",
+    reader="class_folders:read",
+)
+
 DEMO = CorpusCard(
     name="demo",
     title="Synthetic demo speech (espeak-ng)",
@@ -328,4 +339,5 @@ CARDS = (
     SPEECH_COMMANDS_V1,
     SPEECH_COMMANDS_V2,
     MANIFEST,
+    FOLDER,
 )

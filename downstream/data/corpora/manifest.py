@@ -46,6 +46,7 @@ SPLIT_NAMES = {
     "train": "train",
     **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
     "test": "test",
+    **{"training": "train", "testing": "test"},
 }
 
 FIRST_LINE = "Its first line must name the columns, for instance path,speaker,label,text."
@@ -220,10 +221,19 @@ def split_of(cell: str, where: str) -> str | None:
     """
     if not cell:
         return None
-    beginning = re.split(r"[-_]", cell.lower())[0]
-    if beginning not in SPLIT_NAMES:
+    if not is_split(cell):
         raise UserError(f"{where}: the split is {cell!r}; write train, dev or test, or leave it empty.")
-    return SPLIT_NAMES[beginning]
+    return SPLIT_NAMES[split_beginning(cell)]
+
+
+def is_split(name: str) -> bool:
+    """True for a name of a part, such as train, validation or test-clean."""
+    return split_beginning(name) in SPLIT_NAMES
+
+
+def split_beginning(name: str) -> str:
+    """The part's name up to a dash or underscore, in small letters: "train" of "Train-clean-100"."""
+    return re.split(r"[-_]", name.strip().lower())[0]
 
 
 def part_of(cell: str) -> str | None:

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from downstream.data.audio import AUDIO_SUFFIXES
-from downstream.data.corpora.cards import CARDS, MANIFEST, CorpusCard
-from downstream.data.corpora.files import OTHER_AUDIO, files_in, shown, walk
+from downstream.data.corpora.cards import CARDS, FOLDER, MANIFEST, CorpusCard
+from downstream.data.corpora.files import OTHER_AUDIO, files_in, own_suffixes, shown, walk
 from upstream.errors import UserError
 from upstream.text import printable
 
@@ -60,7 +60,17 @@ def suggestion(card: CorpusCard, folder: Path) -> str:
         place = next(places_of(*found[0], folder), folder) if len(found) == 1 else folder
         data = "" if place == folder else f" and --data {place}"
         hints.append(f"This looks like {titles}: add -c {names}{data}.")
+    if not hints and card != FOLDER and (classes := subfolders_with_recordings(folder)):
+        hints.append(
+            f"Its subfolders hold recordings ({shown(classes)}): add -c {FOLDER.name} to take them for classes."
+        )
     return " ".join(hints) or f"Give --data the folder that holds {card.layout}. {card.where}"
+
+
+def subfolders_with_recordings(folder: Path) -> list[str]:
+    """The names of the folders directly in `folder` below which recordings were found; it is not searched wholly."""
+    places = [path.parent.relative_to(folder).parts for path in files_looked_at(folder, own_suffixes())]
+    return sorted({place[0] for place in places if place})
 
 
 def own_hint(card: CorpusCard, files: Sequence[Path], folder: Path) -> str:
@@ -98,13 +108,18 @@ def manifests_near(folder: Path) -> list[Path]:
 
 def recognised(folder: Path) -> list[tuple[CorpusCard, list[Path]]]:
     """The corpora whose file names match audio files in `folder`, with those files."""
+    files = files_looked_at(folder, (*AUDIO_SUFFIXES, *OTHER_AUDIO))
+    named = [(card, [path for path in files if named_as(card, path)]) for card in CARDS]
+    return [(card, found) for card, found in named if found]
+
+
+def files_looked_at(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The first files below a folder that end with one of the suffixes, none of them hidden."""
     try:
         paths = [path for path, is_file in islice(walk(folder), FILES_LOOKED_AT) if is_file]
     except UserError:  # a folder somewhere below may not be read
         paths = [path for path, is_file in files_in(folder) if is_file]
-    files = [path for path in paths if path.suffix.lower() in (*AUDIO_SUFFIXES, *OTHER_AUDIO)]
-    named = [(card, [path for path in files if named_as(card, path)]) for card in CARDS]
-    return [(card, found) for card, found in named if found]
+    return [path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith(".")]
 
 
 def named_as(card: CorpusCard, path: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
+from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
 from downstream.tasks.base import Family, Head, Predictions, Task, as_rows
 from downstream.tasks.evaluation import Evaluation, Interval
 from downstream.tasks.predictor import HeadContext
@@ -28,6 +28,7 @@ from downstream.tasks.verification.trials import Trials
 from downstream.tasks.verification.xvector import XVector, x_vector
 from upstream.base import HiddenStates, States, Upstream
 from upstream.errors import UserError
+from upstream.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,14 +69,16 @@ class Verification(Family):
         self._recipe = recipe
 
     def choose(self, corpus: Corpus) -> Choice:
-        """Return the utterances whose speaker is known."""
-        used = tuple(sorted((u for u in corpus.utterances if u.speech and u.speaker), key=lambda u: u.id))
+        """Return the utterances whose speaker is known; of a folder without a manifest, its subfolders are speakers."""
+        named, notes = with_speakers(corpus)
+        used = tuple(sorted((u for u in named if u.speech and u.speaker), key=lambda u: u.id))
         if len({u.speaker for u in used}) < 2:
             raise UserError(
                 f"{corpus.title} in {corpus.source} does not name two speakers; write them into the column speaker of "
-                "a manifest.csv (-c manifest), or choose another corpus with -c."
+                "a manifest.csv (-c manifest), lay the recordings of each into a subfolder (-c folder), or choose "
+                "another corpus with -c."
             )
-        return Choice("speaker", used, notes=left_out(corpus, used, "name no speaker"))
+        return Choice("speaker", used, notes=(*notes, *left_out(corpus, used, "name no speaker")))
 
     def finish(self, dataset: Dataset) -> Dataset:
         """Return the dataset with its trials, and without development and test utterances in no trial."""
@@ -103,6 +106,16 @@ class Verification(Family):
 
         trials = [(head["fold"], TrialDetails.model_validate(head["trials"])) for head in heads]
         return [trial_table(trials), *trial_rules(trials)]
+
+
+def with_speakers(corpus: Corpus) -> tuple[Sequence[Utterance], tuple[str, ...]]:
+    """Return the utterances with their speakers, and a sentence where these are the names of subfolders."""
+    if corpus.subfolders is None:
+        return corpus.utterances, ()
+    column = corpus.subfolders
+    named = [replace(u, speaker=u.labels.get(column, "")) for u in corpus.utterances]
+    names = sorted({u.speaker for u in named} - {""})
+    return named, (f"The {counted(len(names), 'subfolder was', 'subfolders were')} taken for speakers.",)
 
 
 def refuse_one_speaker(dataset: Dataset, fold: Fold) -> None:

@@ -31,7 +31,17 @@ from downstream.results import (
 )
 from downstream.states import CachePlan, plan_cache, prepare, read_whole
 from downstream.tasks import differences, errors_named, family_of, load_overridden
-from downstream.training import Snapshots, choose, configs, layer_settings, learn, refuse_divergence, score_heads
+from downstream.training import (
+    Snapshots,
+    choose,
+    configs,
+    distinct,
+    for_every_config,
+    layer_settings,
+    learn,
+    refuse_divergence,
+    score_heads,
+)
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.encode import seconds_of
@@ -105,7 +115,9 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     began_training = time.perf_counter()
     snapshots = Snapshots(folder / SNAPSHOT, options.snapshot_seconds, question.learned)
     if earlier is None:
-        fits = learn(recipe, dataset, task, source, heads, upstream.device, snapshots, options.progress)
+        to_learn = distinct(heads, upstream.num_layers)
+        learned = learn(recipe, dataset, task, source, to_learn, upstream.device, snapshots, options.progress)
+        fits = for_every_config(learned, heads)
     else:
         fits = earlier.fits
     began_evaluation = time.perf_counter()

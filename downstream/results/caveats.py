@@ -32,11 +32,13 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     if run.upstream.provenance.random_init:
         found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
     found += scores_without_meaning(run, first)
+    found += worse_than_chance(run, first)
     found += run.task.caveats()
     found += run.dataset.speaker_caveats
     found += unseen_classes(folds)
     found += chosen_on_test(run)
     found += of_the_sweep(run, heads)
+    found += of_the_last_step(run, heads)
     if run.plan.fell_back:
         found.append(
             "The store had no room for the states, so they were computed while the heads learned; with a store they "
@@ -57,6 +59,17 @@ def scores_without_meaning(run: Run, first: LayerScores) -> list[str]:
         f"{metric.unit}: no head can do better, and the score says nothing."
         for one in first.scores
         if one.metric == run.recipe.primary and one.chance == best
+    ]
+
+
+def worse_than_chance(run: Run, first: LayerScores) -> list[str]:
+    """Return a sentence for each test part on which knowing nothing would have scored better."""
+    metric = run.family.metrics[run.recipe.primary]
+    return [
+        f"On the part {one.part} the {metric.title} of {metric.written(one.value)}{metric.unit} is worse than chance, "
+        f"{metric.written(one.chance)}{metric.unit} ({run.family.chance_means}): what was learned does not help there."
+        for one in first.scores
+        if one.metric == run.recipe.primary and one.chance is not None and metric.sign * (one.value - one.chance) < 0
     ]
 
 
@@ -97,8 +110,25 @@ def of_the_sweep(run: Run, heads: Sequence[HeadRecord]) -> list[str]:
     for seed, setting in sorted(asked - {(head.seed, head.setting) for head in heads}, key=str):
         where = "the weighted sum" if setting is None else f"layer {setting}"
         found.append(f"Seed {seed} on {where} is left out: on some fold no learning rate gave a score.")
+    if run.upstream.num_layers == 1 and len(run.settings) > 1:
+        found.append("The upstream has one layer, and the weighted sum is that layer: their heads are the same ones.")
     rates = run.recipe.sweep.lr
     edges = {min(rates), max(rates)} if len(rates) > 1 else set()
     if at_edge := sum(head.lr in edges for head in heads):
         found.append(f"{at_edge} of {len(heads)} chosen learning rates are at an end of the list; try a wider one.")
     return found
+
+
+def of_the_last_step(run: Run, heads: Sequence[HeadRecord]) -> list[str]:
+    """Return a sentence on heads for which development chose the very last of several evaluations."""
+    if run.recipe.learned is None:
+        return []
+    training = run.recipe.learned.training
+    at_end = sum(head.step == training.steps for head in heads)
+    if not at_end or training.evaluate_every >= training.steps:
+        return []
+    leaving = ", which is no longer SUPERB's recipe" if run.recipe.protocol == "superb" else ""
+    return [
+        f"Development was best at the last step, {training.steps:,}, for {at_end} of {len(heads)} chosen heads: "
+        f"training may have stopped too early. Try -o training.steps={2 * training.steps}{leaving}."
+    ]

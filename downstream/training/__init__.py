@@ -3,6 +3,7 @@
 from downstream.training.batching import Shuffled
 from downstream.training.learning import learn, refuse_divergence
 from downstream.training.loop import Fit, Snapshots, shapes_and_types
+from downstream.training.one_layer import distinct, for_every_config
 from downstream.training.scoring import ScoredHead, score_heads
 from downstream.training.separate import under
 from downstream.training.sweep import Config, LayerSetting, choose, configs, layer_settings
@@ -16,6 +17,8 @@ __all__ = [
     "Snapshots",
     "choose",
     "configs",
+    "distinct",
+    "for_every_config",
     "layer_settings",
     "learn",
     "refuse_divergence",

@@ -548,6 +548,32 @@ def test_a_seed_of_a_sweep_is_the_head_learned_alone(family: str, run: Run) -> N
         assert alone.result.heads[0].step == head.step
 
 
+@pytest.mark.parametrize(("family", "name"), [("recognition", "fbank"), ("verification", "fbank"), ("keyword", "mfcc")])
+def test_the_only_layer_of_an_upstream_is_learned_once(
+    family: str, name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record answers all that was asked, with the bits of heads that are learned one by one."""
+    sweep = ("training.steps=10", "training.evaluate_every=5", "sweep.layer=[all, best]", "sweep.lr=[1e-3, 1e-2]")
+    learned: list[int] = []
+    real = experiment.learn
+
+    def counting(*arguments: Any) -> Any:
+        learned.append(len(arguments[4]))
+        return real(*arguments)
+
+    monkeypatch.setattr(experiment, "learn", counting)
+    once = run(family, *sweep, name=name)
+    monkeypatch.setattr(experiment, "distinct", lambda heads, _: list(heads))
+    each = run(family, *sweep, name=name)
+    assert learned == [2, 4]
+    assert (once.folder / "head.safetensors").read_bytes() == (each.folder / "head.safetensors").read_bytes()
+    apart = {"timing", "artifacts", "command"}
+    assert once.result.model_dump(exclude=apart) == each.result.model_dump(exclude=apart)
+    assert [layer.layer for layer in once.result.layers] == [None, 0, "best"]
+    assert any("The upstream has one layer" in said for said in once.result.caveats)
+    assert not any("The upstream has one layer" in said for said in run(family, name=name).result.caveats)
+
+
 # ---------------------------------------------------------------- interruption
 
 

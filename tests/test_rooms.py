@@ -20,7 +20,7 @@ FLOORS = (
     ("states", "tasks"),
     ("training",),
     ("results",),
-    ("report", "experiment.py"),
+    ("report", "prediction", "experiment.py"),
     ("__init__.py",),
     ("cli",),
 )

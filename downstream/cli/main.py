@@ -16,6 +16,7 @@ from upstream.text import printable
 VERBS = {
     "run": "score an upstream on a recipe",
     "extract": "write the hidden states of recordings to files",
+    "predict": "apply the heads of a run to new recordings",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",
     "validate": "check recipes without running them",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from downstream.data.dataset import left_out as left_out
     from downstream.data.dataset import parts_of_test as parts_of_test
     from downstream.data.dataset import read_dataset as read_dataset
+    from downstream.data.effects import Effects as Effects
     from downstream.data.named_recordings import NamedRecording as NamedRecording
     from downstream.data.named_recordings import NamedRecordings as NamedRecordings
     from downstream.data.named_recordings import recordings_named as recordings_named
@@ -41,6 +42,7 @@ else:
             "Choice": "downstream.data.dataset",
             "Corpus": "downstream.data.corpus",
             "Dataset": "downstream.data.dataset",
+            "Effects": "downstream.data.effects",
             "Fold": "downstream.data.splits",
             "NamedRecording": "downstream.data.named_recordings",
             "NamedRecordings": "downstream.data.named_recordings",
@@ -70,6 +72,7 @@ __all__ = [
     "Choice",
     "Corpus",
     "Dataset",
+    "Effects",
     "Fold",
     "NamedRecording",
     "NamedRecordings",

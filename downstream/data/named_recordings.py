@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from downstream.data.audio import AudioCut, AudioFile
+from downstream.data.audio import NO_EFFECTS, AudioCut, AudioFile
 from downstream.data.corpora.csv_table import read_table
 from downstream.data.corpora.files import left_out, own_suffixes, shown, sort_out, walk
 from downstream.data.corpora.manifest import FILE_NAME, check_columns, utterance
 from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
+from downstream.data.effects import Effects
 from downstream.data.text_files import read_lines
 from upstream.encode import Item
 from upstream.errors import UserError
@@ -78,7 +79,11 @@ class Found:
 
 
 def recordings_named(
-    words: Sequence[str], kept: Path | None = None, progress: bool = True, skip_unreadable: bool = False
+    words: Sequence[str],
+    kept: Path | None = None,
+    progress: bool = True,
+    skip_unreadable: bool = False,
+    effects: Effects = NO_EFFECTS,
 ) -> NamedRecordings:
     """Return the recordings that the words of a command line name.
 
@@ -88,6 +93,7 @@ def recordings_named(
     kept: the file of what earlier commands found of recordings, so that unchanged ones are not read again; None for
         the one in the store.
     skip_unreadable: leave out, with a note, what is no audio that can be decoded.
+    effects: applied to each of them.
 
     A recording is called as its file without suffix, with the folders below the one that was named; where two are
     called the same, with as many folders as tell them apart. A file that is named twice is taken once.
@@ -101,7 +107,7 @@ def recordings_named(
     distinct = list({one.key: one for one in reversed(found)}.values())[::-1]
     if len(distinct) < len(found):
         notes.append(f"{counted(len(found) - len(distinct), 'recording')} named more than once, taken once.")
-    utterances = with_names(distinct)
+    utterances = [replace(one, audio=replace(one.audio, effects=effects)) for one in with_names(distinct)]
     kept = kept or KEPT_IN
     if skip_unreadable:
         utterances, unreadable = without_unreadable(utterances, kept)

@@ -1,8 +1,18 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
+from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
+from downstream.results.head_file import (
+    FoldOutputs,
+    HeadFile,
+    HeadTensors,
+    of_record,
+    opened_heads,
+    written_heads,
+)
+from downstream.results.integrity import altered
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
@@ -12,6 +22,11 @@ from downstream.results.run import Run
 
 __all__ = [
     "Earlier",
+    "FINAL",
+    "FoldOutputs",
+    "HEADS",
+    "HeadFile",
+    "HeadTensors",
     "MetricRecord",
     "Place",
     "Question",
@@ -22,13 +37,17 @@ __all__ = [
     "Score",
     "Timing",
     "UnwrittenError",
+    "altered",
     "begin",
     "build_record",
     "discard",
     "finished",
     "learned_before",
     "load_results",
+    "of_record",
+    "opened_heads",
     "read_result",
     "record_run",
     "tidy",
+    "written_heads",
 ]

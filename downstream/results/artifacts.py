@@ -12,7 +12,7 @@ from torch import Tensor
 from downstream.data import Dataset
 from downstream.recipes import BEST
 from downstream.results.folder import EVENTS
-from downstream.results.head_file import described, head_name, written
+from downstream.results.head_file import described, head_name, written_heads
 from downstream.results.names import slug
 from downstream.results.record import Result
 from downstream.results.run import Run
@@ -20,6 +20,7 @@ from downstream.tasks import Task
 from downstream.training import Fit, LayerSetting, ScoredHead
 
 HEADS = "head.safetensors"
+FINAL = "final.safetensors"  # the head that learned from all data, where one was asked for
 PREDICTIONS = "predictions.jsonl"
 
 
@@ -38,7 +39,7 @@ def artifacts(run: Run, record: Result) -> dict[str, bytes]:
         for number, (part, evaluation) in enumerate(one.evaluations.items()):
             place = f"{name}.{slug(part)}" if number else name
             files |= {f"{place}.{ending}": content for ending, content in evaluation.files().items()}
-    return files | {HEADS: written(tensors, described(run, record))}
+    return files | {HEADS: written_heads(tensors, described(run, record))}
 
 
 def prediction_rows(scored: ScoredHead, dataset: Dataset) -> list[dict[str, object]]:

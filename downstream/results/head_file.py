@@ -56,9 +56,9 @@ class CorpusNote(Section):
 
 
 class StatesNote(Section):
-    """The states that the heads read: means or frames, and how the store rounded them."""
+    """The states that the heads read, and how the store rounded them."""
 
-    reduction: Literal["means", "frames"]
+    reduction: Literal["means", "statistics", "frames"]
     codec: str | None = Field(description="of frames in the store; null where states were not rounded")
 
 
@@ -128,7 +128,7 @@ def head_name(fold: str, seed: int, setting: int | str | None) -> str:
     return f"{fold}-seed{seed}{layer}"
 
 
-def written(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
+def written_heads(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
     """Return the content of a file of heads; the same heads give the same bytes."""
     return save(dict(tensors), metadata={KEY: json.dumps(about.model_dump(mode="json"), ensure_ascii=False)})
 
@@ -172,7 +172,7 @@ class HeadTensors:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[HeadTensors]:
+def opened_heads(path: Path) -> Iterator[HeadTensors]:
     """Open a file of heads; raise UserError where it is none that safetensors can read, or is damaged."""
     require_regular_file(path)
     try:

@@ -60,6 +60,11 @@ def find_family(task: str, beside: Path | None = None) -> type[Family]:
     return family
 
 
+def is_external(task: str) -> bool:
+    """Return True for a family whose code is a file of the user's: "path/to/module.py:Family"."""
+    return task not in FAMILIES and task.rpartition(":")[0].endswith(".py")
+
+
 def family_of(recipe: Recipe) -> Family:
     """Return the family of a recipe, for this recipe."""
     return find_family(recipe.task)(recipe)

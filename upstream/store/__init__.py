@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from upstream.store.codecs import CODECS, Codec
+    from upstream.store.codecs import CODECS, Codec, rounded
     from upstream.store.key import REDUCTIONS, StoreKey
     from upstream.store.shards import estimate_bytes
     from upstream.store.store import StateStore
@@ -25,8 +25,9 @@ else:
             "REDUCTIONS": "upstream.store.key",
             "StoreKey": "upstream.store.key",
             "estimate_bytes": "upstream.store.shards",
+            "rounded": "upstream.store.codecs",
             "StateStore": "upstream.store.store",
         },
     )
 
-__all__ = ["CODECS", "REDUCTIONS", "Codec", "StateStore", "StoreKey", "estimate_bytes"]
+__all__ = ["CODECS", "REDUCTIONS", "Codec", "StateStore", "StoreKey", "estimate_bytes", "rounded"]

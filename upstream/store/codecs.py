@@ -93,6 +93,15 @@ BY_NAME: dict[str, Codec] = {
 CODECS = tuple(BY_NAME)
 
 
+def rounded(states: Tensor, codec: str) -> Tensor:
+    """Return states (L, T, D) as they come back from a store with this codec, (L, T, D) float32 on the CPU."""
+    chosen, here = BY_NAME[codec], states.cpu()
+    codes = torch.empty(here.shape, dtype=chosen.dtype)
+    scales = torch.empty(here.shape[0], chosen.scales, here.shape[2])
+    chosen.encode(here, codes, scales)
+    return chosen.decode(codes, scales)
+
+
 def empty(shape: Sequence[int]) -> Tensor:
     """Return uninitialised float32 memory for states.
 

@@ -1,0 +1,6 @@
+"""Heads on new recordings: opened with their upstream, applied, written; and exported to be shared."""
+
+from downstream.prediction.predicting import Answers, predict
+from downstream.prediction.writing import place_of_answers, write_answers
+
+__all__ = ["Answers", "place_of_answers", "predict", "write_answers"]

@@ -1,0 +1,73 @@
+"""From a run, or a file of heads, to heads that are ready to be applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from downstream.prediction.applied import AppliedHeads
+from downstream.prediction.sources import about_heads, chosen_heads, located, upstream_of
+from downstream.results import HeadFile, HeadTensors, opened_heads
+from downstream.tasks import Family, Head, HeadContext, Predictor, errors_named
+from downstream.training import shapes_and_types
+from upstream.base import Upstream
+from upstream.errors import UserError
+
+
+def applied_heads(
+    run: str | Path,
+    names: Sequence[str] = (),
+    upstream: str | Path | Upstream | None = None,
+    device: str = "auto",
+    family: str | None = None,
+) -> AppliedHeads:
+    """Return the heads of a run, or of a file of heads, on their upstream.
+
+    run: a run's folder, its result.json, or a file of heads. names: of the heads that answer; none for those of the
+        run's score. upstream: its name or path where it is not found as recorded; or a loaded one. device: of it.
+    family: "module.py:Family" of an external family that the user trusts.
+
+    Raises UserError for whatever is missing, damaged, or does not fit together.
+    """
+    source = located(run)
+    with opened_heads(source.path) as tensors:
+        about, kind, recipe = about_heads(source, tensors, family)
+        with errors_named(recipe.task):
+            predictors = {name: predictor_of(name, about, kind) for name in about.heads}
+            averages = next(iter(predictors.values())).averages
+            chosen = chosen_heads(about, names, averages)
+            encoder = upstream_of(about, upstream, device)
+            heads = {name: rebuilt(name, about, predictors[name], tensors, source.path) for name in chosen}
+    applied = AppliedHeads(about, recipe, encoder, predictors[chosen[0]], heads)
+    for head in heads.values():
+        head.to(applied.device)
+    return applied
+
+
+def predictor_of(name: str, about: HeadFile, family: Family) -> Predictor:
+    """Return the predictor of a head of a file."""
+    fold = about.folds[about.heads[name].fold]
+    shape = about.upstream
+    return family.predictor(HeadContext(fold.outputs, fold.facts, shape.layers, shape.dim, shape.stride))
+
+
+def rebuilt(name: str, about: HeadFile, predictor: Predictor, tensors: HeadTensors, path: Path) -> Head:
+    """Return a head with its weights, in evaluation mode; raise UserError where the file has those of another one."""
+    head, weights = predictor.build(about.heads[name].layer), tensors.of(name)
+    expected, found = shapes_and_types(head.state_dict()), shapes_and_types(weights)
+    if expected != found:
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        raise UserError(
+            f"The head {name} in {path} does not fit its recipe: {wrong[0]} is {written(found.get(wrong[0]))} instead "
+            f"of {written(expected.get(wrong[0]))}. Get the file again, or the version of wavprobe that wrote it."
+        )
+    head.load_state_dict(weights)
+    return head.eval()
+
+
+def written(shape_and_type: tuple[object, ...] | None) -> str:
+    """Return the shape and type of a tensor in words."""
+    if shape_and_type is None:
+        return "missing"
+    shape, dtype = shape_and_type
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"  # type: ignore[call-overload]

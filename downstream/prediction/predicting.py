@@ -1,0 +1,90 @@
+"""Answers of heads on new recordings: a row each, or a row for each pair where recordings are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from downstream.prediction.applied import AppliedHeads
+from downstream.prediction.opening import applied_heads
+from downstream.prediction.pairs import Pairs, all_pairs, files_of, named_pairs, places_of
+from downstream.prediction.recordings import NewRecording, Recordings, new_recordings
+from upstream.base import Upstream
+from upstream.errors import UserError
+
+DIGITS = 6  # of a similarity
+PAIRS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows of answers, computed when they are read; and sentences on who answers and what was left out."""
+
+    rows: Iterable[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def predict(
+    run: str | Path,
+    recordings: Recordings,
+    *,
+    heads: Sequence[str] = (),
+    pairs: str | Path | Sequence[tuple[str, str]] | None = None,
+    embeddings: bool = False,
+    upstream: str | Path | Upstream | None = None,
+    device: str = "auto",
+    family: str | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> Answers:
+    """Apply the heads of a run, or of a file of heads, to recordings; see `downstream.predict`."""
+    applied = applied_heads(run, heads, upstream, device, family)
+    compares = applied.predictor.compares
+    if not compares and (pairs is not None or embeddings):
+        raise UserError(f"Heads of {applied.recipe.name} answer about one recording each: no pairs, no embeddings.")
+    named = None if pairs is None else named_pairs(pairs)
+    if named is not None and isinstance(recordings, list | tuple) and not recordings:
+        recordings = files_of(named)
+    found, notes = new_recordings(recordings, applied.recipe.corpus.effects, progress, skip_unreadable)
+    notes = (*notes, applied.sentence)
+    if not compares or embeddings:
+        return Answers(answered(applied, found, progress), notes)
+    places = all_pairs(len(found)) if named is None else places_of(named, found)
+    return Answers(compared(applied, found, embedded(applied, found, progress), places), notes)
+
+
+def answered(applied: AppliedHeads, recordings: Sequence[NewRecording], progress: bool) -> list[dict[str, Any]]:
+    """Return a row for each recording, in their order: its name, its length, and the family's answer."""
+    answers: dict[str, Any] = {}
+    for batch, predictions in applied.predictions([one.item for one in recordings], progress):
+        rows = applied.predictor.answers(predictions)
+        answers |= {item.digest: row for item, row in zip(batch, rows, strict=True)}
+    return [one.row | dict(answers[one.item.digest]) for one in recordings]
+
+
+def embedded(applied: AppliedHeads, recordings: Sequence[NewRecording], progress: bool) -> list[Tensor]:
+    """Return the prediction for each recording, in their order."""
+    found: dict[str, Tensor] = {}
+    for batch, predictions in applied.predictions([one.item for one in recordings], progress):
+        found |= {item.digest: own for item, own in zip(batch, predictions, strict=True)}
+    return [found[one.item.digest] for one in recordings]
+
+
+def compared(
+    applied: AppliedHeads, recordings: Sequence[NewRecording], embeddings: Sequence[Tensor], pairs: Pairs
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each pair: both names, and how similar they are."""
+    (head,) = (one.cpu() for one in applied.heads.values())
+    for first in range(0, len(pairs), PAIRS_AT_ONCE):
+        part = pairs[first : first + PAIRS_AT_ONCE]
+        one, other = torch.tensor(part, dtype=torch.int64).T
+        with torch.no_grad():
+            scores = applied.predictor.similarities(head, embeddings, one, other).tolist()
+        for (left, right), score in zip(part, scores, strict=True):
+            names = {"one": recordings[left].name, "other": recordings[right].name}
+            yield {**names, "similarity": round(score, DIGITS)}

@@ -1,0 +1,211 @@
+"""From what a user names (a run's folder, its record, a file of heads) to the heads in it, and to their upstream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from downstream.recipes import Recipe, validated
+from downstream.results import (
+    FINAL,
+    HEADS,
+    RECORD,
+    FoldOutputs,
+    HeadFile,
+    HeadTensors,
+    Result,
+    altered,
+    of_record,
+    read_result,
+)
+from downstream.tasks import Family, find_family, is_external
+from upstream.base import Upstream
+from upstream.catalog import load
+from upstream.errors import UserError
+from upstream.text import counted, printable
+
+SUFFIX = ".safetensors"
+SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class HeadSource:
+    """A file of heads, and the record of its run where that lies beside it."""
+
+    path: Path
+    record: Result | None
+
+
+def located(named: str | Path) -> HeadSource:
+    """Return the file of heads that a user names: by a run's folder, by its result.json, or itself.
+
+    Of a run that has a head learned from all data, it is that head's.
+
+    Raises UserError where there is none, and where a file of the run is not what the run wrote.
+    """
+    path = Path(os.path.expanduser(named))
+    if path.suffix == SUFFIX and not path.is_dir():
+        return HeadSource(path, record_beside(path))
+    folder = path.parent if path.name == RECORD else path
+    if not (folder / RECORD).is_file():
+        raise UserError(no_run(folder))
+    record = read_result(folder / RECORD)
+    name = FINAL if FINAL in record.artifacts else HEADS
+    refuse_altered(folder, name, record)
+    return HeadSource(folder / name, record)
+
+
+def record_beside(path: Path) -> Result | None:
+    """Return the record of the run that wrote a file of heads; None for a file that was exported or copied."""
+    if not (path.parent / RECORD).is_file() or path.name not in (HEADS, FINAL):
+        return None
+    record = read_result(path.parent / RECORD)
+    refuse_altered(path.parent, path.name, record)
+    return record
+
+
+def refuse_altered(folder: Path, name: str, record: Result) -> None:
+    """Raise UserError for a file of a run that is missing, or that is not what the run wrote."""
+    if not (folder / name).is_file():
+        raise UserError(f"There is no {name} in {folder}: the run's heads were removed. Run its command again.")
+    if altered(folder, {own: digest for own, digest in record.artifacts.items() if own == name}):
+        raise UserError(f"{folder / name} changed since its run wrote it. Run its command again: {record.command}")
+
+
+def no_run(folder: Path) -> str:
+    """Return the message for a folder that is no run's, with the runs below it."""
+    if not folder.exists():
+        return f"There is no folder or file {folder}; name a run's folder, its {RECORD}, or a file of heads."
+    if not folder.is_dir():
+        return f"{folder} is neither a run's {RECORD} nor a file of heads ({SUFFIX})."
+    runs = sorted(str(path.parent) for path in folder.rglob(RECORD))
+    if not runs:
+        return f"{folder} has no {RECORD}: no run has finished there. Name the folder of a run."
+    more = " …" if len(runs) > SHOWN else ""
+    return f"{folder} holds {counted(len(runs), 'run')}; name one: {printable(', '.join(runs[:SHOWN]))}{more}."
+
+
+# ---------------------------------------------------------------- metadata
+
+
+def about_heads(source: HeadSource, tensors: HeadTensors, family: str | None) -> tuple[HeadFile, Family, Recipe]:
+    """Return the metadata of a file of heads, the family and the recipe.
+
+    family: "module.py:Family" of an external family that the user trusts.
+
+    Raises UserError for an old file whose record is not beside it, for an external family that the user did not name,
+    and for a recipe that is none of the family's.
+    """
+    found = tensors.metadata()
+    if isinstance(found, HeadFile):
+        chosen, recipe = family_and_recipe(found.task, found.recipe, family, source.path)
+        return found, chosen, recipe
+    if source.record is None:
+        raise UserError(
+            f"{source.path} is of an older version and tells its outputs alone; put it back beside the {RECORD} of its "
+            "run, and name that run's folder."
+        )
+    record = source.record
+    chosen, recipe = family_and_recipe(record.task, record.recipe.resolved, family, source.path)
+    return of_old_record(record, found, chosen), chosen, recipe
+
+
+def of_old_record(record: Result, folds: Mapping[str, FoldOutputs], family: Family) -> HeadFile:
+    """Return the metadata of heads from before they had some."""
+    reduction = family.needs() if record.states.mode == "off" else record.states.mode
+    return of_record(record, folds, reduction, record.seeds["head"][0])
+
+
+def family_and_recipe(
+    task: str, content: Mapping[str, object], family: str | None, where: Path
+) -> tuple[Family, Recipe]:
+    """Return the family of heads for their recipe; code of others is imported only where the user names it."""
+    if is_external(task):
+        if family is None:
+            raise UserError(
+                f"The heads of {where} are of the family {task}, which is not part of wavprobe, and its code would "
+                "run. Read it, and name the file that you trust: --family PATH.py:CLASS."
+            )
+        task = family
+    elif family is not None:
+        raise UserError(
+            f"The heads of {where} are of the family {task}, which is part of wavprobe; leave --family out."
+        )
+    kind = find_family(task)
+    recipe = validated({**content, "task": task}, kind.recipe_type, f"The recipe in {where}")
+    return kind(recipe), recipe
+
+
+# ---------------------------------------------------------------- upstream
+
+
+def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: str) -> Upstream:
+    """Return the upstream that heads were learned on; given: what the user names instead of what is recorded.
+
+    Raises UserError where it cannot be loaded, and where it is another one.
+    """
+    recorded = about.upstream
+    if isinstance(given, Upstream):
+        loaded = given
+    else:
+        name = recorded_name(about) if given is None else str(given)
+        seed, untrained = about.upstream_seed, recorded.random_init
+        try:
+            loaded = load(name, device=device, dtype=recorded.dtype, random_init=untrained, seed=seed)
+        except UserError as error:
+            kind = "an untrained " if untrained else ""
+            raise UserError(
+                f"{error} The heads were learned on {kind}{recorded.name}; where it has moved, name it with -u."
+            ) from error
+    sizes = (loaded.num_layers, loaded.dim, loaded.stride)
+    if loaded.fingerprint != recorded.fingerprint or sizes != (recorded.layers, recorded.dim, recorded.stride):
+        raise UserError(
+            f"{loaded.name} is not the upstream that the heads were learned on, {recorded.name}: weights or settings "
+            f"differ (fingerprint {loaded.fingerprint[:12]} instead of {recorded.fingerprint[:12]}). Name the right "
+            "one with -u."
+        )
+    return loaded
+
+
+def recorded_name(about: HeadFile) -> str:
+    """Return the name to load an upstream by, as recorded; of a repository in the revision that was used.
+
+    Raises UserError for code of others, which runs only where the user names it, and for a path that was not kept.
+    """
+    recorded = about.upstream
+    name = os.path.expanduser(recorded.name)
+    if name.rpartition(":")[0].endswith(".py"):
+        raise UserError(
+            f"The heads were learned on {recorded.name}, a function whose code would run. Read it, and name the file "
+            "that you trust with -u."
+        )
+    if name.startswith("..."):
+        raise UserError(f"The heads were learned on {recorded.name}, whose folder is not recorded; name it with -u.")
+    pinned = recorded.revision is not None and "@" not in name and not Path(name).exists()
+    return f"{name}@{recorded.revision}" if pinned else name
+
+
+# ---------------------------------------------------------------- heads
+
+
+def chosen_heads(about: HeadFile, wanted: Sequence[str], averages: bool) -> list[str]:
+    """Return the names of the heads that answer.
+
+    wanted: by the user; none for those whose mean score is the run's, together where predictions can be averaged, and
+    else the one of them with the best development score.
+
+    Raises UserError for a name that there is not, and for several that cannot answer together.
+    """
+    if unknown := [name for name in wanted if name not in about.heads]:
+        names = list(about.heads)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise UserError(f"There is no head {unknown[0]!r}; there are {', '.join(names[:SHOWN])}{more}.")
+    candidates = list(dict.fromkeys(wanted)) or about.primary or list(about.heads)
+    if averages or len(candidates) == 1:
+        return candidates
+    if wanted:
+        raise UserError(f"Answers of this task cannot be averaged over {len(candidates)} heads; name one with --head.")
+    sign = 1 if about.higher_is_better else -1
+    return [max(candidates, key=lambda name: sign * (about.heads[name].development or 0.0))]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from downstream.data import Table
     from downstream.recipes import Recipe as Recipe
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
@@ -46,7 +47,8 @@ def run(
     upstream: str | Path | Upstream,
     *,
     data: str | Path | None = None,
-    corpus: str | None = None,
+    corpus: str | Table | None = None,
+    corpus_title: str | None = None,
     overrides: Mapping[str, object] | Sequence[str] = (),
     layer: int | None = None,
     seed: int = 0,
@@ -64,7 +66,10 @@ def run(
 
     recipe: a name ("emotion", "superb/er"), the path of a YAML file, or a recipe that `load_recipe` gave.
     upstream: a name or path as `upstream.load` takes it, or an upstream that it gave.
-    data: folder of the corpus; None for its environment variable or the hub. corpus: another corpus for the task.
+    data: folder of the corpus; None for its environment variable or the hub.
+    corpus: another corpus for the task, by its name, or your own: a pandas DataFrame, a list of dicts, a Hugging Face
+        Dataset or DatasetDict with the columns of a manifest (docs/python.md); its paths are relative to `data`.
+    corpus_title: of your own corpus, for records.
     overrides: {"optimizer.lr": 1e-3, "sweep.layer": "all"}, or "key=value" strings.
     layer: one layer instead of the weighted sum. seed: of the heads' first weights, and of an untrained upstream.
     device, dtype, random_init: of an upstream that is given by its name.
@@ -78,11 +83,16 @@ def run(
 
     Raises UserError for whatever the caller can fix: a wrong name, missing data, a setting that does not exist.
     """
+    from downstream.data import corpus_of
     from downstream.experiment import run_named
     from downstream.recipes import Options
     from upstream.files import DEFAULT_STORE
 
-    strings = [f"corpus.name={corpus}"] if corpus else []
+    given, name_of_corpus = None, corpus
+    if corpus is not None and not isinstance(corpus, str):
+        given = corpus_of(corpus, None if data is None else Path(data), corpus_title)
+        name_of_corpus = given.name
+    strings = [f"corpus.name={name_of_corpus}"] if name_of_corpus else []
     if isinstance(overrides, Mapping):
         strings += [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
     else:
@@ -101,7 +111,7 @@ def run(
     )
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     named = str(upstream) if isinstance(upstream, Path) else upstream
-    outcome = run_named(recipe, named, options, overrides=strings, loading=loading)
+    outcome = run_named(recipe, named, options, overrides=strings, loading=loading, corpus=given)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
 

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.data import read_dataset
+from downstream.data import Corpus, read_dataset
 from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
     SNAPSHOT,
@@ -59,8 +59,10 @@ class Outcome:
     was_finished: bool
 
 
-def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE) -> Outcome | None:
-    """Carry out a recipe.
+def run(
+    upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE, corpus: Corpus | None = None
+) -> Outcome | None:
+    """Carry out a recipe, on a corpus that was read already if there is one.
 
     A finished run is read back; an interrupted one goes on with the states that the store has and from the last
     snapshot of its training. Of several processes (`ranks`) each extracts its part; the first one alone goes on to
@@ -70,7 +72,7 @@ def run(upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALO
     settings = layer_settings(recipe, upstream.num_layers, options.layer)
     heads = configs(recipe, settings, upstream.num_layers, options.seed)
     family = family_of(recipe)
-    dataset = read_dataset(recipe, family, options.data, options.store, options.progress, options.check_audio)
+    dataset = read_dataset(recipe, family, options.data, options.store, options.progress, options.check_audio, corpus)
     question = Question.of(upstream, recipe, family, dataset, options)
     place = Place.of(question, upstream, recipe, dataset, options)
     if ranks.main:
@@ -160,11 +162,13 @@ def run_named(
     overrides: Sequence[str] = (),
     loading: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
+    corpus: Corpus | None = None,
 ) -> Outcome | None:
     """Load what was named and carry it out; `wavprobe run` and `downstream.run` both come here.
 
     recipe: a name, the path of a YAML file, or a recipe. upstream: a name, as `upstream.load` takes it, or an upstream.
     overrides: "key=value" of the recipe. loading: further arguments of `upstream.load`, for a name.
+    corpus: one that was read already, whose name the recipe then has; None to read the recipe's.
     """
     if isinstance(recipe, Recipe):
         content, kind = recipe.model_dump(mode="json"), type(recipe)
@@ -174,7 +178,7 @@ def run_named(
         chosen, changed = load_overridden(recipe, overrides)
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
     with logging_redirect_tqdm(), errors_named(chosen.task):  # what is logged appears above the progress bar, not in it
-        return run(encoder, chosen, replace(options, overrides=changed), ranks)
+        return run(encoder, chosen, replace(options, overrides=changed), ranks, corpus)
 
 
 def refuse_learning(earlier: Earlier | None, folder: Path, options: Options) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from downstream.data.audio import Window as Window
     from downstream.data.corpora.csv_table import read_table as read_table
+    from downstream.data.corpora.table import Table as Table
+    from downstream.data.corpora.table import corpus_of as corpus_of
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
@@ -52,8 +54,10 @@ else:
             "Targets": "downstream.data.dataset",
             "Utterance": "downstream.data.corpus",
             "Window": "downstream.data.audio",
+            "Table": "downstream.data.corpora.table",
             "class_weights": "downstream.data.sampling",
             "consecutive_windows": "downstream.data.noise",
+            "corpus_of": "downstream.data.corpora.table",
             "development_part": "downstream.data.dataset",
             "draw_balanced": "downstream.data.sampling",
             "left_out": "downstream.data.dataset",
@@ -79,11 +83,13 @@ __all__ = [
     "NOBODY",
     "Part",
     "Split",
+    "Table",
     "Targets",
     "Utterance",
     "Window",
     "class_weights",
     "consecutive_windows",
+    "corpus_of",
     "development_part",
     "draw_balanced",
     "left_out",

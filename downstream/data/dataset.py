@@ -29,6 +29,10 @@ from upstream.text import counted
 TEST = "test"  # name of a test set whose corpus names no parts of it
 DEVELOPMENT = "dev"
 NOBODY = "\0"  # begins the cluster of an utterance whose speaker is not known
+GIVEN = (
+    "The corpus was given in Python and lies in no file that is named here; its fingerprint tells whether another is "
+    "the same."
+)
 
 AnyValue = TypeVar("AnyValue")
 
@@ -169,15 +173,18 @@ def read_dataset(
     cache: Path,
     progress: bool = True,
     check_audio: bool = False,
+    corpus: Corpus | None = None,
 ) -> Dataset:
     """Read the corpus of a recipe, choose utterances, divide them, and digest their audio.
 
     data: folder of the corpus, None for its environment variable or the hub; cache: for the synthesised corpus, and
         for what was found of recordings.
     progress: show a bar while audio is read. check_audio: read all of it, also what has not changed since it was read.
+    corpus: one that was read already, in place of the recipe's.
     Raises UserError where the corpus is not there or cannot serve the recipe.
     """
-    corpus = load_corpus(recipe.corpus.name, data, cache)
+    given = () if corpus is None else (GIVEN,)
+    corpus = corpus or load_corpus(recipe.corpus.name, data, cache)
     with telling(corpus):
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
@@ -197,7 +204,7 @@ def read_dataset(
         split,
         classes=choice.classes,
         labels=choice.labels,
-        notes=(*choice.notes, *dataset_notes(choice.column, choice.utterances, choice.labels)),
+        notes=(*choice.notes, *dataset_notes(choice.column, choice.utterances, choice.labels), *given),
     )
     with telling(corpus):
         return family.finish(dataset)

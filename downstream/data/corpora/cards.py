@@ -315,6 +315,15 @@ FOLDER = CorpusCard(
     reader="class_folders:read",
 )
 
+TABLE = CorpusCard(
+    name="table",
+    title="recordings in a table in Python",
+    licence="as its owner states",
+    where="It is given in Python: downstream.run(recipe, upstream, corpus=TABLE).",
+    layout="the recordings whose paths are relative",
+    recording=r"(?!)",
+)
+
 DEMO = CorpusCard(
     name="demo",
     title="Synthetic demo speech (espeak-ng)",
@@ -340,4 +349,5 @@ CARDS = (
     SPEECH_COMMANDS_V2,
     MANIFEST,
     FOLDER,
+    TABLE,
 )

@@ -30,7 +30,7 @@ class CorpusRow(NamedTuple):
 
 def describe() -> list[CorpusRow]:
     """One row per corpus, for `--list`."""
-    how = {card.name: card.how() for card in CARDS} | {"demo": "made on this machine"}
+    how = {card.name: card.how() for card in CARDS} | {"demo": "made on this machine", "table": "from Python alone"}
     return [CorpusRow(card.name, card.title, card.size(), card.licence, how[card.name]) for card in CARDS]
 
 
@@ -54,6 +54,11 @@ def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Cor
     Raises UserError for a wrong name, a folder that does not hold the corpus, and if there is no data at all.
     """
     card = find_card(name)
+    if name == "table":
+        raise UserError(
+            "The corpus table is a DataFrame, a list of dicts or a Dataset, which is given in Python: "
+            "downstream.run(recipe, upstream, corpus=TABLE). Of a file of such rows make a manifest.csv (-c manifest)."
+        )
     if name == "demo":
         return load_demo(data, cache, seed)
     folder = data or folder_from_environment(card)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from downstream.data.audio import AudioCut
 from downstream.data.corpora.cards import CorpusCard, HubCopy, HubPart
 from downstream.data.corpora.files import left_out, shown
 from downstream.data.corpora.folder import Parser, assemble
+from downstream.data.corpora.row_audio import RowAudio
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 from upstream.foreign import foreign_code
@@ -21,31 +21,11 @@ FETCH_AGAIN = "Remove it from the hub's cache, so that it is fetched again, or g
 
 
 @dataclass(frozen=True, eq=False)
-class HubRecording:
-    """One recording of a hub dataset; its bytes are read from the row when it is opened.
-
-    rows: a `datasets.Dataset` whose column `column` is `Audio(decode=False)`.
-    """
-
-    rows: Any
-    index: int
-    column: str
-    name: str
-
-    def open(self) -> BinaryIO:
-        with foreign_code(f"Reading {self.name}", FETCH_AGAIN):
-            encoded = self.rows[self.index][self.column]["bytes"]
-        if encoded is None:
-            raise UserError(f"{self.name} holds a reference to a file and no audio; read the corpus with --data.")
-        return io.BytesIO(encoded)
-
-
-@dataclass(frozen=True, eq=False)
 class Row:
     """One row of a copy: original file name, audio, transcript, and the part it belongs to."""
 
     name: str
-    audio: HubRecording
+    audio: RowAudio
     text: str | None
     part: HubPart
 
@@ -119,7 +99,7 @@ def rows_of(copy: HubCopy, part: HubPart, files: list[Path], cache: Path | None)
     names = file_names(copy, table)
     texts = [None] * len(names) if copy.text is None else table[copy.text][:]
     return [
-        Row(name, HubRecording(table, index, copy.audio, f"{copy.repository}: {name}"), text, part)
+        Row(name, RowAudio(table, index, copy.audio, f"{copy.repository}: {name}", FETCH_AGAIN), text, part)
         for index, (name, text) in enumerate(zip(names, texts, strict=True))
     ]
 

@@ -19,6 +19,7 @@ from trees import message, sound, write
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpora import catalog, crema_d, demo, emodb, hub, iemocap, manifest, ravdess
 from downstream.data.corpora.cards import CARDS, CREMA_D, DEMO, EMODB, IEMOCAP, RAVDESS, CorpusCard
+from downstream.data.corpora.row_audio import RowAudio
 
 needs_ravdess = pytest.mark.skipif(not (SHARED_DATA / "ravdess").is_dir(), reason="no shared RAVDESS")
 READERS: list[tuple[ModuleType, CorpusCard]] = [
@@ -362,7 +363,7 @@ def test_hub_copy_without_audio_or_commit(snapshot: Path, tmp_path: Path, monkey
     corpus = hub.read(CREMA_D, crema_d.utterance, tmp_path / "tables")
     assert corpus.revision is None
     assert "revision of confit/cremad-parquet could not be looked up" in corpus.notes[-1]
-    empty = hub.HubRecording([{"audio": {"bytes": None, "path": "x.wav"}}], 0, "audio", "copy: x.wav")
+    empty = RowAudio([{"audio": {"bytes": None, "path": "x.wav"}}], 0, "audio", "copy: x.wav")
     assert "no audio" in message(empty.open)
 
 
@@ -377,8 +378,8 @@ def test_whatever_the_hubs_libraries_raise_is_a_sentence(
     (snapshot / "data/0.parquet").unlink()
     parquet(snapshot / "data", ["1001_DFA_ANG_XX.wav"], "file")
     (recording,) = (u.audio.recording for u in hub.read(CREMA_D, crema_d.utterance, tmp_path / "tables").utterances)
-    assert isinstance(recording, hub.HubRecording)
-    assert "IndexError" in message(hub.HubRecording(recording.rows, 7, "audio", "copy: x.wav").open)
+    assert isinstance(recording, RowAudio)
+    assert "IndexError" in message(RowAudio(recording.rows, 7, "audio", "copy: x.wav").open)
 
     def broken(*_: object, **__: object) -> str:
         raise RuntimeError("the cache is locked\nby another process")

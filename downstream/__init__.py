@@ -86,12 +86,15 @@ def run(
     from downstream.data import corpus_of
     from downstream.experiment import run_named
     from downstream.recipes import Options
+    from upstream.errors import UserError
     from upstream.files import DEFAULT_STORE
 
     given, name_of_corpus = None, corpus
     if corpus is not None and not isinstance(corpus, str):
         given = corpus_of(corpus, None if data is None else Path(data), corpus_title)
         name_of_corpus = given.name
+    elif corpus_title is not None:
+        raise UserError("corpus_title names a table that is given as corpus; a corpus with a name has its own title.")
     strings = [f"corpus.name={name_of_corpus}"] if name_of_corpus else []
     if isinstance(overrides, Mapping):
         strings += [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]

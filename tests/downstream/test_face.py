@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from places import REPOSITORY
 from tones import write_emotions
@@ -220,3 +221,29 @@ def test_importing_it_is_instant_and_names_what_it_has() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         downstream.nothing  # noqa: B018
     assert set(downstream.__all__) >= {"run", "load_results", "load_recipe", "read_result", "Recipe", "Result"}
+
+
+def test_a_table_is_a_corpus(corpus: Path, places: dict[str, Any]) -> None:
+    """Of the same question, and record, whether its audio lies in files or in memory; and as its manifest learned."""
+    table = pandas.read_csv(corpus / "manifest.csv")
+    table["id"] = table.path
+    listed = downstream.run("emotion", "fbank_no_cmvn", data=corpus, corpus="manifest", overrides=FAST, **places)
+    table["path"] = [str(corpus / path) for path in table.path]
+    named = downstream.run("emotion", "fbank_no_cmvn", corpus=table, corpus_title="Tones", overrides=FAST, **places)
+    assert (named.corpus.name, named.corpus.title, named.corpus.source) == ("table", "Tones", "memory")
+    assert any("given in Python" in note for note in named.corpus.notes)
+    assert named.corpus.fingerprint == listed.corpus.fingerprint
+    assert named.layers == listed.layers
+    assert named.folder is not None
+    assert named.folder.name.startswith("table-")
+    rows = table.drop(columns="path").to_dict("records")
+    for row, path in zip(rows, table.path, strict=True):
+        row["audio"] = Path(path).read_bytes()
+    held = downstream.run("emotion", "fbank_no_cmvn", corpus=rows, overrides=FAST, **places)
+    assert held == named  # was read back
+    rows[0]["emotion"] = "high"
+    other = downstream.run("emotion", "fbank_no_cmvn", corpus=rows, overrides=FAST, **places)
+    assert other.folder != named.folder
+    assert other.timing.extracted_audio_seconds == 0  # the store has all states
+    with pytest.raises(UserError, match="row 1 of the list: the split is 'half'"):
+        downstream.run("emotion", "fbank_no_cmvn", corpus=[*rows[:1], rows[1] | {"split": "half"}], **places)

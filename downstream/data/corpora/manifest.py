@@ -232,8 +232,8 @@ def is_split(name: str) -> bool:
 
 
 def split_beginning(name: str) -> str:
-    """The part's name up to a dash or underscore, in small letters: "train" of "Train-clean-100"."""
-    return re.split(r"[-_]", name.strip().lower())[0]
+    """The part's name up to a dash, underscore or point, in small letters: "train" of "Train-clean-100"."""
+    return re.split(r"[-_.]", name.strip().lower())[0]
 
 
 def part_of(cell: str) -> str | None:

@@ -82,9 +82,7 @@ def check_columns(table: TableColumns) -> None:
         raise UserError(f"The {table.kind} has no rows; give one for each utterance.")
     if "path" not in table.columns and AUDIO not in table.columns:
         meant = [column for column in table.columns if meaning(column) == "path"]
-        hint = (
-            f"If {meant[0]!r} names the recordings, call it path." if meant else "Name the recordings in one of them."
-        )
+        hint = f"If {meant[0]!r} names the recordings, call it path." if meant else "Name the recordings in one."
         raise UserError(
             f"The {table.kind} has no column path and none audio; found {', '.join(table.columns) or 'none'}. {hint}"
         )
@@ -121,7 +119,7 @@ def text_of(cell: object, is_time: bool) -> str:
 
     pandas makes 1.0 of a class 1 where another cell of its column is missing. Raises TypeError for other things.
     """
-    if cell is None or type(cell).__name__ in MISSING or (isinstance(cell, numbers.Real) and math.isnan(cell)):
+    if is_missing(cell):
         return ""
     if isinstance(cell, numbers.Real) and not isinstance(cell, numbers.Integral) and not is_time:
         return str(cell).removesuffix(".0")
@@ -130,6 +128,11 @@ def text_of(cell: object, is_time: bool) -> str:
     if isinstance(cell, os.PathLike):
         return str(Path(cell))
     raise TypeError(type(cell))
+
+
+def is_missing(cell: object) -> bool:
+    """Return True for None and NaN, and for what pandas has in their place."""
+    return cell is None or type(cell).__name__ in MISSING or (isinstance(cell, numbers.Real) and math.isnan(cell))
 
 
 # ---------------------------------------------------------------- audio
@@ -141,7 +144,7 @@ class Recordings:
     def __init__(self, table: TableColumns, paths: Sequence[str] | None, folder: Path) -> None:
         self._table, self._paths, self._folder = table, paths, folder
         self._cells, self._rates = table.columns.get(AUDIO), table.columns.get(RATE)
-        self._known: dict[tuple[int, object], Recording] = {}
+        self._known: dict[tuple[int, str], Recording] = {}
 
     def of(self, row: int) -> tuple[str, Recording]:
         """Return what the recording of a row is called, and the recording; one for all rows that cut it.
@@ -153,20 +156,21 @@ class Recordings:
         cell = None if self._cells is None else self._cells[row]
         if isinstance(cell, Mapping) and is_reference(cell):
             cell = cell.get("path")
-        if cell is None or isinstance(cell, str | os.PathLike | float):
-            file = text_of(cell, is_time=False) if not isinstance(cell, str) else cell.strip()
+        if is_missing(cell) or isinstance(cell, str | os.PathLike):
+            file = "" if is_missing(cell) else str(cell).strip()
             if not file and not path:
                 raise UserError(f"{where}: neither path nor audio is given; name the recording or remove the row.")
             name, found = named_recording(file or path, self._folder, where)
-            return path or name, AudioFile(found)
-        rate = None if self._rates is None else self._rates[row]
+            return (path or name) if file else name, AudioFile(found)
+        rate = None if self._rates is None or is_missing(self._rates[row]) else self._rates[row]
         if isinstance(cell, RowAudio):
             return path or cell.path or self._table.label(row), replace(cell, rate=rate)
         own = cell.get("path") if isinstance(cell, Mapping) else None
         name = path or (str(own) if own else self._table.label(row))
-        if (id(cell), rate) not in self._known:
-            self._known[id(cell), rate] = memory_audio(cell, rate, f"{name} ({where})" if own else where, where)
-        return name, self._known[id(cell), rate]
+        key = id(cell), repr(rate)
+        if key not in self._known:
+            self._known[key] = memory_audio(cell, rate, f"{name} ({where})" if own else where, where)
+        return name, self._known[key]
 
 
 def with_own_ids(utterances: Sequence[Utterance], table: TableColumns, ids: Sequence[str] | None) -> list[Utterance]:

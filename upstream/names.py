@@ -73,7 +73,7 @@ def unknown_upstream(name: str) -> str:
         return missing
     known = spellings()
     near = list(dict.fromkeys(known[one].name for one in nearest(stem, known)))
-    if Path(name).name != name and Path(name).parent.is_dir():
+    if Path(name).parent != Path() and Path(name).parent.is_dir():
         suggestion = f"The folder {Path(name).parent} is here, but has no {Path(name).name}."
     elif near:
         suggestion = f"Did you mean {either(near)}?"

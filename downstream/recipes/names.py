@@ -9,6 +9,7 @@ from pathlib import Path
 
 from downstream.recipes.files import LONGEST_SHOWN, brief, shipped
 from upstream.errors import UserError
+from upstream.names import by_spelling
 from upstream.nearest import did_you_mean, plain
 from upstream.rows import read_rows, words_of_cell
 
@@ -43,6 +44,8 @@ def find_recipe(name: str) -> Path:
     if task:
         raise UserError(f"There is no recipe for s3prl's {name} yet ({task['what']}). {known}")
     suggestion = did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), names) or "See --list for the names."
+    if by_spelling(name):
+        suggestion = "It is an upstream, which goes after -u."
     raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")
 
 

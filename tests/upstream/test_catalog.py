@@ -102,6 +102,7 @@ def test_wrong_device_and_precision() -> None:
     ("name", "words"),
     [
         ("{folder}/model.safetensors", r"is here, but has no model\.safetensors\."),
+        ("./wavlm", "Did you mean wavlm_base_plus"),
         ("quite something else", "`wavprobe list` shows the names"),
         ("absent/model.safetensors", "`wavprobe list` shows the names"),
         ("wavlm_huge", "Of that kind there are wavlm_base, wavlm_base_plus, wavlm_large, wavlm_tiny"),

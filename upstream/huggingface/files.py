@@ -51,11 +51,14 @@ def find_files(identifier: str, revision: str | None, weights: bool = True) -> M
             f"{identifier!r} is neither a directory or file that exists nor a repository of the hub; check the path, "
             "or type hf:ORG/NAME[@REVISION]."
         )
-    return files_of(repository, typed or revision, weights)
+    return files_of(repository, typed or revision, weights, f" (there is no file or folder {repository} here)")
 
 
-def files_of(repository: str, revision: str | None, weights: bool = True) -> ModelFiles:
-    """Return the files of a repository of the hub, downloaded; raises UserError if it cannot be."""
-    instead = "give the path of a checkpoint to -u" if weights else "give the path of a folder with a config.json to -u"
-    found = fetch(repository, revision, instead, weights)
+def files_of(repository: str, revision: str | None, weights: bool, more: str) -> ModelFiles:
+    """Return the files of a repository of the hub, downloaded; raises UserError if it cannot be.
+
+    more: what to know or do where the hub cannot be reached, for the end of the message.
+    """
+    needed = "checkpoint" if weights else "folder with a config.json"
+    found = fetch(repository, revision, f"give the path of a {needed} to -u{more}", weights)
     return ModelFiles(found.folder, repository, found.revision)

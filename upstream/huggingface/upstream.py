@@ -78,8 +78,10 @@ def load(
 def load_named(row: NamedUpstream, request: Request) -> HuggingFaceUpstream:
     """Load an encoder of the catalogue from its repository; raises UserError as `load` does."""
     transformers_library()
+    is_pinned = row.revision is not None and request.revision is None
+    newest = f", or type {row.name}@main for the newest commit, which may be there" if is_pinned else ""
     revision = request.revision or row.revision
-    files = files_of(row.repository or "", revision, weights=request.random_seed is None)
+    files = files_of(row.repository or "", revision, request.random_seed is None, newest)
     return load_files(files, request.typed, request.device, request.dtype_or_float32, request.random_seed)
 
 

@@ -81,6 +81,7 @@ def test_a_file_comes_before_s3prls_names_and_a_folder_does_not(elsewhere: Path)
         ("emotoin", "Did you mean emotion?"),
         ("emotion.yaml", "Did you mean emotion?"),
         ("superb/assr", "Did you mean superb/asr?"),
+        ("fbank", "It is an upstream, which goes after -u."),
         ("sentiment", r"See --list for the names\."),
         ("x" * 10_000, "See --list"),
     ],

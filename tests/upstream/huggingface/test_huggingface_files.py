@@ -9,7 +9,9 @@ from small_encoders import KINDS, noise, save
 
 import upstream
 from upstream import huggingface
+from upstream.catalog import NAMED
 from upstream.errors import UserError
+from upstream.request import NamedUpstream
 
 
 class TestHub:
@@ -23,12 +25,12 @@ class TestHub:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         return tmp_path
 
-    def put(self, cache: Path) -> None:
-        """Lay a checkpoint into the cache as the hub's client would."""
-        repository = cache / "models--ORG--NAME"
+    def put(self, cache: Path, name: str = "ORG/NAME", revision: str = REVISION, kind: str = "hubert") -> Path:
+        """Lay a checkpoint into the cache as the hub's client would; return its folder."""
+        repository = cache / f"models--{name.replace('/', '--')}"
         (repository / "refs").mkdir(parents=True)
-        (repository / "refs" / "main").write_text(self.REVISION)
-        save(KINDS["hubert"], repository / "snapshots" / self.REVISION)
+        (repository / "refs" / "main").write_text(revision)
+        return save(KINDS[kind], repository / "snapshots" / revision)
 
     @pytest.mark.parametrize("typed", ["hf:ORG/NAME", "hf:ORG/NAME@main", f"hf:ORG/NAME@{REVISION}", "ORG/NAME"])
     def test_cached(self, typed: str, cache: Path) -> None:
@@ -64,10 +66,47 @@ class TestHub:
             huggingface.load("hf:ORG/NAME")
 
     def test_untrained_weights_are_no_way_out_where_the_configuration_is_missing(self, cache: Path) -> None:
-        with pytest.raises(UserError, match=r"give the path of a folder with a config\.json to -u\.$"):
+        with pytest.raises(
+            UserError, match=r"a folder with a config\.json to -u \(there is no file or folder ORG/NAME here\)\.$"
+        ):
             huggingface.load("hf:ORG/NAME", random_init=True)
         with pytest.raises(UserError, match=r"or add --random-init for untrained weights\.$"):
             upstream.load("wavlm_base")
+        with pytest.raises(UserError, match=r"or type hubert_base@main for the newest commit, which may be there\.$"):
+            upstream.load("hubert")
+
+    @pytest.mark.parametrize(("name", "kind"), [("hubert_base", "hubert"), ("whisper_tiny", "whisper")])
+    def test_a_name_of_the_table(self, name: str, kind: str, cache: Path) -> None:
+        """However it is typed, it is the commit of the table, else the newest; untrained, it needs no weights."""
+        row = NAMED[name]
+        assert row.repository is not None
+        folder = self.put(cache, row.repository, row.revision or self.REVISION, kind)
+        typed = [upstream.load(one) for one in (name, name.upper(), row.repository, f"{name}@main")]
+        assert [one.name for one in typed] == [name, name, name, f"{name}@main"]
+        assert {one.provenance.source for one in typed} == {row.repository}
+        assert {one.provenance.revision for one in typed} == {row.revision or self.REVISION}
+        assert {one.fingerprint for one in typed} == {upstream.load(f"hf:{row.repository}").fingerprint}
+        (folder / "model.safetensors").unlink()
+        drawn = upstream.load(name, random_init=True, seed=1)
+        assert (drawn.name, drawn.provenance.random_init, drawn.num_layers) == (name, True, 3)
+
+    def test_a_folder_with_the_name_of_a_repository(
+        self, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is what ORG/NAME means here, and not what the table's name means."""
+        monkeypatch.chdir(tmp_path)
+        save(KINDS["hubert"], tmp_path / "facebook/hubert-base-ls960")
+        assert upstream.load("facebook/hubert-base-ls960").provenance.revision is None
+        with pytest.raises(UserError, match="not in the local cache"):
+            upstream.load("hubert_base")
+
+    @pytest.mark.network
+    @pytest.mark.parametrize(
+        "row", [row for row in NAMED.values() if row.repository and row.width <= 1024], ids=lambda row: row.name
+    )
+    def test_the_table_states_the_sizes_of_published_models(self, row: NamedUpstream) -> None:
+        drawn = upstream.load(row.name, random_init=True)
+        assert (drawn.num_layers, drawn.dim, drawn.stride) == (row.layers, row.width, row.stride)
 
     @pytest.mark.network
     def test_fetched(self) -> None:

@@ -17,6 +17,7 @@ from places import REPOSITORY
 
 import downstream
 from downstream.cli import main as cli
+from downstream.cli.s3prl_keys import translated
 from downstream.data.corpora.catalog import find_card
 from downstream.results.record import Result, read_result
 from downstream.tasks.registry import load_recipe
@@ -166,7 +167,7 @@ def recipes_of(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     if options.verb != "run" or options.list:
         return []
     corpus = [f"corpus.name={options.corpus}"] if options.corpus else []
-    return [(options.downstream, corpus + options.override)]
+    return [(options.downstream, corpus + translated(options.override).overrides)]
 
 
 @pytest.mark.parametrize("block", RECIPES, ids=lambda block: block.where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ from downstream.cli.s3prl_flags import ANY_CHECKPOINT
 from upstream.base import Upstream
 from upstream.catalog import NAMED, load, load_for_sizes
 from upstream.errors import UserError
-from upstream.names import resolved
+from upstream.names import is_repository, resolved
 
 
 def name_of(upstream: str, checkpoint: str) -> str:
-    """Return the name that `upstream.load` takes for a checkpoint: its path, or hf:ORG/NAME.
+    """Return the name that `upstream.load` takes for a checkpoint: its path, or its repository on the hub.
 
     Raises UserError for an address, for what is not there, and for an upstream without weights.
     """
@@ -23,10 +22,9 @@ def name_of(upstream: str, checkpoint: str) -> str:
         raise UserError(f"-k {checkpoint}: {upstream} has no weights to load; leave -k out, or type -u {checkpoint}.")
     if "://" in checkpoint:
         raise UserError(f"-k {checkpoint}: fetch the file first (curl -LO '{checkpoint}'), and give its path.")
-    if Path(checkpoint).exists() or checkpoint.startswith("hf:"):
+    is_on_the_hub = checkpoint.startswith("hf:") or is_repository(checkpoint.partition("@")[0])
+    if Path(checkpoint).exists() or (is_on_the_hub and not Path(checkpoint).parent.is_dir()):
         return checkpoint
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", checkpoint) and not Path(checkpoint).parent.is_dir():
-        return f"hf:{checkpoint}"  # as s3prl's hf_hubert_custom takes them
     raise UserError(f"-k {checkpoint}: there is no such file or folder; check the path.")
 
 

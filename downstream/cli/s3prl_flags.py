@@ -184,7 +184,7 @@ def take_upstream(options: argparse.Namespace) -> None:
         return
     if options.upstream_ckpt is None and ANY_CHECKPOINT.fullmatch(options.upstream):
         raise UserError(f"-u {options.upstream} is any checkpoint: add -k PATH, or type -u PATH alone.")
-    if options.hub == "huggingface" and not options.upstream.startswith("hf:"):
+    if options.hub == "huggingface" and os.path.lexists(options.upstream):
         options.upstream = f"hf:{options.upstream}"
     if options.upstream_revision is not None:
         if "@" in options.upstream:
@@ -218,6 +218,7 @@ def notes(options: argparse.Namespace) -> list[str]:
         ),
         "-t test: every run tests the recipe's test parts.": options.evaluate_split == "test",
         "-r: newer files are asked for whenever the hub can be reached.": options.upstream_refresh,
-        "--hub torch: names are those of --list; hf:ORG/NAME is the Hugging Face hub's.": options.hub == "torch",
+        "--hub huggingface: ORG/NAME is a repository there without it.": options.hub == "huggingface",
+        "--hub torch: names are those of --list; ORG/NAME is the Hugging Face hub's.": options.hub == "torch",
     }
     return [sentence for sentence, applies in said.items() if applies]

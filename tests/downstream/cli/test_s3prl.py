@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from places import REPOSITORY
 from tones import write_emotions
 
 import run_downstream
+from downstream.cli.run_arguments import add_arguments
 from downstream.cli.s3prl_flags import REFUSED
 from downstream.cli.s3prl_keys import ALWAYS, HERE, NOT_HERE, WORDS, translated
 from downstream.recipes.files import all_keys
@@ -160,6 +164,31 @@ def test_every_refused_flag_says_what_to_type(flag: tuple[str, bool], capsys: py
     said = refused(["-u", "fbank", "-d", "emotion", name, *(["value"] if takes_value else [])], capsys)
     assert f"{name}" in said
     assert len(said.split()) > 10
+
+
+def flags_of_s3prl() -> list[str]:
+    """Every flag of the installed s3prl's run_downstream.py."""
+    spec = importlib.util.find_spec("s3prl")
+    if spec is None or spec.origin is None:
+        pytest.skip("s3prl is not installed")
+    text = (Path(spec.origin).parent / "run_downstream.py").read_text(encoding="utf-8")
+    return re.findall(r"'(--?[a-z_]+)'", "".join(re.findall(r"add_argument\((.*?),\s*[a-z]+=", text, flags=re.DOTALL)))
+
+
+def test_every_flag_of_s3prl_is_known_and_on_the_page() -> None:
+    page = (REPOSITORY / "docs" / "coming_from_s3prl.md").read_text(encoding="utf-8")
+    found = flags_of_s3prl()
+    assert {"-m", "--mode", "--hub", "--disable_cudnn", "-a"} <= set(found)
+    for flag in found:
+        assert flag in parser_of_run()._option_string_actions, flag
+        if not flag.startswith("--"):
+            assert f"`{flag}" in page, flag
+
+
+def parser_of_run() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser()
+    add_arguments(made)
+    return made
 
 
 def test_processes_are_those_of_torchrun(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ VERBS = {
     "predict": "apply the heads of a run to new recordings",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",
+    "check": "try an upstream out: its contract, layers, speed and precisions",
     "validate": "check recipes without running them",
     "store": "list, estimate, verify and prune the stored hidden states",
     "convert": "convert a WavLM checkpoint to a Hugging Face directory",

@@ -137,13 +137,11 @@ def check_batch(
     largest = 0.0
     for place, index in enumerate(batch):
         found = deviations(alone[index], together[place])
-        largest = max(largest, float(found.max()))
-        if largest <= tolerance:
+        if float(found.max()) <= tolerance:
+            largest = max(largest, float(found.max()))
             continue
         if any(float(deviations(alone[index], other).max()) <= tolerance for other in together):
-            raise UserError(
-                f"{who} returns the utterances of a batch in another order; return them as they were given."
-            )
+            raise UserError(f"{who} returns the utterances of a batch in another order; return them as they came.")
         fix = fix_for_batch({len(waveforms[other]) for other in batch})
         if alone[index].shape != together[place].shape:
             frames = [one.shape[1] for one in (alone[index], together[place])]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.data.audio import NO_EFFECTS, AudioCut, AudioFile
-from downstream.data.corpora.csv_table import read_table
 from downstream.data.corpora.files import left_out, own_suffixes, shown, sort_out, walk
-from downstream.data.corpora.manifest import FILE_NAME, check_columns, utterance
+from downstream.data.corpora.manifest import FILE_NAME, utterance
+from downstream.data.corpora.manifest_table import read_manifest_table
 from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
 from downstream.data.effects import Effects
@@ -156,7 +156,7 @@ def recordings_below(folder: Path, notes: list[str]) -> Iterator[Found]:
 
 def tabled(path: Path, notes: list[str]) -> Iterator[Found]:
     """Yield the utterances of a table with the columns of a manifest; an id is its path where no column gives it."""
-    table = read_table(path, lambda columns: check_columns(columns, path))
+    table = read_manifest_table(path)
     if not table.rows:
         raise UserError(f"{path} lists no utterance; add a line for each below the column names.")
     notes += table.notes

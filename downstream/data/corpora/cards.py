@@ -300,7 +300,8 @@ MANIFEST = CorpusCard(
     licence="as its owner states",
     where="Write one for your own recordings.",
     layout="manifest.csv, whose columns are path, speaker, label, text and optionally id, split, start, end or "
-    "duration, channel, gender, group (segments.csv beside it, with id, start, end, is read too)",
+    "duration, channel, gender, group (segments.csv beside it, with id, start, end, is read too), or an audio "
+    "folder's metadata.csv or metadata.jsonl",
     recording=r"(?!)",  # matches nothing: a manifest is recognised by its file, not by names
 )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from downstream.data.audio import AudioFile
+from downstream.data.corpora.audiofolder import metadata_files
 from downstream.data.corpora.cards import FOLDER as CARD
 from downstream.data.corpora.files import own_suffixes, shown
 from downstream.data.corpora.folder import existing_folder
@@ -31,7 +32,8 @@ def read(folder: Path) -> Corpus:
         utterance_of(row, row["path"], AudioFile(path), str(path))
         for row, path in zip(scan.rows, scan.files, strict=True)
     ]
-    unread = [f"{FILE_NAME} was not read; -c manifest reads it."] if os.path.lexists(folder / FILE_NAME) else []
+    listed = [folder / FILE_NAME, *metadata_files(folder)]
+    unread = [f"{path.name} was not read; -c manifest reads it." for path in listed[:2] if os.path.lexists(path)]
     return Corpus(
         name=CARD.name,
         title=f"{folder.resolve().name} (by its subfolders)",

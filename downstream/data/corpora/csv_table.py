@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,14 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, check_columns: Callable[[list[str]], None], tolerant: bool = False) -> Table:
+def read_table(
+    path: Path, check_columns: Callable[[list[str]], None], tolerant: bool = False, numbers: Collection[str] = ()
+) -> Table:
     """Read a file of cells between commas, semicolons, tabs or bars; its first line names the columns.
 
     check_columns: raises UserError for column names that the file cannot have.
+    numbers: columns of numbers. Between semicolons a comma in them is a decimal comma, as spreadsheets write it in
+        many countries, and becomes a point.
     tolerant: bytes that are not UTF-8 are escaped, and missing cells are empty; for tables that corpora ship.
 
     Raises UserError, with the line's number, for a file that is not text in UTF-8 or not CSV, repeated columns, and
@@ -70,11 +74,19 @@ def read_table(path: Path, check_columns: Callable[[list[str]], None], tolerant:
         stripped = fitted([cell.strip() for cell in cells], names, delimiter, where, tolerant)
         unnamed |= any(cell and not name for name, cell in zip(names, stripped, strict=True))
         if any(stripped):
-            rows.append((where, {name: cell for name, cell in zip(names, stripped, strict=True) if name}))
+            row = {name: cell for name, cell in zip(names, stripped, strict=True) if name}
+            row |= {name: with_point(row[name]) for name in numbers if delimiter == ";" and name in row}
+            rows.append((where, row))
     notes = [] if delimiter == "," else [f"The cells of {path.name} are separated by {in_words(delimiter)}."]
     if unnamed:
         notes.append(f"A column of {path.name} has no name and was not read.")
     return Table(columns, tuple(rows), tuple(notes))
+
+
+def with_point(cell: str) -> str:
+    """Return a number with a decimal point in place of its decimal comma; any other cell as it is."""
+    number = cell.replace(",", ".")
+    return number if NUMBER.fullmatch(number) else cell
 
 
 def delimiter_of(header: str) -> str:

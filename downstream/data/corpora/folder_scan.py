@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downstream.data.corpora.files import Sorted, folders_in, left_out, own_suffixes, shown, sort_out, walk
-from downstream.data.corpora.manifest import is_split
+from downstream.data.corpora.manifest_table import is_split
 from downstream.data.text_files import read_text
 from upstream.errors import UserError
 from upstream.text import counted

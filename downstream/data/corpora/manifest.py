@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from downstream.data.audio import AudioCut, AudioFile, Recording
 from downstream.data.corpora import segments
+from downstream.data.corpora.audiofolder import metadata_files, read_metadata
 from downstream.data.corpora.cards import MANIFEST as CARD
-from downstream.data.corpora.csv_table import read_table, seconds
+from downstream.data.corpora.csv_table import seconds
 from downstream.data.corpora.files import find_file
 from downstream.data.corpora.folder import existing_folder
 from downstream.data.corpora.genders import gender_of
+from downstream.data.corpora.manifest_table import (
+    FIXED_COLUMNS,
+    SPLIT_NAMES,
+    is_split,
+    read_manifest_table,
+    split_beginning,
+)
 from downstream.data.corpora.suggestions import contents, suggestion
 from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
-from upstream.nearest import nearest
 from upstream.text import counted
 
 FILE_NAME = "manifest.csv"
-TIMES = ("start", "end", "stop", "duration")
-FIXED_COLUMNS = ("path", "speaker", "text", "split", *TIMES, "channel", "id", "group", "gender")
 CHANNELS = {"a": 0, "b": 1, "left": 0, "right": 1}  # how telephone corpora and stereo call them
 ROUNDING = 0.01  # seconds by which an end and a duration may differ
-
-# Names that other tools give to the columns above, without capitals, blanks and underscores.
-SYNONYMS = {
-    **dict.fromkeys(("speakerid", "spk", "spkid", "talker", "clientid"), "speaker"),
-    **dict.fromkeys(("transcript", "transcription", "sentence"), "text"),
-    **dict.fromkeys(("begin", "starttime", "begintime", "offset", "onset", "tmin", "xmin"), "start"),
-    **dict.fromkeys(("endtime", "stoptime", "tmax", "xmax"), "end"),
-    **dict.fromkeys(("dur", "length", "seconds"), "duration"),
-    **dict.fromkeys(("file", "filename", "filepath", "wav", "audio", "audiopath"), "path"),
-    **dict.fromkeys(("subset", "partition", "set"), "split"),
-    **dict.fromkeys(("uttid", "utteranceid", "utterance", "segmentid"), "id"),
-    **{"chan": "channel", "sex": "gender", "session": "group"},
-}
-# Units that other tools put behind the name of a time: start_sec, end_ms, begin_sample.
-UNIT = re.compile(r"(?<=[a-z])[\W_]+(s|secs?|seconds?|ms|msecs?|milliseconds?|samples?|frames?)[\W_]*$")
-SPLIT_NAMES = {
-    "train": "train",
-    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
-    "test": "test",
-    **{"training": "train", "testing": "test"},
-}
-
-FIRST_LINE = "Its first line must name the columns, for instance path,speaker,label,text."
 
 
 def read(folder: Path) -> Corpus:
@@ -61,24 +42,27 @@ def read(folder: Path) -> Corpus:
     (default: the path, or path@start), `group`, `gender`. Every further column is a label column, such as `label`.
     Empty cells mean "not given".
 
+    Without it, the metadata.csv or metadata.jsonl of an audio folder is read (see `audiofolder`).
+
     Timed segments come from segments.csv in the folder, if it is there (see `segments`).
 
     Raises UserError, with the line's number, for malformed lines.
     """
     path = existing_folder(folder) / FILE_NAME
-    if not os.path.lexists(path):
+    metadata = [] if os.path.lexists(path) else metadata_files(folder)
+    if not os.path.lexists(path) and not metadata:
         raise UserError(f"There is no {FILE_NAME} in {folder}; {contents(folder)}. {suggestion(CARD, folder)}")
-    table = read_table(path, lambda columns: check_columns(columns, path))
+    table = read_metadata(metadata, folder) if metadata else read_manifest_table(path)
     utterances = [utterance(row, folder, where) for where, row in table.rows]
     if not utterances:
-        raise UserError(f"{path} lists no utterance; add a line for each below the column names.")
+        raise UserError(f"{(*metadata, path)[0]} lists no utterance; add a line for each below the column names.")
     corpus = Corpus(
         name=CARD.name,
-        title=f"{folder.resolve().name} (by its {FILE_NAME})",
+        title=f"{folder.resolve().name} (by its {(*metadata, path)[0].name})",
         licence=licence(folder),
         utterances=tuple(utterances),
         source=str(folder),
-        notes=(*table.notes, *column_notes(table.columns), *speaker_note(utterances)),
+        notes=(*table.notes, *speaker_note(utterances)),
     )
     if not os.path.lexists(folder / segments.FILE_NAME):
         return corpus
@@ -87,46 +71,6 @@ def read(folder: Path) -> Corpus:
         ids_by_path[row["path"]].append(listed.id)
     found = segments.read_segments(folder / segments.FILE_NAME, utterances, ids_by_path)
     return replace(corpus, utterances=tuple(replace(u, segments=found.get(u.id, ())) for u in utterances))
-
-
-def check_columns(columns: list[str], path: Path) -> None:
-    """Raise UserError if there is no column path, or two that end an utterance."""
-    if "path" not in columns:
-        found = ", ".join(columns) or "none"
-        meant = [column for column in columns if meaning(column) == "path"]
-        raise UserError(
-            f"{path} has no column path; found {found}. "
-            + (f"If {meant[0]!r} names the recordings, call it path." if meant else FIRST_LINE)
-        )
-    if {"end", "stop"} <= set(columns):
-        raise UserError(f"{path} has the columns end and stop, which mean the same; remove one of them.")
-
-
-def meaning(column: str) -> str | None:
-    """The column that a manifest would have under another name; None for what reads like a label."""
-    without_unit = meaning_of_plain(UNIT.sub("", column.lower()))
-    return meaning_of_plain(column.lower()) or (without_unit if without_unit in TIMES else None)
-
-
-def meaning_of_plain(column: str) -> str | None:
-    """As `meaning`, of a name in small letters and without a unit."""
-    plain = re.sub(r"[\W_]", "", column)
-    return SYNONYMS.get(plain) or next(iter(nearest(plain, FIXED_COLUMNS)), None)
-
-
-def column_notes(columns: Sequence[str]) -> list[str]:
-    """Sentences on label columns whose names read like those of other columns that are not there.
-
-    A duration without a start is that of the recording, which nobody cuts.
-    """
-    read_like = {column: meaning(column) for column in columns if column not in FIXED_COLUMNS}
-    is_cut = "start" in (*columns, *read_like.values())
-    return [
-        f"The column {column!r} was read as labels; if it is the {meant}, call it {meant}"
-        f"{', in seconds' if meant in TIMES else ''}."
-        for column, meant in read_like.items()
-        if meant is not None and meant not in columns and (meant != "duration" or is_cut)
-    ]
 
 
 def utterance(row: Mapping[str, str], folder: Path, where: str) -> Utterance:
@@ -224,16 +168,6 @@ def split_of(cell: str, where: str) -> str | None:
     if not is_split(cell):
         raise UserError(f"{where}: the split is {cell!r}; write train, dev or test, or leave it empty.")
     return SPLIT_NAMES[split_beginning(cell)]
-
-
-def is_split(name: str) -> bool:
-    """True for a name of a part, such as train, validation or test-clean."""
-    return split_beginning(name) in SPLIT_NAMES
-
-
-def split_beginning(name: str) -> str:
-    """The part's name up to a dash, underscore or point, in small letters: "train" of "Train-clean-100"."""
-    return re.split(r"[-_.]", name.strip().lower())[0]
 
 
 def part_of(cell: str) -> str | None:

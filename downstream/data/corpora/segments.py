@@ -40,7 +40,7 @@ def read_segments(
     """
     durations = {u.id: u.audio.duration for u in utterances}
     found: dict[str, list[TimedSegment]] = defaultdict(list)
-    for where, row in read_table(path, lambda columns: check_columns(columns, path)).rows:
+    for where, row in read_table(path, lambda columns: check_columns(columns, path), numbers=("start", "end")).rows:
         name = segment_owner(row, durations, paths, where)
         segment = timed_segment(row, where)
         duration = durations[name]

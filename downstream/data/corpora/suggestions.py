@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from downstream.data.audio import AUDIO_SUFFIXES
+from downstream.data.corpora.audiofolder import metadata_files
 from downstream.data.corpora.cards import CARDS, FOLDER, MANIFEST, CorpusCard
 from downstream.data.corpora.files import OTHER_AUDIO, files_in, own_suffixes, shown, walk
 from upstream.errors import UserError
@@ -49,8 +50,8 @@ def suggestion(card: CorpusCard, folder: Path) -> str:
     hints = []
     if card == MANIFEST:
         hints += [f"There is one in {place}: type --data {place}." for place in manifests_near(folder)[:1]]
-    elif (folder / MANIFEST_FILE).is_file():
-        hints.append(f"It has a {MANIFEST_FILE}: add -c {MANIFEST.name} to read that.")
+    elif listed := [path for path in (folder / MANIFEST_FILE, *metadata_files(folder)) if path.is_file()]:
+        hints.append(f"It has a {listed[0].relative_to(folder)}: add -c {MANIFEST.name} to read that.")
     found = recognised(folder)
     own = [files for other, files in found if other == card]
     if own:
@@ -61,9 +62,8 @@ def suggestion(card: CorpusCard, folder: Path) -> str:
         data = "" if place == folder else f" and --data {place}"
         hints.append(f"This looks like {titles}: add -c {names}{data}.")
     if not hints and card != FOLDER and (classes := subfolders_with_recordings(folder)):
-        hints.append(
-            f"Its subfolders hold recordings ({shown(classes)}): add -c {FOLDER.name} to take them for classes."
-        )
+        hold = f"Its subfolders hold recordings ({shown(classes)})"
+        hints.append(f"{hold}: add -c {FOLDER.name} to take them for classes or speakers.")
     return " ".join(hints) or f"Give --data the folder that holds {card.layout}. {card.where}"
 
 

@@ -17,15 +17,8 @@ import numpy as np
 from downstream.data.audio import AudioFile, Recording
 from downstream.data.corpora.cards import TABLE as CARD
 from downstream.data.corpora.folder import existing_folder
-from downstream.data.corpora.manifest import (
-    FIXED_COLUMNS,
-    TIMES,
-    column_notes,
-    meaning,
-    named_recording,
-    speaker_note,
-    utterance_of,
-)
+from downstream.data.corpora.manifest import named_recording, speaker_note, utterance_of
+from downstream.data.corpora.manifest_table import FIXED_COLUMNS, TIMES, column_notes, meaning
 from downstream.data.corpora.row_audio import RowAudio, is_reference, memory_audio
 from downstream.data.corpora.table_columns import AUDIO, TableColumns, columns_of
 from downstream.data.corpus import Corpus, Utterance

@@ -13,7 +13,7 @@ from downstream.recipes.files import (
 )
 from downstream.recipes.names import find_recipe, names_in_s3prl, note_on_name, recipe_names
 from downstream.recipes.options import Options
-from downstream.recipes.recipe import LearnedRecipe, Recipe
+from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent
 from downstream.recipes.sections import (
     BEST,
     Closed,
@@ -46,6 +46,7 @@ __all__ = [
     "Count",
     "CropSettings",
     "Depth",
+    "Descent",
     "EffectsSettings",
     "LearnedRecipe",
     "Number",
@@ -58,6 +59,7 @@ __all__ = [
     "Seed",
     "SplitSettings",
     "StoreSettings",
+    "SomeDescent",
     "SweepSettings",
     "TrainingSettings",
     "UnknownKeyError",
@@ -71,6 +73,7 @@ __all__ = [
     "overridden",
     "read_yaml",
     "recipe_names",
+    "refuse_unfit_descent",
     "shipped",
     "validated",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -20,6 +21,17 @@ from downstream.recipes.sections import (
 
 # Keys that identify a recipe: a YAML file sets them, an override may not.
 IDENTITY = ("name", "version", "title", "task", "protocol", "deviations")
+
+
+class Descent(Protocol):
+    """Settings of the heads that are trained by gradient descent."""
+
+    @property
+    def optimizer(self) -> OptimizerSettings: ...
+    @property
+    def training(self) -> TrainingSettings: ...
+    @property
+    def select(self) -> str: ...
 
 
 class Recipe(Closed):
@@ -58,7 +70,7 @@ class Recipe(Closed):
                 f"{', '.join(self.split_rules)}"
             )
         if self.learned is None and self.sweep.lr:
-            raise ValueError("sweep.lr lists learning rates, and this task learns nothing; leave it out")
+            raise ValueError("sweep.lr lists learning rates, and nothing is learned by gradient descent; leave it out")
         return self
 
     @property
@@ -67,8 +79,8 @@ class Recipe(Closed):
         return self.primary
 
     @property
-    def learned(self) -> LearnedRecipe | None:
-        """The recipe where heads are trained by gradient descent; None for a family that learns nothing."""
+    def learned(self) -> Descent | None:
+        """How heads are trained by gradient descent; None where they learn nothing, or in closed form."""
         return None
 
     def question(self) -> dict[str, Any]:
@@ -89,15 +101,7 @@ class LearnedRecipe(Recipe):
 
     @model_validator(mode="after")
     def sampling_that_fits_the_task(self) -> LearnedRecipe:
-        if self.training.sampling not in self.samplings:
-            raise ValueError(
-                f"training.sampling is {self.training.sampling}; a task of {self.task} takes "
-                f"{' or '.join(self.samplings)}"
-            )
-        if self.optimizer.warmup > self.training.steps:
-            raise ValueError(
-                f"optimizer.warmup is {self.optimizer.warmup} updates, and training.steps only {self.training.steps}"
-            )
+        refuse_unfit_descent(self, self.task, self.samplings)
         return self
 
     @property
@@ -107,6 +111,24 @@ class LearnedRecipe(Recipe):
     @property
     def learned(self) -> LearnedRecipe:
         return self
+
+
+@dataclass(frozen=True)
+class SomeDescent:
+    """The `Descent` of a recipe whose sections for it may be missing."""
+
+    optimizer: OptimizerSettings
+    training: TrainingSettings
+    select: str
+
+
+def refuse_unfit_descent(descent: Descent, task: str, samplings: Sequence[str]) -> None:
+    """Raise ValueError for a sampling that makes no sense for a family, and for a warm-up longer than the training."""
+    optimizer, training = descent.optimizer, descent.training
+    if training.sampling not in samplings:
+        raise ValueError(f"training.sampling is {training.sampling}; a task of {task} takes {' or '.join(samplings)}")
+    if optimizer.warmup > training.steps:
+        raise ValueError(f"optimizer.warmup is {optimizer.warmup} updates, and training.steps only {training.steps}")
 
 
 def without_unused(model: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from downstream.recipes import BEST
 from downstream.results import MetricRecord, Result, Score
 from downstream.tasks import find_family
 from upstream.errors import UserError
@@ -22,6 +23,8 @@ def tables_of(result: Result) -> list[Table | Text]:
     tables = [fold_table(result), score_table(result), *family_tables(result)]
     if len({fit.lr for fit in result.grid}) > 1:
         tables.append(rate_table(result))
+    if result.layers[0].layer == BEST and result.upstream.layers > 1:
+        tables.append(development_table(result))
     if len(result.layers) > 1:
         tables.append(layer_table(result))
     return tables
@@ -115,6 +118,29 @@ def rate_table(result: Result) -> Table:
             metric.written(best(scores)) if scores else "-",
             f"{sum(fit.chosen for fit in own)} of {len(own)}",
             str(sum(fit.diverged is not None for fit in own)),
+        )
+    return table
+
+
+def development_table(result: Result) -> Table:
+    """Return the development scores of every layer, among which the best was chosen, over all folds and seeds."""
+    metric = result.metric_types[result.select]
+    best = max if metric.higher_is_better else min
+    table = plain_table(title=f"development {metric.title} by layer{',' if metric.unit else ''}{metric.unit}")
+    for heading in ("layer", "mean", "chosen"):
+        table.add_column(heading, justify="right")
+    chosen = [head.layer for head in result.primary_heads()]
+    for layer in range(result.upstream.layers):
+        found: dict[tuple[str, int], float] = {}
+        for fit in result.grid:
+            if fit.layer == layer and fit.development is not None:
+                at = (fit.fold, fit.seed)
+                found[at] = best(found.get(at, fit.development), fit.development)
+        table.add_row(
+            str(layer),
+            metric.written(float(np.mean(list(found.values())))) if found else "-",
+            f"{chosen.count(layer)} of {len(chosen)}",
+            style="bold" if layer in chosen else "",
         )
     return table
 

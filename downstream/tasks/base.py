@@ -7,7 +7,7 @@ upstream it makes a `Task`, which builds heads, computes their losses and predic
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -91,11 +91,19 @@ class Task(ABC):
     def build(self, seed: int, layer: int | None) -> Head:
         """Return a head with initial weights drawn from `seed`, on one layer or on the weighted sum of all (None)."""
 
+    def fit(self, heads: Sequence[Head], training: Iterable[tuple[Tensor, States]]) -> None:
+        """Set what heads compute in closed form from the training utterances; by default nothing, and none is read.
+
+        Called once, before anything is trained by gradient descent. heads: of one fold, as built; what is set must be
+        buffers, so that it is kept with the weights. training: utterances (B,) with their states, each one once.
+        """
+        return None
+
     @abstractmethod
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         """Return the loss of each utterance of a batch, (B,); utterances: (B,) indices.
 
-        Never called for a family that learns nothing.
+        Never called where nothing is trained by gradient descent.
         """
 
     @abstractmethod

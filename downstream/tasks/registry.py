@@ -114,7 +114,8 @@ def load_overridden(name: str | Path, overrides: Sequence[str]) -> tuple[Recipe,
     try:
         changed = overridden(content, overrides, kind)
     except UnknownKeyError as error:
-        if not (tasks := " and ".join(having(error.key))):
+        is_section = any(key.startswith(f"{error.key}.") for key in all_keys(kind))
+        if is_section or not (tasks := " and ".join(having(error.key))):
             raise
         raise UserError(
             f"A recipe of this task has no key {error.key!r}: {path} is of {content['task']}, the key of {tasks}."

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from downstream.data import Dataset, Fold, development_part
-from downstream.recipes import LearnedRecipe, Recipe, TrainingSettings
+from downstream.recipes import Descent, Recipe, TrainingSettings
 from downstream.states import Means, StateSource
 from downstream.tasks import Task
 from downstream.training.batching import (
@@ -23,6 +23,7 @@ from downstream.training.batching import (
     by_seconds,
     superb_buckets,
 )
+from downstream.training.fitting import fit
 from downstream.training.learner import Learner
 from downstream.training.loop import Fit, FoldData, Snapshots, development_score, train
 from downstream.training.memory import enough_memory, smaller
@@ -49,18 +50,18 @@ def learn(
 ) -> list[Fit]:
     """Train all configs on all folds together; return the fits with their development scores.
 
-    Heads of a family that learns nothing are only built and scored on development.
+    Heads that gradient descent does not train are built, fitted in closed form, and scored on development.
     device: of heads that read frames.
     """
     used = {index for fold in dataset.split.folds for index in (*fold.train, *fold.dev)}
     with enough_memory("heads were learned", [dataset.items[index] for index in sorted(used)], smaller(recipe)):
         if recipe.learned is None:
-            return score_untrained(recipe, dataset, task, source, configs, device)
+            return score_fitted(recipe, dataset, task, source, configs, device)
         return learn_by_descent(recipe.learned, dataset, task, source, configs, device, snapshots, show_progress)
 
 
 def learn_by_descent(
-    recipe: LearnedRecipe,
+    recipe: Descent,
     dataset: Dataset,
     task: Task,
     source: StateSource,
@@ -82,7 +83,7 @@ def learn_by_descent(
     return fits
 
 
-def score_untrained(
+def score_fitted(
     recipe: Recipe,
     dataset: Dataset,
     task: Task,
@@ -90,17 +91,18 @@ def score_untrained(
     configs: Sequence[Config],
     device: torch.device,
 ) -> list[Fit]:
-    """Build heads that learn nothing; return them with their development scores."""
+    """Build heads and fit them in closed form; return them with their development scores."""
     where, fits = device_of_heads(source, device), []
     for number, fold in enumerate(dataset.split.folds):
         of_fold, part = task.of_fold(fold.train), development_part(fold)
         heads = [of_fold.build(config.seed, config.layer).eval().to(where) for config in configs]
+        fit(heads, of_fold, fold.train, source, where)
         for config, head, predictions in zip(
             configs, heads, predict(heads, of_fold, of_fold.predicted(part), source, where), strict=True
         ):
-            fit = Fit(number, config, development=development_score(of_fold, predictions, part, recipe.select))
-            fit.weights = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
-            fits.append(fit)
+            one = Fit(number, config, development=development_score(of_fold, predictions, part, recipe.select))
+            one.weights = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
+            fits.append(one)
     return fits
 
 
@@ -130,7 +132,7 @@ def batching_of(train: Sequence[int], dataset: Dataset, settings: TrainingSettin
 
 
 def make_learners(
-    recipe: LearnedRecipe,
+    recipe: Descent,
     task: Task,
     source: StateSource,
     configs: Sequence[Config],

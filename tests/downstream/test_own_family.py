@@ -202,7 +202,7 @@ def test_whatever_its_code_raises_names_the_line(
         ({"task": "broken.py:Family"}, "broken.py: ZeroDivisionError"),
         ({"primary": "accuracy"}, "primary is accuracy; a task of"),
         ({"optimizer": {"lr": 1e-3}}, "There is no key 'optimizer'"),
-        ({"sweep": {"lr": [1e-3]}}, "sweep.lr lists learning rates, and this task learns nothing"),
+        ({"sweep": {"lr": [1e-3]}}, "sweep.lr lists learning rates, and nothing is learned by gradient descent"),
         ({"head": {"direction": 3}}, "did you mean directions?"),
     ],
 )

@@ -21,7 +21,7 @@ FEW = ["training.steps=2", "training.evaluate_every=1"]
 RECIPES = {
     "keyword": [*WORDS, "corpus.others=null", "corpus.silence=null", "head.pooling=attention", "training.batch=4"],
     "asr": ["head.hidden=8", "head.projection=8", "training.batch_seconds=2"],
-    "sv": ["split.longer_than=0", "training.batch=4", "head.projection=8", "training.crop.seconds=0.2"],
+    "sv_xvector": ["split.longer_than=0", "training.batch=4", "head.projection=8", "training.crop.seconds=0.2"],
     "superb/asv": [
         "split.dev=[]",
         "split.longer_than=0",
@@ -33,7 +33,7 @@ RECIPES = {
 METRICS = {
     "keyword": ["accuracy", "unweighted_accuracy", "macro_f1"],
     "asr": ["wer", "cer"],
-    "sv": ["eer", "min_dcf_0.01", "min_dcf_0.05"],
+    "sv_xvector": ["eer", "min_dcf_0.01", "min_dcf_0.05"],
     "superb/asv": ["eer", "min_dcf_0.01", "min_dcf_0.05"],
 }
 

@@ -58,7 +58,7 @@ KEYWORD_SPEAKERS = {"a": "train", "b": "train", "c": "train", "d": "dev", "e": "
 RECOGNITION = ("asr", "head.projection=32", "head.hidden=32", "head.depth=1", "head.dropout=0.1",
                "head.spec_augment=null", "training.batch_seconds=null", "training.batch=12", "training.steps=40",
                "training.evaluate_every=10", "optimizer.lr=2e-2")  # fmt: skip
-VERIFICATION = ("sv", "corpus.name=manifest", "split.longer_than=0", "head.projection=16", "training.batch=8",
+VERIFICATION = ("sv_xvector", "corpus.name=manifest", "split.longer_than=0", "head.projection=16", "training.batch=8",
                 "training.crop={seconds: 0.15, of: states}", "training.steps=10", "training.evaluate_every=5",
                 "optimizer.lr=1e-3")  # fmt: skip
 KEYWORD = ("keyword", "corpus.name=manifest", "corpus.classes=[go, stop]", "corpus.silence.seconds=0.25",
@@ -631,7 +631,7 @@ def test_a_corpus_without_transcripts_or_speakers_is_refused(keyword: Path, tmp_
     one.mkdir()
     write_manifest(one, "speaker,split", [(f"s,{part}", tone(400, 0.1)) for part in ("train", "dev", "test")])
     with pytest.raises(UserError, match=r"does not name two speakers; write them into the column speaker"):
-        carried_out("sv", one, tmp_path, "corpus.name=manifest")
+        carried_out("sv_xvector", one, tmp_path, "corpus.name=manifest")
 
 
 @pytest.mark.parametrize("missing", ["decoding.language_model=none.arpa", "decoding.lexicon=none.lst"])
@@ -646,5 +646,5 @@ def test_a_missing_language_model_is_said_before_anything_is_computed(
 
 def test_a_missing_trial_list_is_said_before_anything_is_computed(verification: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There is no trial list none\.txt.*fix trials\.list"):
-        carried_out("sv", verification, tmp_path, *VERIFICATION[1:], "trials.list=none.txt")
+        carried_out("sv_xvector", verification, tmp_path, *VERIFICATION[1:], "trials.list=none.txt")
     assert {path.name for path in tmp_path.rglob("*")} <= {"store", KEPT}  # digests of recordings

@@ -1,9 +1,9 @@
-"""Verification: are two utterances of one speaker? X-vectors trained with AM-softmax (SUPERB's ASV)."""
+"""Verification: are two utterances of one speaker? X-vectors (SUPERB's ASV), or what is pooled over time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,23 @@ import torch
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
-from downstream.tasks.base import Family, Head, Predictions, Task, as_rows
+from downstream.tasks.base import Family, Head, Needs, Predictions, Task, as_rows
 from downstream.tasks.evaluation import Evaluation, Interval
 from downstream.tasks.predictor import HeadContext
+from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_plot, detection_table
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
+from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.metrics import METRICS
+from downstream.tasks.verification.pooled import ClosedFormHead
 from downstream.tasks.verification.predictor import SpeakerPredictor
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
+from downstream.tasks.verification.training_notes import refuse_too_few
 from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
-from downstream.tasks.verification.trial_scores import cosine_scores, normalise_scores, score_lines
+from downstream.tasks.verification.trial_scores import normalise_scores, score_lines, score_trials
 from downstream.tasks.verification.trials import Trials
-from downstream.tasks.verification.xvector import XVector, x_vector
+from downstream.tasks.verification.xvector import XVector
 from upstream.base import HiddenStates, States, Upstream
 from upstream.errors import UserError
 from upstream.text import counted
@@ -89,6 +93,13 @@ class Verification(Family):
         numbers = tuple(number.get(u.speaker, -1) for u in dataset.utterances)
         return replace(dataset, split=split, targets=SpeakerTargets(tuple(speakers), numbers, trials, cohorts))
 
+    def needs(self) -> Needs:
+        """Return frames for x-vectors; else what is pooled over time."""
+        head = self._recipe.head
+        if head.kind == "xvector":
+            return "frames"
+        return "means" if head.pooling == "mean" else "statistics"
+
     def task(self, dataset: Dataset, upstream: Upstream) -> VerificationTask:
         return VerificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head, self._recipe.trials)
 
@@ -118,16 +129,6 @@ def with_speakers(corpus: Corpus) -> tuple[Sequence[Utterance], tuple[str, ...]]
     return named, (f"The {counted(len(names), 'subfolder was', 'subfolders were')} taken for speakers.",)
 
 
-def refuse_one_speaker(dataset: Dataset, fold: Fold) -> None:
-    """Raise UserError unless a fold's training part has two speakers, who can be told apart."""
-    speakers = {dataset.utterances[index].speaker for index in fold.train}
-    if len(speakers) < 2:
-        raise UserError(
-            f"The training part of {fold.name} has one speaker, {', '.join(speakers)}, and there is nobody to tell "
-            "them from. Put more speakers into it, or choose another split."
-        )
-
-
 def speaker_targets(dataset: Dataset) -> SpeakerTargets:
     """Return the speakers and trials of a dataset of this family."""
     assert isinstance(dataset.targets, SpeakerTargets)
@@ -135,7 +136,7 @@ def speaker_targets(dataset: Dataset) -> SpeakerTargets:
 
 
 class VerificationTask(Task):
-    """Verification on a dataset: an x-vector per utterance, trained to classify the training speakers."""
+    """Verification on a dataset: an embedding per utterance, learned from the training speakers or taken as it is."""
 
     metrics = METRICS
 
@@ -162,14 +163,28 @@ class VerificationTask(Task):
         return VerificationTask(self.dataset, *self._settings, train)
 
     def caveats(self) -> Sequence[str]:
-        """Raise UserError for a training part of one speaker; there is nothing else to say."""
+        """Raise UserError for a training part too small for the head; there is nothing else to say."""
         for fold in self.dataset.split.folds:
-            refuse_one_speaker(self.dataset, fold)
+            refuse_too_few(self.dataset, fold, self._settings[2])
         return ()
 
-    def build(self, seed: int, layer: int | None) -> XVector:
+    def build(self, seed: int, layer: int | None) -> Verifier:
         num_layers, dim, head, _ = self._settings
-        return x_vector(head, num_layers, dim, self.num_speakers, seed, layer)
+        return verifier(head, num_layers, dim, self.num_speakers, seed, layer)
+
+    def fit(self, heads: Sequence[Head], training: Iterable[tuple[Tensor, States]]) -> None:
+        """Fit heads in closed form to the training utterances and their speakers."""
+        closed = [head for head in heads if isinstance(head, ClosedFormHead) and head.centre is not None]
+        if not closed:
+            return
+        vectors: list[list[Tensor]] = [[] for _ in closed]
+        speakers = []
+        for utterances, states in training:
+            speakers.append(self.targets[utterances])
+            for head, own in zip(closed, vectors, strict=True):
+                own.append(head.mixed(states).cpu())
+        for head, own in zip(closed, vectors, strict=True):
+            head.fit(torch.cat(own).double(), torch.cat(speakers))
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         assert isinstance(head, XVector)
@@ -197,10 +212,11 @@ class VerificationTask(Task):
         settings = self._settings[3]
         if not part.is_test and not bool(torch.isfinite(own).all()):
             return TrialEvaluation(self.dataset, trials, torch.full((len(trials),), math.nan))
-        scores = cosine_scores(own, rows, trials)
+        compare = comparison_of(self._settings[2].kind)
+        scores = score_trials(own, rows, trials, compare)
         if part.is_test and settings.normalisation != "none":
             top = settings.top if settings.normalisation == "as_norm" else None
-            scores = normalise_scores(scores, trials, rows, own, cohort, top)
+            scores = normalise_scores(scores, trials, rows, own, cohort, top, compare)
         return TrialEvaluation(self.dataset, trials, scores, is_test=part.is_test)
 
     def outputs(self, fold: Fold) -> Sequence[str]:

@@ -8,23 +8,24 @@ from torch import Tensor
 
 from downstream.tasks.base import Head, Predictions, as_rows
 from downstream.tasks.predictor import HeadContext, Predictor
+from downstream.tasks.verification.comparison import comparison_of
+from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.verification.trial_scores import pair_scores
-from downstream.tasks.verification.xvector import XVector, x_vector
 from upstream.base import States
 
 
 class SpeakerPredictor(Predictor):
-    """The embedding of a recording, and the cosine of two; scores are not normalised, which needs the cohort."""
+    """The embedding of a recording, and the score of two; scores are not normalised, which needs the cohort."""
 
     compares = True
 
     def __init__(self, context: HeadContext, head: VerifierSettings) -> None:
         self._context, self._head = context, head
 
-    def build(self, layer: int | None) -> XVector:
+    def build(self, layer: int | None) -> Verifier:
         context = self._context
-        return x_vector(self._head, context.num_layers, context.dim, len(context.outputs), 0, layer)
+        return verifier(self._head, context.num_layers, context.dim, len(context.outputs), 0, layer)
 
     def predict(self, head: Head, states: States) -> Tensor:
         """Return embeddings, (B, E)."""
@@ -36,5 +37,5 @@ class SpeakerPredictor(Predictor):
         return [{"embedding": own} for own in as_rows(predictions).tolist()]
 
     def similarities(self, head: Head, predictions: Predictions, one: Tensor, other: Tensor) -> Tensor:
-        """Return the cosine of the two embeddings of each pair, (N,)."""
-        return pair_scores(as_rows(predictions), one, other)
+        """Return the score of each pair, (N,): the cosine, or the log likelihood ratio of one speaker to two."""
+        return pair_scores(as_rows(predictions), one, other, comparison_of(self._head.kind))

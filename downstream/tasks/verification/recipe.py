@@ -2,20 +2,78 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from downstream.recipes import Closed, Count, LearnedRecipe, Number, PositiveNumber, Seed, Width
+from downstream.recipes import (
+    Closed,
+    Count,
+    Descent,
+    Number,
+    OptimizerSettings,
+    PositiveNumber,
+    Recipe,
+    Seed,
+    SomeDescent,
+    TrainingSettings,
+    Width,
+    later,
+    refuse_unfit_descent,
+)
 from downstream.tasks.verification.metrics import METRICS
+
+TRAINED = ("xvector", "linear")  # kinds of heads that gradient descent trains
+CLOSED_FORM = ("cosine", "lda", "plda")
+WHITENED = ("whitened", "wccn")  # transforms that divide by a covariance
 
 
 class VerifierSettings(Closed):
     """The head; defaults are SUPERB's."""
 
-    projection: Width | None = Field(default=None, description="width of the first linear layer; null: 512")
+    projection: Width | None = Field(
+        default=None,
+        description="width of the first linear layer, null: 512; of the embedding for linear, null: 128; directions "
+        "that are kept for lda and plda, null: one less than there are training speakers",
+    )
     margin: Number = Field(default=0.4, ge=0.0, description="margin of the AM-softmax")
     scale: PositiveNumber = Field(default=30.0, description="scale of the AM-softmax")
+    kind: Literal["xvector", "cosine", "lda", "plda", "linear"] = later(
+        "xvector",
+        "xvector: SUPERB's, on frames; the others read what is pooled over time: cosine compares it as it is, lda and "
+        "plda are fitted to the training speakers in closed form, linear learns an embedding with the AM-softmax",
+    )
+    pooling: Literal["mean", "statistics"] = later(
+        "statistics", "over the frames of an utterance: the mean, or the mean and the standard deviation"
+    )
+    transform: Literal["none", "centred", "whitened", "wccn"] = later(
+        "none",
+        "of cosine, by the training utterances: centred subtracts their mean; whitened divides by their covariance as "
+        "well, wccn by the covariance within speakers, with which lda and plda begin anyway",
+    )
+    shrinkage: Literal["auto"] | Annotated[Number, Field(ge=0.0, le=1.0)] = later(
+        "auto",
+        "of that covariance, and of those of lda and plda, towards a multiple of the identity, from 0 to 1; auto: "
+        "Ledoit and Wolf's",
+    )
+
+    @model_validator(mode="after")
+    def settings_that_go_together(self) -> VerifierSettings:
+        fitting = {"cosine": self.transform, "lda": "wccn", "plda": "wccn"}.get(self.kind)
+        if self.transform not in ("none", fitting):
+            raise ValueError(
+                f"head.transform {self.transform} is of the kind cosine, and head.kind is {self.kind}; set it to none"
+            )
+        if self.shrinkage != "auto" and not (self.transform in WHITENED or self.kind in ("lda", "plda")):
+            raise ValueError(
+                "head.shrinkage is of a covariance, and this head has none: it belongs to lda, plda, and cosine with "
+                f"the transforms {' and '.join(WHITENED)}"
+            )
+        if self.projection is not None and self.kind == "cosine":
+            raise ValueError("head.projection is the width of a linear layer, and head.kind cosine has none")
+        if self.pooling != "statistics" and self.kind == "xvector":
+            raise ValueError("head.kind xvector pools mean and standard deviation; head.pooling is of the other kinds")
+        return self
 
 
 class TrialsSettings(Closed):
@@ -36,11 +94,52 @@ class TrialsSettings(Closed):
     top: Count = Field(default=100, le=10**6, description="as_norm: number of the most similar cohort utterances used")
 
 
-class VerificationRecipe(LearnedRecipe):
+class VerificationRecipe(Recipe):
     """A recipe of a speaker verification task."""
 
     metric_names: ClassVar[tuple[str, ...]] = tuple(METRICS)
     split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published", "superb_asv")
+    samplings: ClassVar[tuple[str, ...]] = ("shuffled",)
 
+    optimizer: OptimizerSettings | None = Field(default=None, description="null where nothing is trained by descent")
+    training: TrainingSettings | None = Field(default=None, description="likewise")
     head: VerifierSettings = VerifierSettings()
     trials: TrialsSettings = TrialsSettings()
+
+    @property
+    def select(self) -> str:
+        return (self.training.select if self.training else None) or self.primary
+
+    @property
+    def learned(self) -> Descent | None:
+        if self.optimizer is None or self.training is None:
+            return None
+        return SomeDescent(self.optimizer, self.training, self.select)
+
+    @model_validator(mode="before")
+    @classmethod
+    def no_descent_where_nothing_is_trained(cls, content: Any) -> Any:
+        """Refuse sections of training, whole or in part, before what is missing in them is listed."""
+        head = content.get("head") if isinstance(content, dict) else None
+        kind = head.get("kind") if isinstance(head, dict) else None
+        if kind in CLOSED_FORM and any(content.get(name) is not None for name in ("optimizer", "training")):
+            raise ValueError(
+                f"head.kind {kind} is not trained by gradient descent, and takes no optimizer and training; leave them "
+                "out (null), or choose -d sv_linear or -d sv_xvector, whose heads are trained"
+            )
+        return content
+
+    @model_validator(mode="after")
+    def descent_where_something_is_trained(self) -> VerificationRecipe:
+        kind, descent = self.head.kind, self.learned
+        if kind in TRAINED and descent is None:
+            missing = " and ".join(name for name in ("optimizer", "training") if getattr(self, name) is None)
+            raise ValueError(
+                f"head.kind {kind} is trained by gradient descent, and {missing} is missing; take -d sv_{kind}, which "
+                "has it"
+            )
+        if descent is not None:
+            refuse_unfit_descent(descent, self.task, self.samplings)
+        if kind == "linear" and self.training is not None and self.training.crop is not None:
+            raise ValueError("head.kind linear reads what is pooled over whole utterances; set training.crop to null")
+        return self

@@ -270,7 +270,7 @@ OF_EIGHT = ["training.batch_seconds=null", "training.batch=8"]
         ("emotion", ["primary=wer"], "classification has accuracy, unweighted_accuracy, macro_f1"),
         ("asr", ["training.select=eer"], "training.select is eer; a task of recognition has wer, cer"),
         ("asr", [*OF_EIGHT, "training.sampling=balanced"], "a task of recognition takes shuffled or superb_buckets"),
-        ("sv", ["training.sampling=superb_balanced"], "a task of verification takes shuffled."),
+        ("sv_xvector", ["training.sampling=superb_balanced"], "a task of verification takes shuffled."),
         ("asr", ["training.sampling=balanced"], "sampling balanced needs batch, not batch_seconds"),
         ("asr", ["training.batch=8"], "give one of batch, batch_seconds and sampling: superb_buckets"),
         ("superb/asr", ["training.batch=8"], "give one of batch, batch_seconds and sampling: superb_buckets"),
@@ -296,7 +296,12 @@ def test_parts_that_do_not_go_together_are_sentences(recipe: str, overrides: lis
     ("recipe", "old", "new", "words"),
     [
         ("superb/ks", "    name: _silence_\n", "", "The key 'corpus.silence.name' is missing"),
-        ("sv", "of: states", "of: frames", "'training.crop.of' is 'frames': input should be 'audio' or 'states'"),
+        (
+            "sv_xvector",
+            "of: states",
+            "of: frames",
+            "'training.crop.of' is 'frames': input should be 'audio' or 'states'",
+        ),
         ("asr", "task: recognition", "task: verification", "There is no key 'head.hidden'"),
         ("sv", "primary: eer", "primary: wer", "a task of verification has eer, min_dcf_0.01"),
     ],

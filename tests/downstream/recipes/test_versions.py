@@ -23,7 +23,8 @@ PINNED = {
     "superb/asv": (1, "429d54c4319d"),
     "superb/er": (2, "0682f4ca32d4"),
     "superb/ks": (1, "b756b9b3dd0d"),
-    "sv": (1, "d5ebaf31179a"),
+    "sv": (2, "1e9728a57acc"),
+    "sv_xvector": (1, "d5ebaf31179a"),
 }
 WORDS = {"name", "title", "version", "deviations"}  # no score depends on them
 

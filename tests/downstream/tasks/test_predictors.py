@@ -21,7 +21,7 @@ from downstream.tasks.recognition.predictor import aligned, timed_words
 from downstream.tasks.recognition.text import characters_of
 from downstream.tasks.registry import family_of
 from downstream.tasks.verification.family import SpeakerTargets, Verification, VerificationTask
-from downstream.tasks.verification.trial_scores import cosine_scores
+from downstream.tasks.verification.trial_scores import score_trials
 from downstream.tasks.verification.trials import Trials
 from upstream.base import HiddenStates, Upstream
 from upstream.errors import UserError
@@ -110,7 +110,7 @@ def test_pairs_score_as_trials_do() -> None:
     fold = Fold("one", (0, 1, 2, 3), (4,), (5, 6, 7))
     dataset = small_dataset([f"s{i % 4}" for i in range(8)], [fold])
     targets = SpeakerTargets(("s0", "s1", "s2", "s3"), tuple(i % 4 for i in range(8)), {})
-    recipe = load_recipe("sv", ["head.projection=8"])
+    recipe = load_recipe("sv_xvector", ["head.projection=8"])
     family = family_of(recipe)
     assert isinstance(family, Verification)
     task = VerificationTask(replace(dataset, targets=targets), 2, 4, recipe.head, recipe.trials).of_fold(fold.train)  # type: ignore[attr-defined]
@@ -123,7 +123,7 @@ def test_pairs_score_as_trials_do() -> None:
         assert torch.equal(torch.as_tensor(embeddings), task.predict(head, FRAMES))
     one, other = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
     trials = Trials(one, other, torch.tensor([True, False, False]), "drawn")
-    expected = cosine_scores(torch.as_tensor(embeddings), {0: 0, 1: 1, 2: 2}, trials)
+    expected = score_trials(torch.as_tensor(embeddings), {0: 0, 1: 1, 2: 2}, trials)
     assert torch.equal(predictor.similarities(rebuilt, embeddings, one, other), expected)
     assert predictor.compares
     assert predictor.answers(embeddings)[2]["embedding"] == embeddings[2].tolist()

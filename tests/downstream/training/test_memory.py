@@ -79,7 +79,7 @@ def test_other_errors_stay_what_they_are() -> None:
             ["training.batch_seconds=40"],
             "-o training.batch_seconds=20 or a smaller head (head.hidden, head",
         ),
-        ("sv", ["training.batch=6", "training.accumulate=3"], "-o training.batch=3 -o training.accumulate=6"),
+        ("sv_xvector", ["training.batch=6", "training.accumulate=3"], "-o training.batch=3 -o training.accumulate=6"),
         ("superb/asr", [], "-o training.sampling=shuffled -o training.batch=4 or a smaller head"),
         ("keyword", ["training.batch=1"], "take a smaller head (head.projection)"),
     ],

@@ -15,7 +15,7 @@ import torch
 from places import SHARED_DATA
 
 from downstream.tasks.verification import trial_scores as module
-from downstream.tasks.verification.trial_scores import cosine_scores, normalise_scores, score_lines
+from downstream.tasks.verification.trial_scores import normalise_scores, score_lines, score_trials
 from downstream.tasks.verification.trials import (
     Trials,
     draw_trials,
@@ -263,12 +263,12 @@ def test_cosines_by_hand() -> None:
     embeddings = torch.tensor([[3.0, 4.0], [-6.0, -8.0], [2.0, 0.0]])
     trials = made([(10, 20), (20, 30), (20, 20), (30, 10)])
     expected = torch.tensor([0.6, -1.0, 1.0, -0.6])
-    scores = cosine_scores(embeddings, {10: 2, 20: 0, 30: 1}, trials)
+    scores = score_trials(embeddings, {10: 2, 20: 0, 30: 1}, trials)
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, expected)
     rows = torch.full((31,), -1)
     rows[[10, 20, 30]] = torch.tensor([2, 0, 1])
-    assert torch.equal(cosine_scores(embeddings, rows, trials), scores)
+    assert torch.equal(score_trials(embeddings, rows, trials), scores)
 
 
 @pytest.mark.parametrize("block", [1, 100, 3 * 64 * 7])
@@ -277,12 +277,12 @@ def test_blocks_do_not_change_scores(block: int, monkeypatch: pytest.MonkeyPatch
     embeddings = torch.randn(50, 64, generator=generator)
     trials = made(torch.randint(50, (300, 2), generator=generator).tolist())
     rows = torch.arange(50)
-    whole = cosine_scores(embeddings, rows, trials)
+    whole = score_trials(embeddings, rows, trials)
     exact = torch.nn.functional.cosine_similarity(*(embeddings[s].double() for s in (trials.enrolment, trials.test)))
     assert (whole - exact).abs().max() < 1e-6
     normalised = normalise_scores(whole, trials, rows, embeddings, embeddings[:20], top=5)
     monkeypatch.setattr(module, "BLOCK", block)
-    assert (cosine_scores(embeddings, rows, trials) - whole).abs().max() < 1e-6
+    assert (score_trials(embeddings, rows, trials) - whole).abs().max() < 1e-6
     again = normalise_scores(whole, trials, rows, embeddings, embeddings[:20], top=5)
     torch.testing.assert_close(again, normalised)
 
@@ -299,7 +299,7 @@ def test_normalisation_by_hand() -> None:
     """
     embeddings, cohort = turned(0, 60), turned(0, 60, 180) * torch.tensor([[1.0], [5.0], [0.1]])
     trials = made([(0, 1)])
-    scores = cosine_scores(embeddings, {0: 0, 1: 1}, trials)
+    scores = score_trials(embeddings, {0: 0, 1: 1}, trials)
     plain = normalise_scores(scores, trials, {0: 0, 1: 1}, embeddings, cohort, top=None)
     expected = ((1 / 2 - 1 / 6) / math.sqrt(13 / 18) + (1 / 2 - 1 / 3) / math.sqrt(7 / 18)) / 2
     assert plain.tolist() == pytest.approx([expected])
@@ -314,7 +314,7 @@ def test_each_side_of_each_trial_is_normalised_by_its_own_cohort_scores() -> Non
     embeddings, cohort = torch.randn(6, 8, generator=generator), torch.randn(12, 8, generator=generator)
     rows = {5: 3, 8: 0, 13: 5, 2: 1}
     trials = made([(8, 13), (5, 2), (13, 5), (8, 8)])
-    scores = cosine_scores(embeddings, rows, trials)
+    scores = score_trials(embeddings, rows, trials)
     similarities = torch.nn.functional.cosine_similarity(embeddings[:, None], cohort[None], dim=2).numpy()
     expected = []
     for score, *sides in zip(scores.tolist(), trials.enrolment.tolist(), trials.test.tolist(), strict=True):

@@ -50,7 +50,7 @@ def test_verification_numbers_the_training_speakers_and_tests_the_utterances_of_
 
 
 def test_training_of_one_speaker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("sv", ["split.longer_than=0"])
+    recipe = load_recipe("sv_xvector", ["split.longer_than=0"])
     family, model = family_of(recipe), upstream.load("fbank")
     assert family.task(read(monkeypatch, recipe, voices()), model).caveats() == ()
     alone = read(monkeypatch, recipe, [u for u in voices() if u.split != "train" or u.speaker == "a"])

@@ -1,0 +1,24 @@
+"""What heads compute in closed form from their training utterances, in one pass for all heads of a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from downstream.states import StateSource, move
+from downstream.tasks import Head, Task
+
+FITTED_AT_ONCE = 8  # utterances whose states are held at a time, as when heads predict
+
+
+@torch.no_grad()
+def fit(heads: Sequence[Head], task: Task, train: Sequence[int], source: StateSource, device: torch.device) -> None:
+    """Let a task fit the heads of one fold to its training utterances; they are read only if it does.
+
+    device: of the heads.
+    """
+    groups = torch.split(torch.tensor(train), FITTED_AT_ONCE)
+    task.fit(
+        heads, ((group, move(states, device)) for group, states in zip(groups, source.batches(groups), strict=True))
+    )

@@ -23,7 +23,7 @@ FAMILIES = {
     "text": ("asr", *MANIFEST, "training.steps=60", "training.evaluate_every=20", "head.projection=32",
              "head.hidden=32", "head.depth=1", "head.spec_augment=null", "training.batch_seconds=null",
              "training.batch=12", "optimizer.lr=2e-2"),
-    "speaker": ("sv", *MANIFEST, *SHORT, "split.longer_than=0", "head.projection=8", "training.batch=6",
+    "speaker": ("sv_xvector", *MANIFEST, *SHORT, "split.longer_than=0", "head.projection=8", "training.batch=6",
                 "training.crop=null", "sweep.seed=[0, 1]", "optimizer.lr=1e-3"),
 }  # fmt: skip
 

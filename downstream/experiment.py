@@ -104,8 +104,8 @@ def run(
         sign = family.metrics[recipe.select].sign
         earlier = None if options.fresh else learned_before(folder, place, dataset, task, plan, sign)
         refuse_learning(earlier, folder, options)
+        place.make(folder, plan.fell_back)
         begin(folder, recipe, options)
-        place.mark(plan.fell_back)
         known_before += [plan.sentence] if plan.missing or plan.key is None else []
         for sentence in known_before if options.progress else ():
             tqdm.write(sentence, file=sys.stderr)

@@ -108,12 +108,12 @@ NOT_HERE = {
     f"{DATARC}.eval_batch_size": "batches of evaluation change no score and are chosen here; leave it out",
     f"{DECODER}": "the decoder's settings are decoding.method, beam, threshold, language_model, lexicon, lm_weight "
     "and word_score",
-    f"{DATARC}": "the data are --data DIR, -c CORPUS and the keys below corpus. and split.",
-    f"{CTC}": "the data are --data DIR, -c CORPUS and the keys below corpus. and split.",
+    f"{DATARC}": "the data are --data DIR, -c CORPUS and keys such as corpus.name and split.train",
+    f"{CTC}": "the data are --data DIR, -c CORPUS and keys such as corpus.name and split.train",
     "downstream_expert.text": "the tokens are -o text.vocabulary=characters (or superb)",
     f"{MODELRC}.RNNs": "the LSTMs are -o head.hidden=1024 -o head.depth=2 -o head.dropout=0.2",
     f"{MODELRC}.select": "the head follows from the recipe's task; -d another recipe for another one",
-    "downstream_expert": "the head's settings are the keys below head.",
+    "downstream_expert": "the head's settings are keys such as head.projection",
 }
 ALL_KEYS = "`wavprobe validate RECIPE --show` prints every key of a recipe."
 

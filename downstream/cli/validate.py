@@ -26,10 +26,13 @@ def run(options: argparse.Namespace) -> int:
     from downstream.data.corpora import find_card
     from downstream.tasks import family_of, load_recipe
 
-    faults, overrides = [], translated(options.override).overrides
+    given = translated(options.override)
+    if given.flags:
+        print(f"note: {' '.join(given.flags)} is for `wavprobe run`, and no setting of a recipe.")
+    faults = []
     for name in options.recipes:
         try:
-            recipe = load_recipe(name, overrides)
+            recipe = load_recipe(name, given.overrides)
             find_card(recipe.corpus.name)
             family_of(recipe)
         except UserError as error:

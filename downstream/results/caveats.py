@@ -31,8 +31,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
         found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
         found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
-    found += scores_without_meaning(run, first)
-    found += worse_than_chance(run, first)
+    found += against_chance(run, first)
     found += run.task.caveats()
     found += run.dataset.speaker_caveats
     found += unseen_classes(folds)
@@ -50,27 +49,25 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     return found
 
 
-def scores_without_meaning(run: Run, first: LayerScores) -> list[str]:
-    """Return a sentence for each test part where knowing nothing is always right."""
-    metric = run.family.metrics[run.recipe.primary]
+def against_chance(run: Run, first: LayerScores) -> list[str]:
+    """Return a sentence for each test part where knowing nothing is always right, or would have scored better."""
+    metric, found = run.family.metrics[run.recipe.primary], []
     best = metric.highest if metric.higher_is_better else metric.lowest
-    return [
-        f"Chance on the part {one.part} ({run.family.chance_means}) is {metric.title} {metric.written(best)}"
-        f"{metric.unit}: no head can do better, and the score says nothing."
-        for one in first.scores
-        if one.metric == run.recipe.primary and one.chance == best
-    ]
-
-
-def worse_than_chance(run: Run, first: LayerScores) -> list[str]:
-    """Return a sentence for each test part on which knowing nothing would have scored better."""
-    metric = run.family.metrics[run.recipe.primary]
-    return [
-        f"On the part {one.part} the {metric.title} of {metric.written(one.value)}{metric.unit} is worse than chance, "
-        f"{metric.written(one.chance)}{metric.unit} ({run.family.chance_means}): what was learned does not help there."
-        for one in first.scores
-        if one.metric == run.recipe.primary and one.chance is not None and metric.sign * (one.value - one.chance) < 0
-    ]
+    for one in first.scores:
+        if one.metric != run.recipe.primary or one.chance is None:
+            continue
+        value, chance = (f"{metric.written(number)}{metric.unit}" for number in (one.value, one.chance))
+        if one.chance == best:
+            found.append(
+                f"Chance on the part {one.part} ({run.family.chance_means}) is {metric.title} {chance}: no head can do "
+                "better, and the score says nothing."
+            )
+        elif metric.sign * (one.value - one.chance) < 0:
+            found.append(
+                f"On the part {one.part} the {metric.title} of {value} is worse than chance, {chance} "
+                f"({run.family.chance_means}): what was learned does not help there."
+            )
+    return found
 
 
 def unseen_classes(folds: Sequence[FoldRecord]) -> list[str]:

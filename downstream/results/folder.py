@@ -51,13 +51,7 @@ def own_files(folder: Path) -> list[Path]:
 
 
 def begin(folder: Path, recipe: Recipe, options: Options) -> None:
-    """Make the folder of a run and write the recipe into it; raise UserError where that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Cannot make the folder {folder}: {error.strerror}. Choose another place with --results or -p."
-        ) from error
+    """Write the recipe of a run into its folder, and remove what was left half written; raise UserError if not."""
     if (folder / RECORD).is_dir():
         raise UserError(f"{folder / RECORD} is a folder, where the record is written; move it away, or add --fresh.")
     remove_unfinished(folder)

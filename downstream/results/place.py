@@ -58,11 +58,20 @@ class Place:
             return os.path.isdir(self.unstored)
         return (self.stored / QUESTION).is_file() and bool(read_json_object(self.stored / QUESTION).get("unstored"))
 
-    def mark(self, is_unstored: bool) -> None:
-        """Write into the folder of a named run which run it is, and whether it began without room for its states."""
+    def make(self, folder: Path, is_unstored: bool) -> None:
+        """Make one of the folders; a named one says at once which run it holds, and whether the store had no room.
+
+        Raises UserError where that cannot be done.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"Cannot make the folder {folder}: {error.strerror}. Choose another place with --results or -p."
+            ) from error
         if self.is_named:
             content = {"asked": self.question.asked, "unstored": is_unstored}
-            write_atomically(self.stored / QUESTION, json.dumps(content).encode() + b"\n")
+            write_atomically(folder / QUESTION, json.dumps(content).encode() + b"\n")
 
     def refuse_other_content(self, fresh: bool) -> None:
         """Raise UserError where a named folder holds another run that is not to be discarded, or files of no run."""

@@ -8,7 +8,7 @@ import pytest
 from chosen_heads import classification_run, verification_run
 
 from downstream.results.build import build_record
-from downstream.results.caveats import of_the_last_step, worse_than_chance
+from downstream.results.caveats import against_chance, of_the_last_step
 from downstream.results.run import Run
 
 
@@ -31,11 +31,11 @@ def test_a_score_below_chance_is_said_and_one_at_chance_is_not(make: object) -> 
     sign = run.family.metrics[run.recipe.primary].sign
     for worse, said in ((0.01, True), (0.0, False), (-0.01, False)):
         moved = [one.model_copy(update={"value": (one.chance or 0.0) - sign * worse}) for one in first.scores]
-        found = worse_than_chance(run, first.model_copy(update={"scores": moved}))
+        found = against_chance(run, first.model_copy(update={"scores": moved}))
         assert len(found) == said, worse
         assert all(f"({run.family.chance_means})" in one and "is worse than chance" in one for one in found)
     unknown = [one.model_copy(update={"chance": None}) for one in first.scores]
-    assert worse_than_chance(run, first.model_copy(update={"scores": unknown})) == []
+    assert against_chance(run, first.model_copy(update={"scores": unknown})) == []
 
 
 def test_a_superb_recipe_says_that_more_steps_leave_it() -> None:

@@ -157,7 +157,7 @@ def test_a_named_folder_holds_one_question(tmp_path: Path) -> None:
     place(folder, "abcd").refuse_other_content(fresh=False)  # there is none yet
     folder.mkdir()
     place(folder, "abcd").refuse_other_content(fresh=False)
-    place(folder, "abcd").mark(is_unstored=True)
+    place(folder, "abcd").make(folder, is_unstored=True)
     (folder / "snapshot").write_bytes(b"half")
     place(folder, "abcd").refuse_other_content(fresh=False)
     assert place(folder, "abcd").began_unstored()

@@ -17,6 +17,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 
 BLOCKS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}
 CONVOLUTIONS = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+SQUEEZED = {"conv_dim": (16,) * 13, "squeeze_factor": 2}
 PRE_NORM = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
 DECODER = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
 WHISPER = {
@@ -63,6 +64,8 @@ KINDS = {
     "hubert": Kind("Hubert", BLOCKS | CONVOLUTIONS),
     "wavlm-pre-norm": Kind("WavLM", BLOCKS | CONVOLUTIONS | PRE_NORM),
     "unispeech": Kind("UniSpeech", BLOCKS | CONVOLUTIONS),
+    "sew": Kind("SEW", BLOCKS | CONVOLUTIONS | SQUEEZED, stride=640),
+    "sew-d": Kind("SEWD", BLOCKS | CONVOLUTIONS | SQUEEZED, stride=640),
     "unispeech-sat": Kind("UniSpeechSat", BLOCKS | CONVOLUTIONS),
     "data2vec-audio": Kind("Data2VecAudio", BLOCKS | CONVOLUTIONS | {"num_conv_pos_embeddings": 5}),
     "wav2vec2-conformer": Kind("Wav2Vec2Conformer", BLOCKS | CONVOLUTIONS),

@@ -14,6 +14,7 @@ from upstream.errors import UserError
 from upstream.foreign import foreign_code
 from upstream.huggingface.files import CONFIG, ModelFiles
 from upstream.huggingface.library import quiet_transformers, transformers_library
+from upstream.huggingface.states import is_squeezed
 from upstream.json_file import read_json_object
 from upstream.weight_files import refuse_adapter, require_model_folder
 
@@ -60,6 +61,8 @@ def read_configuration(files: ModelFiles) -> Configuration:
     if getattr(config, "add_adapter", False):
         config.add_adapter = False
         notes.append("The adapter after the encoder was left out; its frames are longer than those of the blocks.")
+    if is_squeezed(config):
+        notes.append("The layers are at the rate of the blocks; the output after them, of more frames, was left out.")
     return Configuration(config, "eager" if "eager" in attentions_in(content) else None, tuple(notes))
 
 

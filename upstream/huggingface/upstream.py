@@ -8,7 +8,6 @@ which end in a layer norm, this is another tensor, so `last_hidden_state` replac
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, centre_of, frozen, plain, receptive_field
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, centre_of, frozen, plain
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
@@ -25,6 +24,7 @@ from upstream.huggingface.config import read_configuration
 from upstream.huggingface.extractor import features_of, read_extractor
 from upstream.huggingface.files import ModelFiles, files_of, find_files
 from upstream.huggingface.library import transformers_library
+from upstream.huggingface.states import has_convolutions, is_squeezed, shortest_utterance, stack_states, valid_frames
 from upstream.huggingface.weights import TRAINING_ONLY, trained_encoder, untrained_encoder
 from upstream.huggingface.window import equal_parts, fixed_window, window_note
 from upstream.request import NamedUpstream, Request
@@ -32,8 +32,6 @@ from upstream.text import counted, printable
 
 EXTRACTOR_VERSION = 1  # increase it whenever the same weights give other states
 
-# 0.1 s: enough for every front end whose configuration has no kernels (pairs of 25 ms mel frames, Moonshine's stem).
-SHORTEST = 1_600
 # Samples of two waveforms that differ by 0.96 s: a whole number of frames at 10, 12, 15, 16, 20, 24, 30, 32, 40 and
 # 80 ms, and at 75 and 12.5 frames a second, so that the difference in frames gives the stride exactly.
 PROBES = (7_680, 23_040)
@@ -174,7 +172,7 @@ class HuggingFaceUpstream(Upstream):
             inputs["attention_mask"] = mask.to(self.device)
         with torch.random.fork_rng(devices=[]):  # some versions draw for layer drop, without effect
             output = self.encoder(**inputs, output_hidden_states=True, return_dict=True)
-        return stack_states(output, self.name), mask
+        return stack_states(output, self.name, is_squeezed(self.encoder.config)), mask
 
     def _measure(self) -> tuple[int, int, float]:
         """Return the number of layers, their width, and the stride in samples, by encoding noise.
@@ -207,51 +205,6 @@ class HuggingFaceUpstream(Upstream):
                 "expected an encoder whose frames follow the audio. Wrap it as module.py:function to cut its states."
             )
         return num_layers, dim, plain(Fraction(PROBES[1] - PROBES[0], more_frames))
-
-
-def shortest_utterance(config: Any) -> int:
-    """Return the samples under the first frame, from the kernels and strides in the configuration, if it has them."""
-    return receptive_field(config.conv_kernel, config.conv_stride) if has_convolutions(config) else SHORTEST
-
-
-def has_convolutions(config: Any) -> bool:
-    """Return True for an encoder that begins with convolutions over the waveform, which pad nothing."""
-    return bool(getattr(config, "conv_kernel", None) and getattr(config, "conv_stride", None))
-
-
-def valid_frames(frames: int, samples: int, window: int | None, mask: Tensor | None) -> int:
-    """Return how many of the encoder's `frames` belong to the utterance.
-
-    samples: of the utterance.
-    window: fixed number of samples that all frames cover; a frame counts if it begins in the utterance.
-    mask: (1, M) ones and zeros over the features; a frame counts if any of its features does.
-    """
-    if window is not None:
-        return min(frames, math.ceil(samples * frames / window))
-    if mask is not None:
-        return math.ceil(frames * int(mask.sum()) / mask.shape[-1])
-    return frames
-
-
-def stack_states(output: Any, name: str) -> Tensor:
-    """Return the states of one utterance, (L, T, D): the input of each block, then the encoder's output.
-
-    Raises UserError for a model that gives no hidden states, or states of different shapes.
-    """
-    hidden = getattr(output, "hidden_states", None)
-    if not hidden or getattr(output, "last_hidden_state", None) is None:
-        raise UserError(
-            f"{name} gives no hidden states ({type(output).__name__}); "
-            "choose a transformer encoder, or wrap the model as module.py:function."
-        )
-    states = [*hidden[:-1], output.last_hidden_state]
-    shapes = sorted({tuple(state.shape) for state in states})
-    if len(shapes) > 1 or len(shapes[0]) != 3:
-        raise UserError(
-            f"The layers of {name} differ in frame rate or width, or are not (batch, frames, width): {shapes}. "
-            "Wrap it as module.py:function to bring them to one shape."
-        )
-    return torch.cat(states)
 
 
 def fingerprint_of(encoder: Any, extractor: Any, seed: int | None) -> str:

@@ -302,3 +302,18 @@ def test_a_recipe_is_shown_with_every_setting(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     for line in ("warmup: 12", "schedule: constant", "pooling: mean", "codec: float16", "order_seed: 0"):
         assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("valdate", "there is no verb 'valdate'. Did you mean validate?"),
+        ("train", "there is no verb 'train'. The verbs are run, list"),
+    ],
+)
+def test_an_unknown_verb_suggests_the_nearest_or_none(
+    typed: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([typed, "emotion"])
+    assert words in capsys.readouterr().err

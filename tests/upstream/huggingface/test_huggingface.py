@@ -11,7 +11,7 @@ from small_encoders import KINDS, Kind, alter_weights, edit_json, noise, save, t
 from torch import Tensor
 
 from upstream import huggingface
-from upstream.huggingface.upstream import SHORTEST, shortest_utterance, valid_frames
+from upstream.huggingface.states import SHORTEST, shortest_utterance, valid_frames
 from upstream.huggingface.window import equal_parts
 
 
@@ -24,19 +24,26 @@ def encoder_and_blocks(model: Any) -> tuple[Any, Any]:
     """The encoder inside a freshly built model, and its list of transformer blocks."""
     base = getattr(model, model.base_model_prefix, model)
     encoder = base.get_encoder() if model.config.is_encoder_decoder else base
-    return encoder, encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layers
+    inner = getattr(encoder, "encoder", encoder)
+    inner = getattr(inner, "encoder", inner)  # of SEW-D
+    return encoder, inner.layer if hasattr(inner, "layer") else inner.layers
 
 
 def hooked_states(kind: Kind, waveform: Tensor) -> Tensor:
-    """The reference, (L, T, D): the input of each block, from hooks, then the encoder's output."""
+    """The reference, (L, T, D): the input of each block, from hooks, then the encoder's output.
+
+    Where that has more frames than the blocks (SEW), the output of the last block.
+    """
     encoder, blocks = encoder_and_blocks(kind.build())
     entering: list[Tensor] = []
+    leaving: list[Any] = []
     for block in blocks:
         block.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0]))
+    blocks[-1].register_forward_hook(lambda _, __, left: leaving.append(left[0] if isinstance(left, tuple) else left))
     features = kind.extractor()(waveform.numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         output = encoder(**features).last_hidden_state
-    return torch.cat([*entering, output])
+    return torch.cat([*entering, output if output.shape == entering[0].shape else leaving[0]])
 
 
 def test_states_are_block_inputs_and_encoder_output(any_kind: Kind, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_encoders import BLOCKS, CONVOLUTIONS, KINDS, Kind, edit_json, noise, save, transformers
+from small_encoders import BLOCKS, KINDS, Kind, edit_json, noise, save, transformers
 
 import upstream
 from upstream import huggingface
 from upstream.encode import Item, encode
 from upstream.errors import UserError
-from upstream.huggingface.upstream import stack_states
+from upstream.huggingface.states import stack_states
 
 
 class TestUnsuitable:
@@ -98,10 +98,11 @@ class TestUnsuitable:
         with pytest.raises(UserError, match="expected an encoder whose frames follow the audio"):
             huggingface.load(str(save(kind, tmp_path)))
 
-    def test_layers_of_differing_rate(self, tmp_path: Path) -> None:
-        kind = Kind("SEW", BLOCKS | CONVOLUTIONS | {"conv_dim": (16,) * 13})
+    def test_layers_of_differing_rate(self) -> None:
+        states = [torch.zeros(1, frames, 8) for frames in (10, 10, 5)]
+        output = transformers.modeling_outputs.BaseModelOutput(states[-1], hidden_states=tuple(states))
         with pytest.raises(UserError, match="differ in frame rate or width"):
-            huggingface.load(str(save(kind, tmp_path)))
+            stack_states(output, "hf:a/b")
 
     def test_no_hidden_states(self) -> None:
         output = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=torch.zeros(1, 5, 8))

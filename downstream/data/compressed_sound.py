@@ -26,6 +26,7 @@ FILMS = (".mp4", ".mov", ".mkv")  # of which the sound is heard
 COMPRESSED_SUFFIXES = (".m4a", ".m4b", ".aac", ".3gp", ".3g2", ".amr", ".awb", ".wma", ".webm", ".mka", *FILMS)
 # Full scale, by FFmpeg's name of a sample.
 SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "dbl": 1}
+MP4 = "mov"  # FFmpeg's name of MP4 and its like begins so
 ESTIMATED = ("aac", "amr")  # FFmpeg's names of containers that tell no length; it guesses one
 TOLERANCE = 0.1  # seconds by which a container may announce more than there is
 MICROSECONDS = 1_000_000  # a second, in which FFmpeg gives a container's length
@@ -120,10 +121,13 @@ def blocks(name: str, stream: BinaryIO) -> Generator[Block]:
     try:
         with av.open(stream, metadata_errors="ignore") as container:
             track = only_track(container, name)
+            announced = announced_seconds(container, track)
             for frame in frames_of(container, track, name):
-                if not frame.samples:
-                    continue
                 samples = samples_of(frame)
+                if container.format.name.startswith(MP4):
+                    samples = played(frame, samples, announced, count)
+                if not len(samples):
+                    continue
                 if count and (frame.sample_rate, samples.shape[1]) != (rate, channels):
                     raise UserError(
                         f"{name} changes its sampling rate or its channels within. Convert it: `{conversion(name)}`."
@@ -131,7 +135,6 @@ def blocks(name: str, stream: BinaryIO) -> Generator[Block]:
                 rate, channels = frame.sample_rate, samples.shape[1]
                 count += len(samples)
                 yield Block(samples, rate)
-            announced = announced_seconds(container, track)
     except av.FFmpegError as error:
         raise UserError(f"{name} is damaged, or no audio that FFmpeg can decode ({error.strerror}). {AGAIN}") from error
     if not count:
@@ -149,6 +152,18 @@ def frames_of(container: Any, track: Any, name: str) -> Iterator[Any]:
         if packet.is_corrupt:
             raise UserError(f"{name} is cut short or damaged: a part of its sound is not whole. {AGAIN}")
         yield from packet.decode()
+
+
+def played(frame: Any, samples: NDArray[np.float32], announced: float, before: int) -> NDArray[np.float32]:
+    """Return the samples of a frame without what an encoder put behind the recording to fill its last frame.
+
+    In an MP4 the frame has a shorter duration then, or the whole has, which is that of its edit list. The command
+    ffmpeg goes by both for AAC; the libraries of version 8 leave it to who uses them. Other containers round durations.
+    announced: seconds of the whole, 0 if unknown. before: the samples that were played before the frame.
+    """
+    if frame.duration and frame.time_base:
+        samples = samples[: round(frame.duration * frame.time_base * frame.sample_rate)]
+    return samples[: max(0, round(announced * frame.sample_rate) - before)] if announced else samples
 
 
 def only_track(container: Any, name: str) -> Any:

@@ -308,7 +308,7 @@ def test_a_recipe_is_shown_with_every_setting(capsys: pytest.CaptureFixture[str]
     ("typed", "words"),
     [
         ("valdate", "there is no verb 'valdate'. Did you mean validate?"),
-        ("train", "there is no verb 'train'. The verbs are run, list"),
+        ("train", "there is no verb 'train'. The verbs are run, "),
     ],
 )
 def test_an_unknown_verb_suggests_the_nearest_or_none(

@@ -50,6 +50,10 @@ def check_layers(encoder: Upstream) -> Finding:
     )
     if len(norms) == 1:
         norms_found = f"the norm of a frame is {low:.3g}"
+    widths = (frames.shape[2] - padding_of((frames == 0).all(dim=1))).tolist()
+    if min(widths) < frames.shape[2]:
+        widths_found = f"padded with zeros from a width of {min(widths)} (layer {widths.index(min(widths))})"
+        norms_found = joined([norms_found, widths_found])
     notes = odd_layers(frames, norms)
     return Finding("layers", joined([norms_found, *notes]), NOTE if notes else OK, {"least": low, "greatest": high})
 
@@ -68,10 +72,11 @@ def odd_layers(frames: Tensor, norms: Sequence[float]) -> list[str]:
     ]
     if equal:
         notes.append(f"{layers(equal)} equal to the layer before")
-    silent = [int(each) for each in (frames == 0).all(dim=1).sum(dim=1)]
-    if any(silent):
-        layer = silent.index(max(silent))
-        notes.append(f"{silent[layer]} of {frames.shape[2]} channels of layer {layer} are always zero")
+    silent = (frames == 0).all(dim=1)  # (L, D)
+    gaps = (silent.sum(dim=1) - padding_of(silent)).tolist()
+    if any(gaps):
+        layer = gaps.index(max(gaps))
+        notes.append(f"{gaps[layer]} of {frames.shape[2]} channels of layer {layer} are always zero")
     share = frames.square().sum(dim=1)  # (L, D)
     carried = (share.max(dim=1).values / share.sum(dim=1).clamp_min(1e-30)).tolist()
     if frames.shape[2] > 1 and max(carried) > ONE_CHANNEL:
@@ -81,6 +86,11 @@ def odd_layers(frames: Tensor, norms: Sequence[float]) -> list[str]:
     if positive and max(positive) > UNEVEN * min(positive):
         notes.append("in a weighted sum of all, the largest layers drown the others")
     return notes
+
+
+def padding_of(silent: Tensor) -> Tensor:
+    """Return how many channels at the end of each layer are always zero, (L, D) bool -> (L,)."""
+    return silent.flip(1).long().cumprod(dim=1).sum(dim=1)
 
 
 def layers(numbers: Sequence[int]) -> str:

@@ -66,12 +66,13 @@ def check_speed(encoder: Upstream) -> Finding:
 def check_batches(encoder: Upstream) -> Finding:
     """Time batches of 1, 4 and 8; of a user's model, say which it is: a loop, or a machine that is busy anyway."""
     module = encoder.model if isinstance(encoder, CustomUpstream) else None
-    taken, uses = {}, {}
+    taken = {}
     for size in BATCHES:
         batch = [syllables(BATCH_SECONDS, seed) for seed in range(size)]
         taken[size] = timed(lambda batch=batch: encoder(batch), encoder.device)  # type: ignore[misc]
-        uses[size] = uses_of_weights(encoder, module, batch)
     largest, single = BATCHES[-1], BATCHES[0]
+    second = syllables(1.0, 0)
+    uses = {size: uses_of_weights(encoder, module, [second] * size) for size in (single, largest)}
     ratio = taken[largest] / taken[single]
     each = ", ".join(f"{size} in {milliseconds(seconds)}" for size, seconds in taken.items())
     said = f"{BATCH_SECONDS:g} s each, {each}: a batch of {largest} takes {times(ratio)} times as long as one"
@@ -81,7 +82,7 @@ def check_batches(encoder: Upstream) -> Finding:
     if ratio < LOOPS:
         return Finding("batch speed", f"{said}: it batches", OK, values)
     if uses[single]:
-        busy = f"it does batch, but one utterance keeps the {encoder.device.type} busy"
+        busy = f"it does batch, but this {encoder.device.type} gains nothing from it"
         return Finding("batch speed", f"{said}: {busy}", OK, values)
     return Finding("batch speed", f"{said}: batches gain nothing here", NOTE, values)
 

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from downstream import Result, load_results, read_result
-from downstream.report import score_line, tables_of
+from downstream.report import layer_score_picture, score_line, tables_of
 
 HERE = Path(__file__).resolve().parent
 README, KEPT, PICTURE = HERE.parent / "README.md", HERE / "numbers.json", HERE / "images" / "ravdess_layers.png"
@@ -90,31 +90,10 @@ def printed(result: Result) -> str:
 
 def draw(layers: Result, baseline: Result, path: Path) -> None:
     """Draw the score of each layer with its interval, the weighted sum, a baseline and chance."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    scores = {layer.layer: layer.score(layers.primary.name) for layer in layers.layers}
-    mix = scores.pop(None)
-    values = [100 * score.value for score in scores.values()]
-    ends = [(100 * (score.low or 0.0), 100 * (score.high or 0.0)) for score in scores.values()]
-    errors = [[value - low for value, (low, _) in zip(values, ends, strict=True)],
-              [high - value for value, (_, high) in zip(values, ends, strict=True)]]  # fmt: skip
-    axes.errorbar(
-        list(scores), values, yerr=errors, fmt="o", color="#0072B2", capsize=3, label="one layer, 95 % interval"
-    )
-    axes.axhspan(100 * (mix.low or 0.0), 100 * (mix.high or 0.0), color="#E69F00", alpha=0.18, linewidth=0)
-    axes.axhline(100 * mix.value, color="#E69F00", label="weighted sum of all layers, 95 % interval")
-    axes.axhline(100 * baseline.primary.value, color="#009E73", linestyle="--", label="filterbanks (fbank_no_cmvn)")
-    axes.axhline(100 * layers.chance, color="0.45", linestyle=":", label="chance")
-    axes.set(xlabel="layer", ylabel="accuracy, %", xticks=list(scores), ylim=(0, None))
-    axes.set_title("Emotion on RAVDESS: WavLM Base with untrained weights", fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    picture = layer_score_picture(layers, {"filterbanks (fbank_no_cmvn)": baseline.primary.value})
+    assert picture is not None, "the record has no single layers"
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    path.write_bytes(picture.rendered())
 
 
 # ---------------------------------------------------------------- blocks

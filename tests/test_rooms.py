@@ -15,7 +15,7 @@ from places import REPOSITORY
 # From the bottom: a room imports from those before it alone; those in one line know nothing of each other.
 FLOORS = (
     ("upstream",),
-    ("recipes",),
+    ("recipes", "pictures"),
     ("data",),
     ("states", "tasks"),
     ("training",),

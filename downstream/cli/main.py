@@ -15,6 +15,7 @@ from upstream.text import printable
 
 VERBS = {
     "run": "score an upstream on a recipe",
+    "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
     "list": "list upstreams, recipes and corpora",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from downstream.cli import s3prl_flags
+from downstream.cli import plot, s3prl_flags
 from downstream.cli.run_arguments import add_arguments
 from upstream.errors import UserError
 from upstream.sizes import parse_size
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     from downstream.recipes import note_on_name
     from downstream.report import show
-    from downstream.results import UnwrittenError
+    from downstream.results import RECORD, UnwrittenError
     from upstream import ranks
     from upstream.terminal import console
 
@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     if outcome is None:  # another rank records
         return 0
     show(outcome.result, outcome.folder, console())
+    if options.plots:
+        plot.draw(outcome.folder / RECORD)
     if other := note_on_name(options.downstream):
         print(f"note: {other}")
     if outcome.was_finished:

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
     add("--fresh", action="store_true", help="discard an earlier run and start again")
+    add("--plots", action="store_true", help="draw pictures into the run's folder, as PNG and SVG")
     add("--list", action="store_true", help="list upstreams, recipes and corpora")
     add_verbose(parser)
     add_data(parser.add_argument_group("data"))

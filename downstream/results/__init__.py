@@ -8,24 +8,28 @@ from downstream.results.head_file import (
     FoldOutputs,
     HeadFile,
     HeadTensors,
+    head_name,
     of_record,
     opened_heads,
     written_heads,
 )
 from downstream.results.integrity import altered
+from downstream.results.names import slug
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
-from downstream.results.record import MetricRecord, Result, Score, Timing, read_result
+from downstream.results.record import FitRecord, HeadRecord, MetricRecord, Result, Score, Timing, read_result
 from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
 __all__ = [
     "Earlier",
     "FINAL",
+    "FitRecord",
     "FoldOutputs",
     "HEADS",
     "HeadFile",
+    "HeadRecord",
     "HeadTensors",
     "MetricRecord",
     "Place",
@@ -42,12 +46,14 @@ __all__ = [
     "build_record",
     "discard",
     "finished",
+    "head_name",
     "learned_before",
     "load_results",
     "of_record",
     "opened_heads",
     "read_result",
     "record_run",
+    "slug",
     "tidy",
     "written_heads",
 ]

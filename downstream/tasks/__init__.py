@@ -7,6 +7,7 @@ from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
 from downstream.recipes import Closed, LearnedRecipe, Recipe, later
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows, initialised
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.registry import (
     differences,
@@ -32,6 +33,7 @@ __all__ = [
     "Family",
     "Head",
     "HeadContext",
+    "HeadOnPart",
     "IntArray",
     "Interval",
     "LearnedRecipe",

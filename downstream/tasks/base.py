@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
+from downstream.pictures import Picture
 from downstream.recipes import Recipe
 from downstream.tasks.evaluation import (
     CountedEvaluation,
@@ -27,6 +28,7 @@ from downstream.tasks.evaluation import (
     drawn_of,
     summed_by_speaker,
 )
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import States, Upstream
@@ -235,5 +237,13 @@ class Family(ABC):
 
         details: of the record as a whole. heads: the fold ("fold") of every chosen head, and the details of its
         evaluation on the first test part.
+        """
+        return ()
+
+    @classmethod
+    def pictures(cls, details: Mapping[str, Any], heads: Sequence[HeadOnPart]) -> Sequence[Picture]:
+        """Return pictures beside those of every family (learning curves, layers), made of a record and its files.
+
+        details: of the record as a whole. heads: the chosen heads of the first layer setting, on each test part.
         """
         return ()

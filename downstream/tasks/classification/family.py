@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
+from downstream.pictures import Picture
 from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
@@ -22,6 +23,7 @@ from downstream.tasks.classification.predictor import ClassPredictor, posteriors
 from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
 from downstream.tasks.classification.record import ClassificationDetails, ConfusionDetails
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
 from upstream.base import States, Upstream
 
@@ -71,6 +73,18 @@ class Classification(Family):
         from downstream.tasks.classification.record import confusion_or_recall_table
 
         return [confusion_or_recall_table(details["classes"], [head["confusion"] for head in heads])]
+
+    @classmethod
+    def pictures(cls, details: Mapping[str, Any], heads: Sequence[HeadOnPart]) -> Sequence[Picture]:
+        """Return the confusion matrix of each test part, summed over heads."""
+        from downstream.tasks.classification.confusion_plot import confusion_picture
+
+        parts = list(dict.fromkeys(head.part for head in heads))
+        counts = {part: np.sum([head.details["confusion"] for head in heads if head.part == part], 0) for part in parts}
+        return [
+            confusion_picture(details["classes"], counts[part], "confusion" if len(parts) == 1 else f"confusion-{part}")
+            for part in parts
+        ]
 
 
 class ClassificationTask(Task):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from downstream.pictures import COLOURS, LINES, Picture, legend_below
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.verification.error_rates import FloatArray, detection_curve, equal_error_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99)  # percent
+NAMED = 8  # curves in the legend; of more, the mean of their rates says enough
 
 # Percent. The picture begins at the first; it ends at the first of the others that leaves room for every curve.
 LEAST, MOST = 0.1, (40, 60, 80, 95, 99)
@@ -24,41 +31,75 @@ ROOM = 1.5  # the picture shows at least this many times the largest equal error
 
 RATE_BEYOND = 1e-9  # replaces rates of zero, whose normal deviate is infinite: far outside the picture
 
-# Okabe and Ito's colours that can be told apart with any kind of colour vision, dark ones first; line styles besides.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLES = ("-", "--", "-.", ":")
+
+@dataclass(frozen=True)
+class DetectionCurve:
+    """False-alarm and miss rates, (P,) each, by falling threshold, and the equal error rate."""
+
+    false_alarm: FloatArray
+    miss: FloatArray
+    equal: float
+
+    @classmethod
+    def of(cls, scores: ArrayLike, target: ArrayLike) -> DetectionCurve:
+        """Return the curve of trials, (N,) each; raises UserError for scores that have none (`detection_curve`)."""
+        false_alarm, miss, _ = detection_curve(scores, target)
+        return cls(false_alarm, miss, equal_error_rate(scores, target)[0])
+
+    @classmethod
+    def of_table(cls, content: str, equal: float) -> DetectionCurve:
+        """Return the curve of a `detection_table`."""
+        rows = list(csv.DictReader(io.StringIO(content)))
+        false_alarm, miss = (np.array([float(row[name]) for row in rows]) for name in ("false_alarm", "miss"))
+        return cls(false_alarm, miss, equal)
 
 
-def detection_plot(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> bytes:
-    """Return a PNG of detection error trade-off curves with their equal error rates (Martin et al., Eurospeech 1997).
+def detection_picture(curves: Mapping[str, DetectionCurve], name: str = "det") -> Picture:
+    """Return detection error trade-off curves with their equal error rates (Martin et al., Eurospeech 1997).
 
     Axes are normal deviates of the rates, on which normally distributed scores give a straight line. A curve that
     leaves the picture has smaller rates than it shows; a rate that is too small is marked on the edge.
-
-    curves: name -> (scores (N,), target (N,)). The same curves give the same bytes. Raises UserError for scores
-    that have no curve (`detection_curve`).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    lines = (min(len(curves), NAMED) + 1) // 2
+    return Picture(name, (4.6, 4.5 + 0.18 * lines), partial(draw, curves=curves), "".join(curves))
 
-    figure = Figure(figsize=(6.0, 6.2 + 0.2 * len(curves)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)  # attaches itself; no display is needed
+
+def detection_pictures(heads: Sequence[HeadOnPart]) -> list[Picture]:
+    """Return the curves of heads in one picture, from the tables beside their record; none without these."""
+    folds, parts, seeds = ({getattr(head, key) for head in heads} for key in ("fold", "part", "seed"))
+    curves = {}
+    for head in heads:
+        several = ((head.fold, folds), (head.part, parts), (f"seed {head.seed}", seeds))
+        name = ", ".join(value for value, all_of_them in several if len(all_of_them) > 1) or head.part
+        if (table := head.file("det.csv")) is not None:
+            curves[name] = DetectionCurve.of_table(table.read_text(encoding="utf-8"), head.metrics["eer"])
+    return [detection_picture(curves)] if curves else []
+
+
+def detection_plot(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> bytes:
+    """Return the PNG of a `detection_picture`.
+
+    curves: name -> (scores (N,), target (N,)). Raises UserError for scores that have no curve.
+    """
+    return detection_picture({name: DetectionCurve.of(*trials) for name, trials in curves.items()}).rendered()
+
+
+def draw(figure: Figure, curves: Mapping[str, DetectionCurve]) -> None:
+    """Draw the curves into a figure."""
     axes = figure.add_subplot()
-    rates = {name: equal_error_rate(*trials)[0] for name, trials in curves.items()}
-    most = upper_limit(max(rates.values(), default=0.0))
-    axes.axline((0, 0), slope=1, color="0.8", linewidth=1)
-    for number, (name, trials) in enumerate(curves.items()):
-        false_alarm, miss, _ = detection_curve(*trials)
-        colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-        label = f"{name}: EER {100 * rates[name]:.2f} %"
-        axes.plot(deviates(false_alarm), deviates(miss), style, color=colour, linewidth=1.5, label=label)
-        mark = deviates(np.clip([rates[name]], LEAST / 100, most / 100))
-        axes.plot(mark, mark, "o", color=colour, markersize=6, markeredgecolor="white", clip_on=False, zorder=3)
+    most = upper_limit(max((curve.equal for curve in curves.values()), default=0.0))
+    axes.axline((0, 0), slope=1, color="0.8", linewidth=0.7)
+    for number, (name, curve) in enumerate(curves.items()):
+        colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
+        label = f"{name}: EER {100 * curve.equal:.2f} %" if len(curves) <= NAMED else None
+        axes.plot(deviates(curve.false_alarm), deviates(curve.miss), line, color=colour, label=label)
+        mark = deviates(np.clip([curve.equal], LEAST / 100, most / 100))
+        axes.plot(mark, mark, "o", color=colour, markeredgecolor="white", clip_on=False, zorder=3)
     draw_axes(axes, most)
-    figure.legend(loc="outside lower center", frameon=False)  # within the axes it would hide some curve
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})  # matplotlib's version is no part of the picture
-    return stream.getvalue()
+    if len(curves) > NAMED:
+        mean = float(np.mean([curve.equal for curve in curves.values()]))
+        axes.plot([], [], "o", color="0.3", label=f"EER of {len(curves)} curves, {100 * mean:.2f} % in the mean")
+    legend_below(figure, columns=2 if len(curves) > 2 else 1)
 
 
 def draw_axes(axes: Axes, most: float) -> None:
@@ -68,8 +109,7 @@ def draw_axes(axes: Axes, most: float) -> None:
     for axis, name in ((axes.xaxis, "False alarms (%)"), (axes.yaxis, "Misses (%)")):
         label_axis(axis, ticks, name)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
+    axes.grid()
 
 
 def label_axis(axis: Axis, ticks: list[float], name: str) -> None:

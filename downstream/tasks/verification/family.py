@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
+from downstream.pictures import Picture
 from downstream.tasks.base import Family, Head, Needs, Predictions, Task, as_rows
 from downstream.tasks.evaluation import Evaluation, Interval
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
 from downstream.tasks.verification.comparison import comparison_of
-from downstream.tasks.verification.detection_plot import detection_plot, detection_table
+from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
 from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.metrics import METRICS
@@ -118,6 +120,11 @@ class Verification(Family):
         trials = [(head["fold"], TrialDetails.model_validate(head["trials"])) for head in heads]
         return [trial_table(trials), *trial_rules(trials)]
 
+    @classmethod
+    def pictures(cls, details: Mapping[str, Any], heads: Sequence[HeadOnPart]) -> Sequence[Picture]:
+        """Return the detection error trade-off of every head on every test part."""
+        return detection_pictures(heads)
+
 
 def with_speakers(corpus: Corpus) -> tuple[Sequence[Utterance], tuple[str, ...]]:
     """Return the utterances with their speakers, and a sentence where these are the names of subfolders."""
@@ -217,7 +224,7 @@ class VerificationTask(Task):
         if part.is_test and settings.normalisation != "none":
             top = settings.top if settings.normalisation == "as_norm" else None
             scores = normalise_scores(scores, trials, rows, own, cohort, top, compare)
-        return TrialEvaluation(self.dataset, trials, scores, is_test=part.is_test)
+        return TrialEvaluation(self.dataset, trials, scores, part.name if part.is_test else None)
 
     def outputs(self, fold: Fold) -> Sequence[str]:
         return sorted({self.dataset.utterances[index].speaker for index in fold.train})
@@ -239,9 +246,9 @@ class VerificationTask(Task):
 class TrialEvaluation(Evaluation):
     """Scores of trials compared with the truth."""
 
-    def __init__(self, dataset: Dataset, trials: Trials, scores: Tensor, is_test: bool = False) -> None:
-        """scores: (N,) of the trials; those of a development set may be NaN, and are then worst."""
-        self._dataset, self._trials, self._scores, self._is_test = dataset, trials, scores, is_test
+    def __init__(self, dataset: Dataset, trials: Trials, scores: Tensor, part: str | None = None) -> None:
+        """scores: (N,) of the trials; those of a development set may be NaN, and are then worst. part: None of it."""
+        self._dataset, self._trials, self._scores, self._part = dataset, trials, scores, part
 
     @cached_property
     def _numbers(self) -> FloatArray:
@@ -253,7 +260,7 @@ class TrialEvaluation(Evaluation):
         return Ranking.of(self._numbers, self._trials.target.numpy())
 
     def value(self, metric: str) -> float:
-        if not self._is_test and not np.isfinite(self._numbers).all():
+        if self._part is None and not np.isfinite(self._numbers).all():
             return math.inf
         return self._ranking.value(metric, np.ones(len(self._trials)))
 
@@ -279,5 +286,5 @@ class TrialEvaluation(Evaluation):
         return {
             "trials.txt": score_lines(self._trials, self._scores, ids).encode(),
             "det.csv": detection_table(self._numbers, target).encode(),
-            "det.png": detection_plot({"test": (self._numbers, target)}),
+            "det.png": detection_plot({self._part or "dev": (self._numbers, target)}),
         }

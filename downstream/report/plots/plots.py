@@ -1,0 +1,68 @@
+"""Every picture of a record, and their files: made of the record and what lies beside it, so that any time will do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from downstream.pictures import ENDINGS, Picture
+from downstream.report.plots.layer_plots import layer_score_picture, layer_weight_picture
+from downstream.report.plots.learning_plot import learning_picture
+from downstream.results import HeadRecord, Result, head_name, slug
+from downstream.tasks import HeadOnPart, find_family
+from upstream.errors import UserError
+from upstream.files import write_atomically
+
+logger = logging.getLogger("wavprobe")
+
+PLOTS = "plots"  # folder beside the record
+
+
+def write_plots(result: Result, folder: Path) -> list[Path]:
+    """Write every picture of a record into a folder, as PNG and as SVG; return the files.
+
+    Raises UserError where they cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Choose another one with --to.") from error
+    files = []
+    for picture in pictures_of(result):
+        for ending in ENDINGS:
+            files.append(folder / f"{slug(picture.name)}.{ending}")
+            write_atomically(files[-1], picture.rendered(ending))
+    return files
+
+
+def pictures_of(result: Result) -> list[Picture]:
+    """Return what can be drawn of a record: its family's pictures, learning curves, layer weights, scores by layer."""
+    general = (learning_picture(result), layer_weight_picture(result), layer_score_picture(result))
+    return [*family_pictures(result), *(picture for picture in general if picture is not None)]
+
+
+def family_pictures(result: Result) -> Sequence[Picture]:
+    """Return the pictures that the family adds; none where it is in a file that is no longer there."""
+    try:
+        family = find_family(result.task, result.folder)
+    except UserError as error:
+        logger.warning("%s The pictures of the family are left out.", error)
+        return ()
+    return family.pictures(result.details, [one for head in result.primary_heads() for one in parts_of(head, result)])
+
+
+def parts_of(head: HeadRecord, result: Result) -> list[HeadOnPart]:
+    """Return a head on each of its test parts."""
+    name = head_name(head.fold, head.seed, head.setting)
+    return [
+        HeadOnPart(
+            fold=head.fold,
+            seed=head.seed,
+            part=part,
+            metrics=metrics,
+            details=head.details.get(part, {}),
+            files=result.folder and result.folder / (f"{name}.{slug(part)}" if number else name),
+        )
+        for number, (part, metrics) in enumerate(head.metrics.items())
+    ]

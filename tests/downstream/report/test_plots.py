@@ -95,8 +95,8 @@ def test_scores_by_layer_have_their_intervals(swept: Result) -> None:
     (axes,) = figure_of(swept, "layer_scores").axes
     (drawn,) = axes.containers
     alone = swept.layers[1:]
-    np.testing.assert_allclose(drawn.lines[0].get_ydata(), [100 * layer.scores[0].value for layer in alone])
     values = [100 * layer.scores[0].value for layer in alone]
+    assert list(drawn.lines[0].get_ydata()) == values
     segments = [segment[:, 1] for segment in drawn.lines[2][0].get_segments()]
     for layer, value, (low, high) in zip(alone, values, segments, strict=True):
         score = layer.scores[0]

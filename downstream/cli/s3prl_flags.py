@@ -103,7 +103,7 @@ def applied(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser]
     found = translated(options.override)
     options.override = found.overrides
     if found.flags:
-        parser = OfOverrides(prog="-o", add_help=False)
+        parser = OfOverrides(prog="-o", add_help=False, allow_abbrev=False)
         add(parser)
         parser.parse_args(found.flags, options)
     refuse(options)

@@ -175,7 +175,7 @@ def place(found: Translated, given: str) -> None:
     elif (here := HERE.get(name)) is None:
         raise UserError(f"-o config.{name}: {instead_of(name)}")
     elif here.startswith("--"):
-        found.flags += [here, written(name, here, text)]
+        found.flags.append(f"{here}={written(name, here, text)}")
     else:
         found.overrides.append(f"{here}={written(name, here, text)}")
 
@@ -221,6 +221,6 @@ def instead_of(key: str) -> str:
 def flag(name: str, text: str) -> list[str]:
     """Return the words of `args.NAME=VALUE`, which sets a flag of s3prl's command."""
     value = literal(text)
-    if value in (False, None):
+    if value is None or value is False:
         return []
-    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return [f"--{name}" if value is True else f"--{name}={value}"]

@@ -10,7 +10,7 @@ from upstream.errors import UserError
 from upstream.files import DEFAULT_STORE
 from upstream.text import printable
 
-LONGEST_NAME = 100  # characters of a run's name
+LONGEST_NAME = 200  # bytes of a run's name; a file system takes 255
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def refuse_no_name(name: str) -> None:
         fault = f"is a path; type {'-'.join(filter(None, re.split(r'[/.]+', name))) or 'a name'}, or -p for any folder"
     elif not name or name != name.strip() or name.startswith((".", "-")) or not name.isprintable():
         fault = "is no name for a folder; begin and end it with a letter or digit, and leave control characters out"
-    elif len(name) > LONGEST_NAME:
-        fault = f"has {len(name)} characters; {LONGEST_NAME} are allowed"
+    elif (size := len(name.encode())) > LONGEST_NAME:
+        fault = f"has {size} bytes; {LONGEST_NAME} are allowed"
     if fault:
         raise UserError(f"The name of a run (-n), {printable(name)[:80]!r}, {fault}.")

@@ -53,7 +53,7 @@ def earlier_upstream_part(upstream: Upstream) -> str:
 
 def corpus_part(corpus: Corpus) -> str:
     """Return the name of a corpus; with its folder's where anybody's recordings have that name, as a manifest's."""
-    if corpus.published is not None or not Path(corpus.source).is_dir():
+    if corpus.published is not None or not os.path.isdir(corpus.source):
         return corpus.name
     return "-".join(filter(None, (corpus.name, readable(str(Path(corpus.source).resolve())))))
 
@@ -64,7 +64,7 @@ def corpus_part(corpus: Corpus) -> str:
 def readable(path: str) -> str:
     """Return the last part of a path as a folder's name, all but its letters as dashes; none of the home."""
     end = Anonymous().path(path).rstrip("/").rpartition("/")[2]
-    return encodable(re.sub(r"[^\w.]+", "-", end).strip("-."))[-LONGEST_END:]
+    return encodable(re.sub(r"[^\w.]+", "-", end))[-LONGEST_END:].strip("-.")
 
 
 def slug(name: str) -> str:

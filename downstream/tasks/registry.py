@@ -164,6 +164,11 @@ def read_typed(path: Path) -> tuple[dict[str, Any], type[Recipe]]:
     """
     content = read_yaml(path)
     task = content.get("task")
+    if "downstream_expert" in content:
+        raise UserError(
+            f"{path} is a configuration of s3prl and no recipe; choose a recipe (-d superb/er), and give what differs "
+            "from it with -o, also in s3prl's words: -o config.optimizer.lr=1e-3."
+        )
     if not isinstance(task, str):
         raise UserError(f"Recipe {path}: The key 'task' is missing; name a family: {', '.join(FAMILIES)}.")
     try:

@@ -89,7 +89,9 @@ def test_arguments_and_data_may_be_overridden(common: list[str], corpus: Path, t
     without_data = [word for word in common if word not in ("--data", str(corpus))]
     more = f"args.seed=4,,args.expdir='{tmp_path / 'r' / 'mine'}',,args.verbose=False,,"
     data = f"config.downstream_expert.datarc.root='{corpus}'"
+    more += "args.upstream_layer_selection=0"
     found = scored(["-u", "fbank_no_cmvn", *SHORT, "-o", f"{data},,{more}", *without_data], tmp_path)
+    assert found.layers[0].layer == 0
     assert (found.seeds["head"], found.folder) == ([4], tmp_path / "r" / "mine")
     assert found.corpus.source.endswith(corpus.name)
 
@@ -156,6 +158,12 @@ def test_what_has_no_meaning_is_a_sentence(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert words in refused(typed.split(), capsys)
+
+
+def test_a_configuration_of_s3prl_is_no_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("runner:\n  total_steps: 3\ndownstream_expert:\n  datarc:\n    root: /x\n")
+    said = refused(["-u", "fbank", "-d", str(tmp_path / "config.yaml")], capsys)
+    assert "is a configuration of s3prl and no recipe" in said
 
 
 @pytest.mark.parametrize("flag", [(name, one.takes_value) for one in REFUSED for name in one.names], ids=str)

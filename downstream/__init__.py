@@ -10,6 +10,7 @@ files = downstream.extract("wavlm_base", "recordings", to="states")         # hi
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ _exported = lazy_exports(
     },
 )
 
-__all__ = ["Recipe", "Result", "extract", "load_recipe", "load_results", "read_result", "run"]
+__all__ = ["Recipe", "Result", "extract", "load_recipe", "load_results", "predict", "read_result", "run"]
 
 
 def run(
@@ -60,6 +61,7 @@ def run(
     store: str | Path | None = None,
     store_limit: int | None = None,
     fresh: bool = False,
+    final: bool = False,
     progress: bool = True,
 ) -> Result:
     """Score an upstream on a recipe: `wavprobe run` from Python, with the same folders, and the same record.
@@ -76,6 +78,7 @@ def run(
     name: of the run's folder, instead of one that is made from its settings.
     results, store: folders of records and of hidden states; store_limit: bytes that may be added to the store.
     fresh: begin again, whatever an earlier run left.
+    final: then learn one head from all data, for `predict`.
     progress: show progress bars, and how large the states are that will be stored.
 
     Returns the record (`result.json`); `result.folder` is where it lies, with predictions and heads beside it. A run
@@ -109,6 +112,7 @@ def run(
         seed=seed,
         layer=layer,
         fresh=fresh,
+        final=final,
         command="downstream.run",
         progress=progress,
     )
@@ -117,6 +121,61 @@ def run(
     outcome = run_named(recipe, named, options, overrides=strings, loading=loading, corpus=given)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
+
+
+def predict(
+    run: str | Path | Result,
+    recordings: str | Path | Sequence[Any] | Mapping[str, Any],
+    *,
+    heads: str | Sequence[str] = (),
+    pairs: str | Path | Sequence[tuple[str, str]] | None = None,
+    embeddings: bool = False,
+    upstream: str | Path | Upstream | None = None,
+    device: str = "auto",
+    family: str | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Apply the heads of a run to new recordings: `wavprobe predict` from Python.
+
+    run: its record or its folder; or a file that `wavprobe export` wrote.
+    recordings: names of files, folders, tables or lists; or waveforms: 1-D tensors or arrays of floats in [-1, 1] at
+        16 kHz, in a list, or in a mapping from their names.
+    heads: names of those that answer ("fold1-seed0"); by default the one that learned from all data where there is one,
+        else those of the run's score, together where their predictions can be averaged.
+    pairs: of a verifier, the pairs of recordings to compare, by their names, or a file of them; None for all.
+    embeddings: of a verifier, an embedding a recording instead.
+    upstream: where it is not found as recorded; a name, a path, or a loaded one. It must be the same. device: of it.
+    family: "module.py:Family" of an external family, whose code you trust.
+    skip_unreadable: leave out files that are no audio. progress: show a bar, and who answers.
+
+    Returns a row for each recording, or pair, in their order: of a classifier {"id", "path", "seconds", "class",
+    "posterior", "posteriors"}, of a recogniser "transcript" and "words" with "start" and "end" in seconds, of a
+    verifier {"one", "other", "similarity"}. `pandas.json_normalize(rows)` makes a table of them.
+
+    Raises UserError for whatever the caller can fix.
+    """
+    from downstream.prediction import predict as answers_of
+    from upstream.errors import UserError
+
+    place = run if isinstance(run, str | Path) else run.folder
+    if place is None:
+        raise UserError("This record is not on disk, and its heads are nowhere; give the folder of its run.")
+    answers = answers_of(
+        place,
+        recordings,
+        heads=[heads] if isinstance(heads, str) else heads,
+        pairs=pairs,
+        embeddings=embeddings,
+        upstream=upstream,
+        device=device,
+        family=family,
+        skip_unreadable=skip_unreadable,
+        progress=progress,
+    )
+    for note in answers.notes if progress else ():
+        print(note, file=sys.stderr)
+    return list(answers.rows)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.data import Corpus, read_dataset
-from downstream.recipes import Options, Recipe, effective, overridden, validated
+from downstream.data import Corpus, Dataset, on_all_data, read_dataset
+from downstream.recipes import CropSettings, Options, Recipe, effective, overridden, validated
 from downstream.results import (
     SNAPSHOT,
     Earlier,
+    Phases,
     Place,
     Question,
     Result,
@@ -24,14 +24,21 @@ from downstream.results import (
     Timing,
     begin,
     discard,
+    final_config,
     finished,
+    lacks_final_head,
     learned_before,
+    record_final,
     record_run,
     tidy,
 )
-from downstream.states import CachePlan, plan_cache, prepare, read_whole
-from downstream.tasks import differences, errors_named, family_of, load_overridden
+from downstream.states import CachePlan, StateSource, plan_cache, prepare, read_whole
+from downstream.tasks import Family, Task, differences, errors_named, family_of, load_overridden
 from downstream.training import (
+    Config,
+    Fit,
+    LayerSetting,
+    ScoredHead,
     Snapshots,
     choose,
     configs,
@@ -44,7 +51,6 @@ from downstream.training import (
 )
 from upstream.base import Upstream
 from upstream.catalog import load
-from upstream.encode import seconds_of
 from upstream.errors import UserError
 from upstream.files import STATES
 from upstream.ranks import ALONE, Ranks
@@ -59,6 +65,59 @@ class Outcome:
     was_finished: bool
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What is asked for, and what follows of it before anything is encoded or learned.
+
+    settings, configs: the layers that get scores, and the heads to learn. place: of the run on disk.
+    """
+
+    upstream: Upstream
+    recipe: Recipe
+    options: Options
+    settings: list[LayerSetting]
+    configs: list[Config]
+    family: Family
+    dataset: Dataset
+    question: Question
+    place: Place
+
+    @classmethod
+    def of(cls, upstream: Upstream, recipe: Recipe, options: Options, corpus: Corpus | None) -> Experiment:
+        """Read the corpus, unless it was read already, and find out where the run lies."""
+        settings = layer_settings(recipe, upstream.num_layers, options.layer)
+        heads = configs(recipe, settings, upstream.num_layers, options.seed)
+        family = family_of(recipe)
+        reading = (options.data, options.store, options.progress, options.check_audio, corpus)
+        dataset = read_dataset(recipe, family, *reading)
+        question = Question.of(upstream, recipe, family, dataset, options)
+        place = Place.of(question, upstream, recipe, dataset, options)
+        return cls(upstream, recipe, options, settings, heads, family, dataset, question, place)
+
+    @property
+    def crop(self) -> CropSettings | None:
+        """The windows that training cuts; None for whole utterances."""
+        return self.recipe.learned.training.crop if self.recipe.learned else None
+
+    def plan(self) -> CachePlan:
+        """Choose what of the states is kept."""
+        whole = [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
+        options = self.options
+        return plan_cache(
+            self.recipe.store,
+            self.family.needs(),
+            self.upstream,
+            whole,
+            options.store / STATES,
+            options.store_limit,
+            began_without=not options.fresh and self.place.began_unstored(),
+        )
+
+    def snapshots(self, folder: Path, learned: str) -> Snapshots:
+        """Return where the training of heads is kept; learned: the digest of what they depend on."""
+        return Snapshots(folder / SNAPSHOT, self.options.snapshot_seconds, learned)
+
+
 def run(
     upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE, corpus: Corpus | None = None
 ) -> Outcome | None:
@@ -68,90 +127,129 @@ def run(
     snapshot of its training. Of several processes (`ranks`) each extracts its part; the first one alone goes on to
     learn and to record, and the others return None. Raises UserError for whatever the user can fix.
     """
-    began = time.perf_counter()
-    settings = layer_settings(recipe, upstream.num_layers, options.layer)
-    heads = configs(recipe, settings, upstream.num_layers, options.seed)
-    family = family_of(recipe)
-    dataset = read_dataset(recipe, family, options.data, options.store, options.progress, options.check_audio, corpus)
-    question = Question.of(upstream, recipe, family, dataset, options)
-    place = Place.of(question, upstream, recipe, dataset, options)
+    phases = Phases()
+    asked = Experiment.of(upstream, recipe, options, corpus)
+    before = finished_before(asked, ranks)
+    if before is not None and not (options.final and lacks_final_head(before.result)):
+        if ranks.main:
+            tidy(before.folder)
+        return before if ranks.main else None
+    task = asked.family.task(asked.dataset, upstream)
+    known_before = list(task.caveats())  # raises where nothing can be learned
+    plan = asked.plan()
+    refuse_sharing_nothing(plan, ranks)
+    folder = before.folder if before else asked.place.unstored if plan.fell_back else asked.place.stored
+    earlier = begun(asked, folder, task, plan, known_before) if ranks.main and before is None else None
+
+    phases.begin("extraction")
+    source, extracted = prepare(upstream, asked.dataset, asked.crop, plan, options.progress, ranks)
+    if not ranks.main:
+        return None
+    if before is None:
+        phases.begin("training")
+        fits = earlier.fits if earlier is not None else learned(asked, task, source, folder)
+        phases.begin("evaluation")
+        scored = tested(asked, fits, task, source)
+        timing = phases.timing(asked.dataset, extracted + source.computed_seconds)
+        taken_from = None if earlier is None else earlier.run
+        made = made_of(asked, task, plan, fits, scored, timing, taken_from)
+        result = record_run(made, folder)
+    else:
+        result = before.result
+    if options.final:
+        result = with_final_head(result, asked, plan, source, folder)
+    tidy(folder)
+    return Outcome(result, folder, was_finished=False)
+
+
+def finished_before(asked: Experiment, ranks: Ranks) -> Outcome | None:
+    """Return the finished run of this question, if there is one; what there is is discarded where that is asked for."""
+    place, options = asked.place, asked.options
     if ranks.main:
         place.refuse_other_content(options.fresh)
     for folder in place.folders:
         if options.fresh and ranks.main:
             discard(folder, place.is_named)
-        elif not options.fresh and (result := finished(folder, question)) is not None:
-            if not ranks.main:
-                return None
-            tidy(folder)
+        elif not options.fresh and (result := finished(folder, asked.question)) is not None:
             return Outcome(result, folder, was_finished=True)
-    task = family.task(dataset, upstream)
-    known_before = list(task.caveats())  # raises where nothing can be learned
-    crop = recipe.learned.training.crop if recipe.learned else None
-    whole = [dataset.items[index] for index in read_whole(dataset, crop)]
-    plan = plan_cache(
-        recipe.store,
-        family.needs(),
-        upstream,
-        whole,
-        options.store / STATES,
-        options.store_limit,
-        began_without=not options.fresh and place.began_unstored(),
-    )
-    refuse_sharing_nothing(plan, ranks)
-    folder = place.unstored if plan.fell_back else place.stored
-    if ranks.main:
-        sign = family.metrics[recipe.select].sign
-        earlier = None if options.fresh else learned_before(folder, place, dataset, task, plan, sign)
-        refuse_learning(earlier, folder, options)
-        place.make(folder, plan.fell_back)
-        begin(folder, recipe, options)
-        known_before += [plan.sentence] if plan.missing or plan.key is None else []
-        for sentence in known_before if options.progress else ():
-            tqdm.write(sentence, file=sys.stderr)
+    return None
 
-    began_extraction = time.perf_counter()
-    source, extracted = prepare(upstream, dataset, crop, plan, options.progress, ranks)
-    if not ranks.main:
-        return None
-    began_training = time.perf_counter()
-    snapshots = Snapshots(folder / SNAPSHOT, options.snapshot_seconds, question.learned)
-    if earlier is None:
-        to_learn = distinct(heads, upstream.num_layers)
-        learned = learn(recipe, dataset, task, source, to_learn, upstream.device, snapshots, options.progress)
-        fits = for_every_config(learned, heads)
-    else:
-        fits = earlier.fits
-    began_evaluation = time.perf_counter()
-    chosen = choose(fits, settings)
-    refuse_divergence(fits, any(one.setting == settings[0] for one in chosen), recipe)
-    scored = score_heads(chosen, dataset, task, source, recipe.split.test_parts, upstream.device)
-    timing = Timing(
-        reading=began_extraction - began,
-        extraction=began_training - began_extraction,
-        training=began_evaluation - began_training,
-        evaluation=time.perf_counter() - began_evaluation,
-        audio_seconds=seconds_of([dataset.items[index] for index in dataset.split.used]),
-        extracted_audio_seconds=extracted + source.computed_seconds,
+
+def begun(asked: Experiment, folder: Path, task: Task, plan: CachePlan, known_before: Sequence[str]) -> Earlier | None:
+    """Make the folder of a run and say what is known before it; return the heads that another run learned for it."""
+    options = asked.options
+    sign = asked.family.metrics[asked.recipe.select].sign
+    earlier = None if options.fresh else learned_before(folder, asked.place, asked.dataset, task, plan, sign)
+    refuse_learning(earlier, folder, options)
+    asked.place.make(folder, plan.fell_back)
+    begin(folder, asked.recipe, options)
+    said = [*known_before, *([plan.sentence] if plan.missing or plan.key is None else [])]
+    for sentence in said if options.progress else ():
+        tqdm.write(sentence, file=sys.stderr)
+    return earlier
+
+
+def learned(asked: Experiment, task: Task, source: StateSource, folder: Path) -> list[Fit]:
+    """Learn all heads; return a fit for every config and fold."""
+    snapshots = asked.snapshots(folder, asked.question.learned)
+    to_learn = distinct(asked.configs, asked.upstream.num_layers)
+    progress, device = asked.options.progress, asked.upstream.device
+    return for_every_config(
+        learn(asked.recipe, asked.dataset, task, source, to_learn, device, snapshots, progress), asked.configs
     )
-    run = Run(
-        upstream,
-        recipe,
-        options,
-        family,
+
+
+def tested(asked: Experiment, fits: Sequence[Fit], task: Task, source: StateSource) -> list[ScoredHead]:
+    """Choose heads by development and test them; raise UserError where none is left."""
+    chosen = choose(fits, asked.settings)
+    refuse_divergence(fits, any(one.setting == asked.settings[0] for one in chosen), asked.recipe)
+    return score_heads(chosen, asked.dataset, task, source, asked.recipe.split.test_parts, asked.upstream.device)
+
+
+def made_of(
+    asked: Experiment,
+    task: Task,
+    plan: CachePlan,
+    fits: Sequence[Fit],
+    scored: Sequence[ScoredHead],
+    timing: Timing,
+    taken_from: str | None,
+) -> Run:
+    """Return everything that the record is made of; taken_from: the run that learned the heads, None for this one."""
+    return Run(
+        asked.upstream,
+        asked.recipe,
+        asked.options,
+        asked.family,
         task,
-        dataset,
+        asked.dataset,
         plan,
-        question.learned,
-        settings,
+        asked.question.learned,
+        asked.settings,
         fits,
         scored,
         timing,
-        taken_from=None if earlier is None else earlier.run,
+        taken_from,
     )
-    result = record_run(run, folder)
-    tidy(folder)
-    return Outcome(result, folder, was_finished=False)
+
+
+def with_final_head(result: Result, asked: Experiment, plan: CachePlan, source: StateSource, folder: Path) -> Result:
+    """Learn a head from all data as development chose it, and record it; return the record.
+
+    Raises UserError where its training diverges.
+    """
+    config, steps = final_config(result)
+    whole = on_all_data(asked.dataset, asked.recipe.split.longer_than)
+    task = asked.family.task(whole, asked.upstream)
+    snapshots = asked.snapshots(folder, f"{asked.question.learned} final")
+    device, progress = asked.upstream.device, asked.options.progress
+    (fit,) = learn(asked.recipe, whole, task, source, [config], device, snapshots, progress, stop_at=steps)
+    if not fit.weights:
+        raise UserError(
+            f"The head of all data diverged within {steps} steps, though those of the folds did not; the run is "
+            "recorded without it. Lower the learning rate, or leave --final out."
+        )
+    return record_final(result, fit, task, whole, plan.reduction, asked.options, folder)
 
 
 def run_named(

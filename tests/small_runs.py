@@ -44,13 +44,14 @@ def write_words(folder: Path) -> Path:
     return folder
 
 
-def small_run(family: str, corpus: Path, place: Path, *overrides: str) -> Result:
+def small_run(family: str, corpus: Path, place: Path, *overrides: str, final: bool = False) -> Result:
     """Return the record of a run of an untrained WavLM; of a filterbank, whose letters are learned in seconds."""
     recipe, *own = FAMILIES[family]
-    options = Options(data=corpus, results=place / "results", store=place / "store", seed=3, progress=False)
-    model = (
-        upstream.load("fbank_no_cmvn") if family == "text" else upstream.load("wavlm_tiny", random_init=True, seed=3)
-    )
+    places = {"results": place / "results", "store": place / "store"}
+    options = Options(data=corpus, **places, seed=3, final=final, progress=False)
+    is_filterbank = family == "text"
+    name = "fbank_no_cmvn" if is_filterbank else "wavlm_tiny"
+    model = upstream.load(name, random_init=not is_filterbank, seed=3)
     outcome = experiment.run(model, load_recipe(recipe, [*own, *overrides]), options)
     assert outcome is not None
     return outcome.result

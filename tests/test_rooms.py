@@ -20,7 +20,8 @@ FLOORS = (
     ("states", "tasks"),
     ("training",),
     ("results",),
-    ("report", "prediction", "experiment.py"),
+    ("report", "experiment.py"),
+    ("prediction",),
     ("__init__.py",),
     ("cli",),
 )

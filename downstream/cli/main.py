@@ -18,6 +18,7 @@ VERBS = {
     "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
+    "export": "write the heads of a run as one file to share, with a model card",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",
     "check": "try an upstream out: its contract, layers, speed and precisions",

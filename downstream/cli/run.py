@@ -81,6 +81,7 @@ def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
         seed=options.seed,
         layer=options.layer,
         fresh=options.fresh,
+        final=options.final,
         may_learn=options.mode != "evaluate",
         check_audio=options.check_audio,
         snapshot_seconds=options.snapshot_seconds,

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field")
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
+    add("--final", action="store_true", help="then learn one head from all data, for wavprobe predict and export")
     add("--fresh", action="store_true", help="discard an earlier run and start again")
     add("--plots", action="store_true", help="draw pictures into the run's folder, as PNG and SVG")
     add("--list", action="store_true", help="list upstreams, recipes and corpora")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from downstream.data.all_data import on_all_data as on_all_data
     from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from downstream.data.audio import Window as Window
     from downstream.data.corpora.csv_table import read_table as read_table
@@ -61,6 +62,7 @@ else:
             "development_part": "downstream.data.dataset",
             "draw_balanced": "downstream.data.sampling",
             "left_out": "downstream.data.dataset",
+            "on_all_data": "downstream.data.all_data",
             "parts_of_test": "downstream.data.dataset",
             "read_dataset": "downstream.data.dataset",
             "read_lines": "downstream.data.text_files",
@@ -93,6 +95,7 @@ __all__ = [
     "development_part",
     "draw_balanced",
     "left_out",
+    "on_all_data",
     "parts_of_test",
     "read_dataset",
     "read_lines",

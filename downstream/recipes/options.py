@@ -26,6 +26,7 @@ class Options:
     folder: exactly the folder that holds the run, wherever the others lie; instead of a name.
     fresh: discard an earlier run and start again.
     may_learn: False to refuse what needs heads to be learned: a finished run is shown, or its heads are tested anew.
+    final: learn one more head, from all data, with what development chose; it is to be used, and not tested.
     check_audio: read all recordings, also those that have not changed since an earlier run read them.
     snapshot_seconds: seconds between two snapshots of the training.
     overrides: what was changed of the recipe, for the record. command: what was typed, for the record.
@@ -42,6 +43,7 @@ class Options:
     folder: Path | None = None
     fresh: bool = False
     may_learn: bool = True
+    final: bool = False
     check_audio: bool = False
     snapshot_seconds: float = 30.0
     overrides: tuple[str, ...] = ()
@@ -53,6 +55,8 @@ class Options:
             raise UserError("-n and -p both say where the run lies; leave one of them out.")
         if self.fresh and not self.may_learn:
             raise UserError("--fresh discards the run that -m evaluate would show; leave one of them out.")
+        if self.final and not self.may_learn:
+            raise UserError("--final learns a head, which -m evaluate forbids; leave one of them out.")
         if self.name is not None:
             refuse_no_name(self.name)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from downstream.report.published import ReferenceScore, published
 from downstream.report.tables import tables_of
-from downstream.results import Result, Score
+from downstream.results import FinalRecord, Result, Score
 from upstream.text import counted, printable
 
 LABELS_SHOWN = 12  # of the classes; the record has all
@@ -52,6 +52,8 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
         doubt = "" if score.verified else ", not verified"
         title = own.title if own else score.metric.replace("_", " ")
         say("published", f"{title} {score.value:g}{' %' if score.unit == 'percent' else ''} ({score.source}{doubt})")
+    if result.final is not None:
+        say("final", final_line(result.final))
     say("states", states_line(result))
     say(
         "time",
@@ -75,6 +77,15 @@ def comparable(result: Result) -> list[ReferenceScore]:
 def primary_score(result: Result) -> Score:
     """Return the primary score with its seeds."""
     return result.layers[0].score(result.primary.name)
+
+
+def final_line(final: FinalRecord) -> str:
+    """Return what the head that is to be used learned from."""
+    on = "the weighted sum" if final.layer is None else f"layer {final.layer}"
+    return (
+        f"a head on {on} learned from all {final.utterances:,} utterances, {duration(final.seconds)}, in "
+        f"{final.step:,} steps; the score above is its estimate, of heads that learned from less"
+    )
 
 
 def describe_upstream(result: Result) -> str:

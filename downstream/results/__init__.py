@@ -3,6 +3,7 @@
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.earlier import Earlier, finished, learned_before
+from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
 from downstream.results.head_file import (
     FoldOutputs,
@@ -15,16 +16,27 @@ from downstream.results.head_file import (
 )
 from downstream.results.integrity import altered
 from downstream.results.names import slug
+from downstream.results.phases import Phases
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
-from downstream.results.record import FitRecord, HeadRecord, MetricRecord, Result, Score, Timing, read_result
+from downstream.results.record import (
+    FinalRecord,
+    FitRecord,
+    HeadRecord,
+    MetricRecord,
+    Result,
+    Score,
+    Timing,
+    read_result,
+)
 from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
 __all__ = [
     "Earlier",
     "FINAL",
+    "FinalRecord",
     "FitRecord",
     "FoldOutputs",
     "HEADS",
@@ -32,6 +44,7 @@ __all__ = [
     "HeadRecord",
     "HeadTensors",
     "MetricRecord",
+    "Phases",
     "Place",
     "Question",
     "RECORD",
@@ -45,13 +58,16 @@ __all__ = [
     "begin",
     "build_record",
     "discard",
+    "final_config",
     "finished",
     "head_name",
+    "lacks_final_head",
     "learned_before",
     "load_results",
     "of_record",
     "opened_heads",
     "read_result",
+    "record_final",
     "record_run",
     "slug",
     "tidy",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from downstream.data import Fold
+from downstream.recipes import Options
 from downstream.results.anonymous import Anonymous
 from downstream.results.record import Primary, Result, Section, UpstreamRecord
 from downstream.results.run import Run
+from downstream.tasks import Task
 from upstream.errors import UserError, words_of
 from upstream.files import named_in_utf8, require_regular_file
 from upstream.json_file import parse_json
@@ -91,35 +94,52 @@ class HeadFile(Section):
 
 def described(run: Run, record: Result) -> HeadFile:
     """Return the metadata of a run's heads, as anonymous as its record."""
-    hidden, folds = Anonymous.of(run.options), {}
-    for fold in run.dataset.split.folds:
-        own = run.task.of_fold(fold.train)
-        outputs = hidden.content(list(own.outputs(fold)))
-        folds[fold.name] = FoldOutputs(outputs=outputs, facts=hidden.content(dict(own.facts(fold))))
+    folds = {fold.name: outputs_of(run.task, fold, run.options) for fold in run.dataset.split.folds}
     return of_record(record, folds, run.plan.reduction, run.options.seed)
 
 
-def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, seed: int) -> HeadFile:
-    """Return the metadata of all heads of a record; reduction: of the states that they read."""
+def outputs_of(task: Task, fold: Fold, options: Options) -> FoldOutputs:
+    """Return the meaning of the outputs of a fold's heads."""
+    hidden, own = Anonymous.of(options), task.of_fold(fold.train)
+    return FoldOutputs(outputs=hidden.content(list(own.outputs(fold))), facts=hidden.content(dict(own.facts(fold))))
+
+
+def of_record(
+    record: Result,
+    folds: Mapping[str, FoldOutputs],
+    reduction: str,
+    upstream_seed: int,
+    heads: Mapping[str, NamedHead] | None = None,
+    primary: Sequence[str] | None = None,
+) -> HeadFile:
+    """Return the metadata of a record's heads; reduction: of the states that they read.
+
+    heads, primary: by default all that development chose, and those of the run's score.
+    """
     first = record.layers[0].layer
+    chosen = {head_name(head.fold, head.seed, head.setting): head for head in record.heads}
     return HeadFile(
         task=record.task,
         recipe=record.recipe.resolved,
         upstream=record.upstream,
-        upstream_seed=seed,
+        upstream_seed=upstream_seed,
         states=StatesNote.model_validate({"reduction": reduction, "codec": record.states.codec}),
-        corpus=CorpusNote.model_validate({name: getattr(record.corpus, name) for name in CorpusNote.model_fields}),
+        corpus=CorpusNote.model_validate(fields_of(record.corpus, CorpusNote)),
         score=record.primary,
         higher_is_better=record.metric_types[record.select].higher_is_better,
         folds=dict(folds),
-        heads={
-            head_name(head.fold, head.seed, head.setting): NamedHead.model_validate(
-                {name: getattr(head, name) for name in NamedHead.model_fields}
-            )
-            for head in record.heads
-        },
-        primary=[head_name(head.fold, head.seed, head.setting) for head in record.heads if head.setting == first],
+        heads=dict(heads)
+        if heads is not None
+        else {name: NamedHead.model_validate(fields_of(head, NamedHead)) for name, head in chosen.items()},
+        primary=list(primary)
+        if primary is not None
+        else [name for name, head in chosen.items() if head.setting == first],
     )
+
+
+def fields_of(model: Section, kind: type[Section]) -> dict[str, Any]:
+    """Return the values of a model's fields that another kind of it has."""
+    return {name: getattr(model, name) for name in kind.model_fields}
 
 
 def head_name(fold: str, seed: int, setting: int | str | None) -> str:

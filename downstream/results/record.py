@@ -182,6 +182,20 @@ class HeadRecord(Section):
     details: dict[str, dict[str, Any]] = Field(description="by test part, fields of its family")
 
 
+class FinalRecord(Section):
+    """A head that learned from all data, test set included, to be used; final.safetensors holds it.
+
+    No data are left to test it on. The primary score estimates how good it is, from heads that learned from less.
+    """
+
+    lr: float | None = Field(description="the learning rate that development chose most often")
+    seed: int
+    layer: int | None = Field(description="the only layer it reads; null for the weighted sum")
+    step: int = Field(description="the median of the steps that development chose")
+    utterances: int
+    seconds: float
+
+
 class FitRecord(Section):
     """One config of the sweep on one fold; the grid has all of them."""
 
@@ -265,6 +279,10 @@ class Result(Section):
     )
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    final: FinalRecord | None = Field(
+        default=None, description="the head that learned from all data; null where none was asked for (--final)"
+    )
 
     _folder: Path | None = PrivateAttr(default=None)
     _has_digest: bool = PrivateAttr(default=False)

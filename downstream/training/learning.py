@@ -47,17 +47,20 @@ def learn(
     device: torch.device,
     snapshots: Snapshots,
     show_progress: bool,
+    stop_at: int | None = None,
 ) -> list[Fit]:
     """Train all configs on all folds together; return the fits with their development scores.
 
     Heads that gradient descent does not train are built, fitted in closed form, and scored on development.
-    device: of heads that read frames.
+    device: of heads that read frames. stop_at: the step that is the fits', wherever development is best.
     """
     used = {index for fold in dataset.split.folds for index in (*fold.train, *fold.dev)}
     with enough_memory("heads were learned", [dataset.items[index] for index in sorted(used)], smaller(recipe)):
         if recipe.learned is None:
             return score_fitted(recipe, dataset, task, source, configs, device)
-        return learn_by_descent(recipe.learned, dataset, task, source, configs, device, snapshots, show_progress)
+        return learn_by_descent(
+            recipe.learned, dataset, task, source, configs, device, snapshots, show_progress, stop_at
+        )
 
 
 def learn_by_descent(
@@ -69,9 +72,12 @@ def learn_by_descent(
     device: torch.device,
     snapshots: Snapshots,
     show_progress: bool,
+    stop_at: int | None = None,
 ) -> list[Fit]:
     """Train all configs on all folds together, with a bar of progress; see `learn`."""
     settings = recipe.training
+    if stop_at is not None:  # learners keep the recipe's own number of steps, which schedules of the rate go by
+        settings = settings.model_copy(update={"steps": stop_at, "evaluate_every": stop_at})
     folds = [FoldData(order_of(fold, dataset, settings), development_part(fold)) for fold in dataset.split.folds]
     learners = make_learners(recipe, task, source, configs, dataset.split.folds, device)
     progress: tqdm[Any]

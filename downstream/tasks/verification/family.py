@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class SpeakerTargets(Targets):
     """Speakers as the classes of training, and trials of development and test.
 
-    speakers: those that some fold trains on; numbers: index of every utterance's speaker, -1 for others.
+    speakers: of all utterances; numbers: index of every utterance's speaker.
     trials: by the utterances of the part that they belong to.
     cohorts: training utterances that scores are normalised against, by fold; empty without normalisation.
     """
@@ -90,9 +90,9 @@ class Verification(Family):
         """Return the dataset with its trials, and without development and test utterances in no trial."""
         split, trials = plan_trials(dataset, self._recipe)
         cohorts = plan_cohorts(split, dataset.utterances, self._recipe.trials)
-        speakers = sorted({dataset.utterances[i].speaker for i in split.trained})
+        speakers = sorted({u.speaker for u in dataset.utterances})
         number = {speaker: index for index, speaker in enumerate(speakers)}
-        numbers = tuple(number.get(u.speaker, -1) for u in dataset.utterances)
+        numbers = tuple(number[u.speaker] for u in dataset.utterances)
         return replace(dataset, split=split, targets=SpeakerTargets(tuple(speakers), numbers, trials, cohorts))
 
     def needs(self) -> Needs:
@@ -158,10 +158,10 @@ class VerificationTask(Task):
     ) -> None:
         """num_layers, dim: L and D of the upstream. train: the training utterances, all by default."""
         self.dataset, self._settings = dataset, (num_layers, dim, head, trials)
-        numbers = torch.tensor(speaker_targets(dataset).numbers)  # -1 for speakers that no fold trains on
-        own = sorted(set((numbers if train is None else numbers[list(train)]).tolist()) - {-1})
+        numbers = torch.tensor(speaker_targets(dataset).numbers)
+        own = sorted(set(numbers[list(dataset.split.trained if train is None else train)].tolist()))
         self.num_speakers = len(own)
-        renumbered = torch.full((len(speaker_targets(dataset).speakers) + 1,), -1)  # its last entry is that of -1
+        renumbered = torch.full((len(speaker_targets(dataset).speakers) + 1,), -1)  # of others, and of nobody (-1)
         renumbered[own] = torch.arange(len(own))
         self.targets = renumbered[numbers]  # (U,)
 

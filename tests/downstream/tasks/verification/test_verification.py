@@ -9,6 +9,7 @@ import torch
 from small_datasets import small_dataset
 from torch import Tensor
 
+import upstream
 from downstream.data.dataset import Part
 from downstream.data.splits import Fold, Split
 from downstream.tasks.base import initialised
@@ -61,11 +62,15 @@ def test_a_head_that_is_not_finite_has_the_worst_score_and_stops_nobody(select: 
     assert developed(embeddings, select) == -math.inf
 
 
-def test_speakers_are_numbered_who_are_trained_on_in_any_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_speakers_are_numbered_and_classes_are_those_that_a_fold_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
     folds = (Fold("one", (0,), (1,), (2,)), Fold("two", (3, 4), (), (1,)))
     dataset = small_dataset(["b", "a", "d", "c", "b"], folds)
     monkeypatch.setattr(
         "downstream.tasks.verification.family.plan_trials", lambda *_: (Split(folds, "rule"), {})
     )  # with so few utterances there are none
-    targets = speaker_targets(family_of(load_recipe("sv")).finish(dataset))
-    assert (targets.speakers, targets.numbers) == (("b", "c"), (0, -1, -1, 1, 0))
+    finished = family_of(load_recipe("sv")).finish(dataset)
+    targets = speaker_targets(finished)
+    assert (targets.speakers, targets.numbers) == (("a", "b", "c", "d"), (1, 0, 3, 2, 1))
+    task = family_of(load_recipe("sv")).task(finished, upstream.load("fbank"))
+    assert task.targets.tolist() == [0, -1, -1, 1, 0]  # type: ignore[attr-defined]
+    assert task.of_fold(folds[0].train).targets.tolist() == [0, -1, -1, -1, 0]  # type: ignore[attr-defined]

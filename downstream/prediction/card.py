@@ -1,0 +1,90 @@
+"""The model card of exported heads: Markdown, made from the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from downstream.report import score_line
+from downstream.results import HeadFile, Result
+from upstream.text import counted, one_line
+
+OUTPUTS_SHOWN = 40
+
+
+def card_of(about: HeadFile, record: Result, file: str) -> str:
+    """Return the card of the heads in a file; about: its metadata. record: of their run."""
+    return "\n".join([*front_matter(about), *sections(about, record, file)]) + "\n"
+
+
+def front_matter(about: HeadFile) -> Iterator[str]:
+    """Yield the fields that the Hugging Face hub reads of a card."""
+    fields: dict[str, object] = {"library_name": "wavprobe", "tags": ["speech", about.recipe["name"]]}
+    if about.upstream.revision is not None:
+        fields["base_model"] = about.upstream.source
+    yield f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
+
+
+def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
+    """Yield the card's paragraphs: what it is, its upstream, its data, its score, what to know, and how to use it."""
+    yield f"# {one_line(str(record.recipe.resolved['title']))}"
+    yield f"\n{what(about, record)}\n"
+    yield "| | |\n|---|---|"
+    for name, value in facts(about, record):
+        yield f"| {name} | {one_line(value).replace('|', chr(92) + '|')} |"
+    yield "\n## What to know\n"
+    notes = [*record.caveats, *record.upstream.notes, *record.corpus.notes]
+    for note in [*alone(about), *(notes or ["Nothing beyond the score and its interval was noted."])]:
+        yield f"- {one_line(note)}"
+    yield f"\n## How to use it\n\n```sh\nwavprobe predict {file} recording.wav\n```\n"
+    yield f'```python\nimport downstream\n\nrows = downstream.predict("{file}", ["recording.wav"])\n```\n'
+    yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."
+
+
+def what(about: HeadFile, record: Result) -> str:
+    """Return what the file holds."""
+    if record.final is not None and list(about.heads) == ["final"]:
+        return (
+            f"A head that learned from all {record.final.utterances:,} utterances of its corpus, with the learning "
+            "rate, layer and number of steps that development sets chose."
+        )
+    if len(about.heads) == 1:
+        (name,) = about.heads
+        return f"The head {name}, as development chose it and the test part scored it."
+    return f"{len(about.heads)} heads, one for each fold and seed, whose mean is the answer: {', '.join(about.heads)}."
+
+
+def facts(about: HeadFile, record: Result) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the card's table."""
+    upstream, corpus = record.upstream, record.corpus
+    at = f" at {upstream.revision}" if upstream.revision else ""
+    untrained = ", untrained" if upstream.random_init else ""
+    yield (
+        "upstream",
+        f"{upstream.name}{untrained}: {counted(upstream.layers, 'layer')} of {upstream.dim}, {upstream.dtype}; "
+        f"{upstream.source}{at}; fingerprint {upstream.fingerprint[:16]}",
+    )
+    layers = {head.layer for head in about.heads.values()}
+    yield (
+        "layer",
+        ", ".join("weighted sum of all" if layer is None else str(layer) for layer in sorted(layers, key=str)),
+    )
+    used = corpus.used
+    yield "data", f"{corpus.title} ({corpus.licence}): {used.utterances:,} utterances, {used.speakers:,} speakers"
+    yield "split", corpus.split_rule
+    yield "score", f"{score_line(record)}, on the part {record.primary.part}"
+    yield "recipe", f"{record.recipe.name}, version {record.recipe.version} ({record.recipe.protocol})"
+    outputs = next(iter(about.folds.values())).outputs
+    if outputs:
+        more = f" and {len(outputs) - OUTPUTS_SHOWN} more" if len(outputs) > OUTPUTS_SHOWN else ""
+        yield "outputs", f"{', '.join(outputs[:OUTPUTS_SHOWN])}{more}"
+
+
+def alone(about: HeadFile) -> list[str]:
+    """Return what the score is not, for heads that it was not measured on."""
+    if len(about.heads) == 1 and next(iter(about.heads.values())).development is None:
+        return ["The score is that of heads which learned from less; no data were left to test this one on."]
+    if len(about.heads) > 1:
+        return ["The score is the mean of the heads by themselves; that of their mean answer was not measured."]
+    return []

@@ -285,8 +285,7 @@ def test_identical_runs_that_end_at_once_both_have_their_record(run: Run, corpus
 def test_a_run_without_room_says_so_and_goes_on_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted with a full disk and begun again with an empty one, it is the run that it began as."""
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "learn", lambda *_: pytest.exit.Exception("stop"))
-        patch.setattr(experiment, "choose", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(experiment, "learn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(store_limit=0)
     without = run()  # with room

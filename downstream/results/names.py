@@ -12,6 +12,7 @@ from downstream.results.anonymous import Anonymous
 from downstream.results.question import Question
 from upstream.base import Upstream
 from upstream.catalog import NAMED
+from upstream.names import BY_REPOSITORY
 
 LONGEST_NAME = 100  # characters of an earlier name; a file system takes 255 bytes
 LONGEST_END = 48  # characters of the end of a path, of up to four bytes each
@@ -26,9 +27,9 @@ def run_names(question: Question, recipe: Recipe, dataset: Dataset, options: Opt
 
 
 def upstream_names(upstream: Upstream, recipe: Recipe) -> list[Path]:
-    """Return the folder of an upstream's runs on a recipe, below the results, then the one that it once had."""
+    """Return the folder of an upstream's runs on a recipe, below the results, then those under its other names."""
     untrained = "-untrained" if upstream.provenance.random_init else ""
-    names = dict.fromkeys((upstream_part(upstream), earlier_upstream_part(upstream)))
+    names = dict.fromkeys((upstream_part(upstream), earlier_upstream_part(upstream), *other_parts(upstream)))
     return [Path(encodable(recipe.name), f"{name}{untrained}") for name in names]
 
 
@@ -49,6 +50,13 @@ def earlier_upstream_part(upstream: Upstream) -> str:
         return name
     end = slug(upstream.name.rstrip("/").rpartition("/")[2])[-LONGEST_NAME:]
     return f"{end}-{upstream.fingerprint[:8]}"
+
+
+def other_parts(upstream: Upstream) -> list[str]:
+    """Return the folders of the same upstream by its repository and by its name: hf:ORG/NAME may be hubert_base."""
+    row = BY_REPOSITORY.get(upstream.provenance.source)
+    names = [] if row is None else [row.name, f"hf:{row.repository}"]
+    return [slug(name) for name in names] if upstream.name in names else []
 
 
 def corpus_part(corpus: Corpus) -> str:

@@ -21,6 +21,7 @@ from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
 from downstream.tasks.registry import load_recipe
+from upstream.base import Provenance
 from upstream.errors import UserError
 
 FAST = ["corpus.name=manifest", "training.steps=20", "training.evaluate_every=10", "split.folds=3"]
@@ -65,6 +66,20 @@ def test_a_folder_says_which_recordings_and_which_model(run: Run, corpus: Path, 
     assert model.startswith("mine-build-")
     assert name.startswith(f"manifest-{corpus.name.replace(' ', '-')}-seed0-")
     assert run(layer=0).folder.parent.name == "fbank_no_cmvn"  # a published name needs no digest
+
+
+def test_an_encoder_of_the_hub_is_one_by_its_name_and_by_its_repository(corpus: Path, tmp_path: Path) -> None:
+    """Runs that began as hf:ORG/NAME, before the table had a name for it, are found again, and the reverse."""
+    encoder, options = upstream.load("fbank_no_cmvn"), Options(corpus, tmp_path / "results", tmp_path / "store")
+    encoder.provenance = Provenance("facebook/hubert-base-ls960", "transformers HubertModel")
+    recipe, outcomes = load_recipe("emotion", FAST), []
+    for name in ("hf:facebook/hubert-base-ls960", "hubert_base", "hubert_base@v1"):
+        encoder.name = name
+        outcome = experiment.run(encoder, recipe, replace(options, progress=False))
+        assert outcome is not None
+        outcomes.append(outcome)
+    assert [outcome.was_finished for outcome in outcomes] == [False, True, False]
+    assert outcomes[0].folder == outcomes[1].folder != outcomes[2].folder
 
 
 def test_names_of_models_have_no_noise_and_tell_weights_apart() -> None:

@@ -5,7 +5,17 @@ A family from outside imports what it needs from here.
 
 from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
 from downstream.recipes import Closed, LearnedRecipe, Recipe, later
-from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows, initialised
+from downstream.tasks.base import (
+    AffineTargets,
+    Family,
+    Head,
+    MarginTargets,
+    Needs,
+    Predictions,
+    Task,
+    as_rows,
+    initialised,
+)
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
@@ -37,6 +47,7 @@ __all__ = [
     "IntArray",
     "Interval",
     "LearnedRecipe",
+    "MarginTargets",
     "Metric",
     "Needs",
     "Part",

@@ -79,6 +79,23 @@ class AffineTargets:
     num_classes: int
 
 
+@dataclass(frozen=True)
+class MarginTargets:
+    """Targets of heads that embed pooled states linearly and are trained with the AM-softmax.
+
+    Many such heads can be trained as one batched program (`training.stacked_embeddings`). Their submodules are
+    weighted_sum, projection and objective, whose weight is (C, P); their buffers centre and scale, (L, D) each, are
+    fitted. The embedding is projection(weighted_sum((states - centre) / scale)), which is what they predict.
+
+    targets: (U,) int64, the class of every utterance. scale, margin: the logit of a class is scale times the cosine of
+    its weight and the embedding, and scale times margin less for the right one.
+    """
+
+    targets: Tensor
+    scale: float
+    margin: float
+
+
 class Task(ABC):
     """A family on one dataset and one upstream: heads, losses, predictions, evaluations.
 
@@ -88,6 +105,7 @@ class Task(ABC):
 
     metrics: Mapping[str, Metric]
     affine: AffineTargets | None = None
+    with_margin: MarginTargets | None = None
 
     @abstractmethod
     def build(self, seed: int, layer: int | None) -> Head:

@@ -8,8 +8,18 @@ import torch
 
 from downstream.states import StateSource, move
 from downstream.tasks import Head, Task
+from downstream.training.sweep import Config
 
 FITTED_AT_ONCE = 8  # utterances whose states are held at a time, as when heads predict
+
+
+def fitted_heads(
+    task: Task, configs: Sequence[Config], train: Sequence[int], source: StateSource, device: torch.device
+) -> list[Head]:
+    """Return the heads of a fold's configs on `device`, built and fitted in closed form."""
+    heads = [task.build(config.seed, config.layer).to(device) for config in configs]
+    fit(heads, task, train, source, device)
+    return heads
 
 
 @torch.no_grad()

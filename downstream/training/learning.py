@@ -23,14 +23,16 @@ from downstream.training.batching import (
     by_seconds,
     superb_buckets,
 )
-from downstream.training.fitting import fit
+from downstream.training.fitting import fitted_heads
 from downstream.training.learner import Learner
 from downstream.training.loop import Fit, FoldData, Snapshots, development_score, train
 from downstream.training.memory import enough_memory, smaller
 from downstream.training.order import Order
 from downstream.training.scoring import device_of_heads, predict
 from downstream.training.separate import SeparateHeads
-from downstream.training.stacked import StackedHeads, stack_size
+from downstream.training.stack import stack_size
+from downstream.training.stacked import StackedHeads
+from downstream.training.stacked_embeddings import StackedEmbeddings
 from downstream.training.sweep import Config
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
@@ -101,8 +103,7 @@ def score_fitted(
     where, fits = device_of_heads(source, device), []
     for number, fold in enumerate(dataset.split.folds):
         of_fold, part = task.of_fold(fold.train), development_part(fold)
-        heads = [of_fold.build(config.seed, config.layer).eval().to(where) for config in configs]
-        fit(heads, of_fold, fold.train, source, where)
+        heads = [head.eval() for head in fitted_heads(of_fold, configs, fold.train, source, where)]
         for config, head, predictions in zip(
             configs, heads, predict(heads, of_fold, of_fold.predicted(part), source, where), strict=True
         ):
@@ -145,21 +146,36 @@ def make_learners(
     folds: Sequence[Fold],
     device: torch.device,
 ) -> list[Learner]:
-    """Return stacks of affine heads with few classes on means in memory, else a module per head."""
+    """Return stacks of heads on pooled states in memory where a task has such, else a module per head."""
     optimizer, training = recipe.optimizer, recipe.training
-    update = (training.batch or 0) * training.accumulate
-    if task.affine is None or not isinstance(source, Means) or task.affine.num_classes > update:
+    tasks = [task.of_fold(fold.train) for fold in folds]
+    collapses = is_worth_collapsing(task, training)
+    if not isinstance(source, Means) or not (collapses or task.with_margin):
         where = device_of_heads(source, device)
-        tasks = [task.of_fold(fold.train) for fold in folds]
-        return [SeparateHeads(fold, configs, own, source, optimizer, training, where) for fold, own in enumerate(tasks)]
+        fitted = [fitted_heads(own, configs, folds[fold].train, source, where) for fold, own in enumerate(tasks)]
+        return [
+            SeparateHeads(fold, configs, own, source, optimizer, training, where, heads)
+            for fold, (own, heads) in enumerate(zip(tasks, fitted, strict=True))
+        ]
     size = stack_size(task, torch.get_num_threads(), len(configs) * len(folds))
-    return [
-        StackedHeads(
-            fold, configs[first : first + size], task.of_fold(folds[fold].train), source.means, optimizer, training
-        )
-        for fold in range(len(folds))
-        for first in range(0, len(configs), size)
-    ]
+    parts = [slice(first, first + size) for first in range(0, len(configs), size)]
+    stacks: list[Learner] = []
+    for fold, own in enumerate(tasks):
+        if own.with_margin is None:
+            stacks += [StackedHeads(fold, configs[part], own, source.means, optimizer, training) for part in parts]
+            continue
+        heads = fitted_heads(own, configs, folds[fold].train, source, torch.device("cpu"))
+        stacks += [
+            StackedEmbeddings(fold, configs[part], heads[part], own.with_margin, source.means, optimizer, training)
+            for part in parts
+        ]
+    return stacks
+
+
+def is_worth_collapsing(task: Task, training: TrainingSettings) -> bool:
+    """Return True for heads that are affine in means and have no more classes than an update has utterances."""
+    update = (training.batch or 0) * training.accumulate
+    return task.affine is not None and task.affine.num_classes <= update
 
 
 class Bar:

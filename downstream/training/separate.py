@@ -38,13 +38,14 @@ class SeparateHeads:
         optimizer: OptimizerSettings,
         training: TrainingSettings,
         device: torch.device | None = None,
+        heads: Sequence[Head] | None = None,
     ) -> None:
-        """device: of the heads, the CPU by default."""
+        """device: of the heads, the CPU by default. heads: there already, one for each config; else they are built."""
         self.fold, self.configs, self.survivors = fold, configs, Survivors(len(configs))
         self._task, self._source, self._clip = task, source, training.clip
         self._schedule = Schedule(optimizer, training.steps)
         self._device = device or torch.device("cpu")
-        self._heads = [task.build(config.seed, config.layer).to(self._device) for config in configs]
+        self._heads = list(heads or [task.build(config.seed, config.layer).to(self._device) for config in configs])
         if not all(learned(head) for head in self._heads):
             raise UserError("A head has nothing to learn; make its recipe a Recipe, not a LearnedRecipe, or drop -l.")
         self._optimizers = [

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
 from downstream.pictures import Picture
-from downstream.tasks.base import Family, Head, Needs, Predictions, Task, as_rows
+from downstream.tasks.base import Family, Head, MarginTargets, Needs, Predictions, Task, as_rows
 from downstream.tasks.evaluation import Evaluation, Interval
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
+from downstream.tasks.verification.closed_form import standardisation
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
 from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.metrics import METRICS
-from downstream.tasks.verification.pooled import ClosedFormHead
+from downstream.tasks.verification.pooled import ClosedFormHead, LinearHead
 from downstream.tasks.verification.predictor import SpeakerPredictor
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
@@ -164,6 +165,8 @@ class VerificationTask(Task):
         renumbered = torch.full((len(speaker_targets(dataset).speakers) + 1,), -1)  # of others, and of nobody (-1)
         renumbered[own] = torch.arange(len(own))
         self.targets = renumbered[numbers]  # (U,)
+        if head.kind == "linear":
+            self.with_margin = MarginTargets(self.targets, head.scale, head.margin)
 
     def of_fold(self, train: Sequence[int]) -> VerificationTask:
         """Return the task whose classes are the speakers of `train` alone."""
@@ -180,23 +183,30 @@ class VerificationTask(Task):
         return verifier(head, num_layers, dim, self.num_speakers, seed, layer)
 
     def fit(self, heads: Sequence[Head], training: Iterable[tuple[Tensor, States]]) -> None:
-        """Fit heads in closed form to the training utterances and their speakers."""
-        closed = [head for head in heads if isinstance(head, ClosedFormHead) and head.centre is not None]
-        if not closed:
-            return
-        vectors: list[list[Tensor]] = [[] for _ in closed]
-        speakers = []
-        for utterances, states in training:
-            speakers.append(self.targets[utterances])
-            for head, own in zip(closed, vectors, strict=True):
-                own.append(head.mixed(states).cpu())
-        for head, own in zip(closed, vectors, strict=True):
-            head.fit(torch.cat(own).double(), torch.cat(speakers))
+        """Fit heads in closed form to the training utterances and their speakers; a linear one standardises by them."""
+        linear = [head for head in heads if isinstance(head, LinearHead)]
+        if linear:
+            centre, scale = standardisation(linear[0].pooled(states).cpu() for _, states in training)
+            for head in linear:
+                head.standardise(centre, scale)
+        fitted = [head for head in heads if isinstance(head, ClosedFormHead) and head.centre is not None]
+        if fitted:
+            vectors: list[list[Tensor]] = [[] for _ in fitted]
+            speakers = []
+            for utterances, states in training:
+                speakers.append(self.targets[utterances])
+                for own, closed in zip(vectors, fitted, strict=True):
+                    own.append(closed.mixed(states).cpu())
+            for own, closed in zip(vectors, fitted, strict=True):
+                closed.fit(torch.cat(own).double(), torch.cat(speakers))
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
-        assert isinstance(head, XVector)
+        assert isinstance(head, XVector | LinearHead)
+        speakers = self.targets[utterances]  # the objective moves them to where the states are
+        if isinstance(head, LinearHead):
+            return head.losses(states, speakers)
         assert isinstance(states, HiddenStates)
-        return head.losses(states, self.targets[utterances].to(states.layers.device))
+        return head.losses(states, speakers)
 
     def predict(self, head: Head, states: States) -> Tensor:
         """Return embeddings, (B, E)."""

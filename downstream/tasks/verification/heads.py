@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from downstream.tasks.verification.pooled import CosineHead, LDAHead, PLDAHead
+from downstream.tasks.base import initialised
+from downstream.tasks.verification.pooled import CosineHead, LDAHead, LinearHead, PLDAHead
 from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.verification.xvector import XVector, x_vector
 
-Verifier = XVector | CosineHead | LDAHead
+Verifier = XVector | LinearHead | CosineHead | LDAHead
+
+EMBEDDING = 128  # width of a linear embedding
 
 
 def verifier(
@@ -19,6 +22,9 @@ def verifier(
     if settings.kind == "xvector":
         return x_vector(settings, num_layers, dim, num_speakers, seed, layer)
     shape = (num_layers, dim, settings.pooling, layer)
+    if settings.kind == "linear":
+        embedding, margin = settings.projection or EMBEDDING, settings.margin
+        return initialised(seed, lambda: LinearHead(*shape, num_speakers, embedding, settings.scale, margin))
     if settings.kind == "cosine":
         return CosineHead(*shape, settings.transform, settings.shrinkage)
     width = 2 * dim if settings.pooling == "statistics" else dim

@@ -1,13 +1,12 @@
-"""Heads that compare what is pooled over time: as it is, whitened, or fitted to training speakers in closed form."""
+"""Heads on what is pooled over time: as it is, whitened, fitted to training speakers, or embedded linearly."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from downstream.tasks.base import Head
 from downstream.tasks.verification.closed_form import (
@@ -18,6 +17,7 @@ from downstream.tasks.verification.closed_form import (
     within_speakers,
 )
 from downstream.tasks.verification.recipe import WHITENED
+from downstream.tasks.verification.xvector import AMSoftmax
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates, States
 
@@ -41,9 +41,49 @@ class PooledHead(Head):
             return states
         return (states.statistics() if self.pooling == "statistics" else states.means()).transpose(0, 1)
 
-    @abstractmethod
-    def fit(self, vectors: Tensor, speakers: Tensor) -> None:
-        """Set the buffers from `pooled` vectors of training utterances, mixed: (U, width) float64, of speakers (U,)."""
+
+class LinearHead(PooledHead):
+    """A linear embedding of standardised vectors, trained with the AM-softmax.
+
+    centre, scale: (L, width), mean and standard deviation of each layer's vectors over the training utterances.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        num_layers: int,
+        dim: int,
+        pooling: str,
+        layer: int | None,
+        num_speakers: int,
+        embedding: int,
+        scale: float,
+        margin: float,
+    ) -> None:
+        """embedding: its width; scale, margin: of the AM-softmax. Build it by `initialised`."""
+        super().__init__(num_layers, dim, pooling, layer)
+        self.register_buffer("centre", torch.zeros(num_layers, self.width))
+        self.register_buffer("scale", torch.ones(num_layers, self.width))
+        self.projection = nn.Linear(self.width, embedding)
+        self.objective = AMSoftmax(embedding, num_speakers, scale, margin)
+
+    def forward(self, states: States) -> Tensor:
+        """States -> embeddings (B, E)."""
+        standardised = (self.pooled(states) - self.centre[:, None]) / self.scale[:, None]
+        embeddings: Tensor = self.projection(self.weighted_sum(standardised))
+        return embeddings
+
+    def standardise(self, centre: Tensor, scale: Tensor) -> None:
+        """Set the buffers, (L, width) each."""
+        self.centre.copy_(centre)
+        self.scale.copy_(scale)
+
+    def losses(self, states: States, speakers: Tensor) -> Tensor:
+        """Return the loss of each utterance, (B,); speakers: (B,) int64, the class of its speaker."""
+        losses: Tensor = self.objective(self(states), speakers)
+        return losses
 
 
 class ClosedFormHead(PooledHead):
@@ -77,6 +117,7 @@ class ClosedFormHead(PooledHead):
         return vectors if self.map is None else vectors @ self.map
 
     def fit(self, vectors: Tensor, speakers: Tensor) -> None:
+        """Set the buffers from what is `mixed` of training utterances, (U, width) float64, of speakers (U,)."""
         if self.centre is not None:
             self.centre.copy_(vectors.mean(dim=0))
         if self.map is not None:

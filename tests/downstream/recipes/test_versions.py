@@ -24,6 +24,7 @@ PINNED = {
     "superb/er": (2, "0682f4ca32d4"),
     "superb/ks": (1, "b756b9b3dd0d"),
     "sv": (2, "1e9728a57acc"),
+    "sv_linear": (1, "8964de28f511"),
     "sv_xvector": (1, "d5ebaf31179a"),
 }
 WORDS = {"name", "title", "version", "deviations"}  # no score depends on them

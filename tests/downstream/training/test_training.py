@@ -342,7 +342,7 @@ def test_a_single_update_that_is_not_finite_is_skipped_but_counted(make: type) -
     good = [FOLD.order.update(step) for step in range(1, 4)]
     learner.learn(good[:2])
     before = learner.weights(0)
-    source = learner._means if isinstance(learner, StackedHeads) else learner._source.means
+    source = learner._states if isinstance(learner, StackedHeads) else learner._source.means
     kept = source.clone()
     source.fill_(math.inf)
     learner.learn(good[2:])

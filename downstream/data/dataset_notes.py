@@ -14,6 +14,9 @@ from upstream.text import counted
 # What programs write where there is nothing, in small letters; some are words as well, so that none is refused.
 MISSING = frozenset(("nan", "<na>", "na", "n/a", "#n/a", "#na", "nat", "none", "null", "nil", "undefined", "-", "?"))
 
+# As programs write the numbers of a column with empty cells, and as spreadsheets write what begins with zeros.
+WHOLE_NUMBER = re.compile(r"^0*([0-9]+?)(\.0+)?$")
+
 
 def dataset_notes(column: str, utterances: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
     """Return sentences on cells that read like missing ones, and on names that are hard to tell apart.
@@ -52,12 +55,13 @@ def spelling_notes(what: str, names: Iterable[str]) -> list[str]:
     if not alike:
         return []
     return [
-        f"These {what} differ in capitals, blanks or invisible characters alone, and are taken for different ones: "
-        f"{shown(sorted(alike))}."
+        f"These {what} differ in nothing but capitals, blanks, invisible characters or how a number is written, and "
+        f"are taken for different ones: {shown(sorted(alike))}."
     ]
 
 
 def plain(name: str) -> str:
-    """Return a name without capitals, blanks, and characters that have no width."""
+    """Return a name without capitals, blanks, characters of no width, and what a table adds to whole numbers (1.0)."""
     letters = unicodedata.normalize("NFKC", name).casefold()
-    return re.sub(r"\s", "", "".join(letter for letter in letters if unicodedata.category(letter) != "Cf"))
+    seen = re.sub(r"\s", "", "".join(letter for letter in letters if unicodedata.category(letter) != "Cf"))
+    return WHOLE_NUMBER.sub(r"\1", seen)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from downstream.data import Choice, Corpus, Dataset, Targets, Utterance, consecutive_windows, left_out
-from downstream.tasks.classification.recipe import ClassificationRecipe
+from downstream.tasks.classification.recipe import ClassCorpusSettings, ClassificationRecipe
 from upstream.errors import UserError
 
 
@@ -70,18 +70,44 @@ def choose_utterances(recipe: ClassificationRecipe, corpus: Corpus) -> Choice:
     used = tuple(sorted((u for u in spoken if class_of(u) is not None), key=lambda u: u.id))
     found = Counter(class_of(u) for u in used)
     absent = [name for name in classes if not found[name]]
-    if absent or len(classes) < 2:
-        there = yaml.safe_dump(sorted({u.labels[column] for u in labelled}), default_flow_style=True, width=10_000)
-        silence = settings.silence.name if settings.silence else None
-        keys = {settings.others: "corpus.others=null", silence: "corpus.silence=null"}
-        fixes = dict.fromkeys(f"-o {keys.get(name, 'corpus.classes=[…]')}" for name in absent or ("any",))
+    labels = sorted({u.labels[column] for u in labelled})
+    if absent:
         raise UserError(
-            f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent) or '(any other)'}; the "
-            f"labels in its column {column!r} are {there.strip()}. Fix the recipe with {' '.join(fixes)}."
+            f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent)}; the labels in its "
+            f"column {column!r} are {written(labels)}. Fix the recipe with {fixes_of(settings, absent)}."
+        )
+    if len(classes) < 2:
+        fix = f"Name two or more of {written(labels)} with -o corpus.classes=[…]"
+        if len(labels) < 2:
+            fix = "Add recordings of another class, labelled likewise, or choose another column with -o corpus.label=…"
+        raise UserError(
+            f"There is one class, {', '.join(classes)}, in the column {column!r} of {corpus.title}, and nothing to "
+            f"tell it from. {fix}."
         )
     seconds = settings.silence.seconds if settings.silence else None
-    notes = left_out(corpus, labelled, f"have no label in the column {column}")
+    # That half of the demo corpus is of another task is no news to anybody.
+    notes = () if corpus.synthetic else left_out(corpus, labelled, f"have no label in the column {column}")
     return Choice(column, used, classes, tuple(str(class_of(u)) for u in used), seconds, notes)
+
+
+def written(labels: Sequence[str]) -> str:
+    """Return labels as YAML, to be copied into a recipe."""
+    return yaml.safe_dump(list(labels), default_flow_style=True, width=10_000).strip()
+
+
+def fixes_of(settings: ClassCorpusSettings, absent: Sequence[str]) -> str:
+    """Return the overrides with which a recipe asks for no absent class; all named ones give way to what there is."""
+    fixes = []
+    named = [name for name in settings.classes or () if name in absent]
+    none_is_here = bool(named) and len(named) == len(settings.classes or ())
+    if named:
+        fixes.append("corpus.classes=null" if none_is_here else "corpus.classes=[…]")
+    if settings.others is not None and (settings.others in absent or none_is_here):
+        fixes.append("corpus.others=null")
+    if settings.silence is not None and settings.silence.name in absent:
+        fixes.append("corpus.silence=null")
+    said = " ".join(f"-o {fix}" for fix in fixes)
+    return f"{said}, which takes all labels as classes" if none_is_here else said
 
 
 def apart(
@@ -113,8 +139,10 @@ def label_column(corpus: Corpus, wanted: Sequence[str]) -> str:
     for column in wanted:
         if column in columns:
             return column
+    fix = f"Type -o corpus.label={columns[0]}" if len(columns) == 1 else "Name one with -o corpus.label=…"
+    if not columns:
+        fix = "Lay the recordings of each class into a subfolder (-c folder), or write a column label (-c manifest)"
     raise UserError(
         f"{corpus.title} in {corpus.source} has no label column {' or '.join(wanted)}; found "
-        f"{', '.join(columns) or 'none'}. "
-        "Name one with -o corpus.label=…, or choose another corpus with -c."
+        f"{', '.join(columns) or 'none'}. {fix}, or choose another corpus with -c."
     )

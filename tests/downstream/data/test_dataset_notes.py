@@ -43,3 +43,10 @@ def test_names_that_are_hard_to_tell_apart_are_said() -> None:
     assert classes.endswith("for different ones: 'Happy' and 'happy', 'very  sad' and 'very sad'.")
     assert speakers.endswith("for different ones: 'S1' and 's1', 's2' and 's2\\u200b'.")
     assert dataset_notes("emotion", rows[4:], labels[4:]) == []
+
+
+def test_numbers_that_a_table_wrote_in_two_ways_are_said() -> None:
+    """pandas writes 1.0 where a column has empty cells, and spreadsheets drop the zeros that an id begins with."""
+    names = ("1", "1.0", "007", "7", "10", "100", "1.5", "0", "2a", "2")
+    (note,) = dataset_notes("emotion", [row(f"u{i}", name) for i, name in enumerate(names)], ())
+    assert note.endswith("for different ones: '007' and '7', '1' and '1.0'.")

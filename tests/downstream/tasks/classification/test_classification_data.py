@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from small_corpora import WORDS, chosen, keyword, noise, row, word
+from small_corpora import WORDS, chosen, corpus, keyword, noise, row, word
 from small_datasets import small_dataset
 
 from downstream.data.corpora.speech_commands import TEST_ARCHIVE
 from downstream.data.dataset import Choice
 from downstream.data.splits import Fold
 from downstream.tasks.classification.data import ClassTargets, class_targets, with_class_targets
-from downstream.tasks.registry import load_recipe
+from downstream.tasks.registry import family_of, load_recipe
 from upstream.errors import UserError
 
 
@@ -107,8 +109,33 @@ def test_a_class_without_utterances_is_refused_with_the_labels_that_there_are() 
     for utterances, words in cases:
         with pytest.raises(UserError, match=words):
             chosen(keyword(), utterances)
-    with pytest.raises(UserError, match=r"no utterance of class \(any other\)"):
+    with pytest.raises(UserError, match="There is one class, go, .*Add recordings of another class"):
         chosen(load_recipe("keyword_words", ["corpus.label=[word]"]), [word("go")])
+    with pytest.raises(UserError, match=r"There is one class, go, .*Name two or more of \[bed, go\] with -o"):
+        chosen(load_recipe("keyword_words", ["corpus.label=[word]", "corpus.classes=[go]"]), [word("go"), word("bed")])
+
+
+def test_a_recipe_of_other_classes_can_take_what_there_is() -> None:
+    utterances = [word("up"), word("down")]
+    with pytest.raises(UserError, match="no utterance of class go, stop, _silence_") as caught:
+        chosen(keyword(), utterances)
+    typed = re.findall(r"-o (corpus[\w.=]+)", str(caught.value))
+    assert typed == ["corpus.classes=null", "corpus.others=null", "corpus.silence=null"]
+    assert chosen(keyword(*typed), utterances).classes == ("down", "up")
+
+
+def test_without_labels_it_is_said_where_they_are_written() -> None:
+    with pytest.raises(UserError, match=r"found none. Lay the recordings of each class into a subfolder \(-c folder\)"):
+        chosen(keyword(), [row("a"), row("b")])
+    with pytest.raises(UserError, match="found mood. Type -o corpus.label=mood, or"):
+        chosen(keyword(), [row("a", labels={"mood": "sad"})])
+
+
+def test_what_the_demo_corpus_has_for_another_task_is_not_said() -> None:
+    recipe = load_recipe("keyword_words", ["corpus.label=[word]"])
+    utterances = [word("go"), word("stop"), row("a", labels={"mood": "sad"})]
+    assert len(chosen(recipe, utterances).notes) == 1
+    assert family_of(recipe).choose(replace(corpus(utterances), synthetic=True)).notes == ()
 
 
 def test_the_first_label_column_that_there_is_is_learned() -> None:

@@ -10,18 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from downstream.data import drawn_splits, splits, superb_emotion_split, superb_splits
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
 from downstream.data.dataset_notes import dataset_notes
+from downstream.data.division import depends_on_audio, divide, rule_for
 from downstream.data.effects import Effects
 from downstream.data.garbage_collection import garbage_collection_paused
-from downstream.data.published_split import published_split
 from downstream.data.repeated_audio import contradictions, repeated_audio
 from downstream.data.shared_speakers import speaker_caveats
 from downstream.data.splits import Fold, Split
-from downstream.recipes import EffectsSettings, Recipe, SplitSettings
+from downstream.recipes import EffectsSettings, Recipe
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.text import counted
@@ -188,7 +187,7 @@ def read_dataset(
     with telling(corpus):
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
-        if depends_on_audio(recipe.split, choice.utterances):
+        if depends_on_audio(rule_for(recipe.split, choice.utterances)):
             items = inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
             choice = replace(choice, items=items)
         choice, split = only_used(*divide(choice, recipe))
@@ -245,57 +244,6 @@ def refuse_lost_parts(corpus: Corpus, choice: Choice, recipe: Recipe) -> None:
             f"The {part} part of {corpus.title} in {corpus.source} has {counted(here[part], 'utterance')}, none of "
             f"which can be used. {why} Complete their column {choice.column}, or choose -o split.rule=speaker_folds."
         )
-
-
-def depends_on_audio(rule: SplitSettings, utterances: Sequence[Utterance]) -> bool:
-    """Return whether a split is drawn over clips: of nobody known, or of a corpus without parts of its own.
-
-    It then keeps equal audio together, whatever it is called. A published corpus that lacks its lists has names of
-    parts all the same, and is refused.
-    """
-    spoken = [utterance for utterance in utterances if utterance.speech]
-    if rule.rule == "published":
-        return not any(utterance.split or utterance.part for utterance in spoken)
-    if rule.rule == "speaker_folds":
-        return any(not u.speaker for u in spoken) and any(u.group is None for u in spoken)
-    return rule.rule == "clip_folds"
-
-
-def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
-    """Return the folds by the recipe's rule, and the utterances; SUPERB's keyword spotting adds windows of noise."""
-    rule, utterances = recipe.split, choice.utterances
-    if choice.items:
-        return choice, drawn(choice, rule)
-    if rule.rule == "superb_ks":
-        assert choice.noise_seconds is not None
-        numbers = [choice.classes.index(label) for label in choice.labels]
-        widened, split = superb_splits.superb_ks(utterances, numbers, choice.noise_seconds)
-        added = tuple(u.labels[choice.column] for u in widened[len(utterances) :])
-        return replace(choice, utterances=widened, labels=choice.labels + added), split
-    parts = {"train": rule.train, "dev": rule.dev, "test": rule.test}
-    if rule.rule == "superb_asv":
-        return choice, superb_splits.superb_asv(utterances, parts)
-    if rule.rule == "published":
-        return choice, published_split(utterances, parts, rule.shared_speakers, fewest_in_part(choice))
-    if rule.rule == "superb_er":
-        lists = superb_emotion_split.superb_lists() if recipe.corpus.name == "iemocap" else None
-        return choice, superb_emotion_split.superb_er(utterances, lists)
-    has_sessions = all(u.group is not None for u in utterances)
-    return choice, splits.speaker_folds(utterances, None if has_sessions else rule.folds, fewest_in_part(choice))
-
-
-def drawn(choice: Choice, rule: SplitSettings) -> Split:
-    """Return the split that is drawn over clips, or over the speakers of a corpus that has no parts."""
-    keep_speakers = rule.rule != "clip_folds" and not rule.shared_speakers
-    clips = drawn_splits.Clips(choice.utterances, choice.labels, [item.digest for item in choice.items], keep_speakers)
-    if rule.rule == "published":
-        return drawn_splits.drawn_split(clips, rule.seed, fewest_in_part(choice))
-    return drawn_splits.clip_folds(clips, rule.folds, rule.seed)
-
-
-def fewest_in_part(choice: Choice) -> int:
-    """Return how many speakers a part must have: two where it is learned who speaks."""
-    return 2 if choice.column == "speaker" else 1
 
 
 def only_used(choice: Choice, split: Split) -> tuple[Choice, Split]:

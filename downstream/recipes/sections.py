@@ -80,10 +80,11 @@ class SplitSettings(Closed):
     """Division of the utterances into training, development and test."""
 
     rule: Literal["speaker_folds", "clip_folds", "published", "superb_er", "superb_ks", "superb_asv"] = Field(
-        description="speaker_folds: folds of disjoint speakers, the next fold for development (by clip where speakers "
-        "are not known); clip_folds: likewise by clip, whoever speaks; published: the corpus's own, drawn where it has "
-        "none; superb_er: development drawn by utterance; superb_ks: by a hash of the speaker, development "
-        "drawn with replacement, the separate test archive; superb_asv: no development, the test trials choose the step"
+        description="speaker_folds: folds of disjoint speakers, the next fold for development (where speakers are not "
+        "known, the corpus's own parts, or by clip); clip_folds: likewise by clip, whoever speaks; published: the "
+        "corpus's own, drawn where it has none; superb_er: development drawn by utterance; superb_ks: by a hash of the "
+        "speaker, development drawn with replacement, the separate test archive; superb_asv: no development, the test "
+        "trials choose the step"
     )
     folds: Count = Field(
         default=5, le=100_000, description="number of folds; a corpus of sessions has one fold per session"

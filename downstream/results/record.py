@@ -305,7 +305,7 @@ class Result(Section):
         """The recipe's title, without its claim where speakers are, or may be, in training and test."""
         title = str(self.recipe.resolved["title"])
         if self.corpus.speaker_disjoint is False:
-            return title.replace("speaker-disjoint", "speakers may be in training and test")
+            return title.replace("speaker-disjoint", "speakers may be shared by training and test")
         return title
 
     @property

@@ -141,7 +141,7 @@ def label_column(corpus: Corpus, wanted: Sequence[str]) -> str:
             return column
     fix = f"Type -o corpus.label={columns[0]}" if len(columns) == 1 else "Name one with -o corpus.label=…"
     if not columns:
-        fix = "Lay the recordings of each class into a subfolder (-c folder), or write a column label (-c manifest)"
+        fix = "Lay the recordings of each class into a subfolder (-c folder) or write a column label (-c manifest)"
     raise UserError(
         f"{corpus.title} in {corpus.source} has no label column {' or '.join(wanted)}; found "
         f"{', '.join(columns) or 'none'}. {fix}, or choose another corpus with -c."

@@ -69,7 +69,8 @@ class Recognition(Family):
         if not used:
             raise UserError(
                 f"{corpus.title} in {corpus.source} has no transcripts with a letter or digit; write them into the "
-                "column text of a manifest.csv (-c manifest), or choose another corpus with -c."
+                "column text of a manifest.csv (-c manifest) or into x.txt beside x.wav (-c folder), or choose another "
+                "corpus with -c."
             )
         return Choice("text", used, notes=left_out(corpus, used, "have no letter or digit in their transcript"))
 

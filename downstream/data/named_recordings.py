@@ -17,16 +17,15 @@ from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
 from downstream.data.effects import Effects
 from downstream.data.text_files import read_lines
+from upstream import files
 from upstream.encode import Item
 from upstream.errors import UserError
-from upstream.files import DEFAULT_STORE
 from upstream.text import composed, counted, printable
 
 TABLES = (".csv", ".tsv")
 LISTS = (".txt", ".lst")
 STANDARD_INPUT = "-"
 FAULTS_SHOWN = 3
-KEPT_IN = DEFAULT_STORE / KEPT
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def recordings_named(
     if len(distinct) < len(found):
         notes.append(f"{counted(len(found) - len(distinct), 'recording')} named more than once, taken once.")
     utterances = [replace(one, audio=replace(one.audio, effects=effects)) for one in with_names(distinct)]
-    kept = kept or KEPT_IN
+    kept = kept or files.DEFAULT_STORE / KEPT
     if skip_unreadable:
         utterances, unreadable = without_unreadable(utterances, kept)
         notes += unreadable
@@ -143,14 +142,14 @@ def recording(path: Path, above: Path) -> Found:
 
 def recordings_below(folder: Path, notes: list[str]) -> Iterator[Found]:
     """Yield the audio files below a folder, by name; raise UserError where there are none."""
-    files = sort_out(walk(folder), own_suffixes())
-    notes += files.notes
-    if not files.recordings:
-        others = f"; of other files there are {shown([path.name for path in files.others])}" if files.others else ""
+    there = sort_out(walk(folder), own_suffixes())
+    notes += there.notes
+    if not there.recordings:
+        others = f"; of other files there are {shown([path.name for path in there.others])}" if there.others else ""
         raise UserError(f"No recording ({', '.join(own_suffixes())}) lies below the folder {folder}{others}.")
-    if any(path == folder / FILE_NAME for path in files.others):
+    if any(path == folder / FILE_NAME for path in there.others):
         notes.append(f"{folder / FILE_NAME} was not read; name it to take the utterances that it lists.")
-    for path in files.recordings:
+    for path in there.recordings:
         yield recording(path, folder)
 
 

@@ -45,7 +45,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("downstream.data.named_recordings.KEPT_IN", tmp_path / "kept.sqlite")
+    monkeypatch.setattr("upstream.files.DEFAULT_STORE", tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 
-from downstream.tasks.verification.detection_plot import LEAST, detection_plot, detection_table, deviates, upper_limit
+from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.verification.detection_plot import (
+    LEAST,
+    detection_pictures,
+    detection_plot,
+    detection_table,
+    deviates,
+    upper_limit,
+)
 from downstream.tasks.verification.error_rates import detection_curve, equal_error_rate
 from upstream.errors import UserError
 
@@ -108,3 +117,23 @@ def test_a_long_table_is_thinned_evenly_along_the_curve() -> None:
 def test_scores_without_a_curve_are_refused() -> None:
     with pytest.raises(UserError, match="not finite"):
         detection_table([np.nan, 1.0], [1, 0])
+
+
+def test_a_picture_from_tables_names_what_differs(tmp_path: Path) -> None:
+    """Each curve of the table that lies beside a record is the one of the scores, under its fold and part."""
+    heads = []
+    for fold in ("fold1", "fold2"):
+        for part, ending in (("test-clean", ""), ("test-other", ".test-other")):
+            scores, target = drawn(2.0, seed=len(heads))
+            name = f"{fold}-seed0{ending}"
+            (tmp_path / f"{name}.det.csv").write_text(detection_table(scores, target))
+            equal = equal_error_rate(scores, target)[0]
+            heads.append(HeadOnPart(fold, 0, part, {"eer": equal}, {}, tmp_path / name))
+    (picture,) = detection_pictures(heads)
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    picture.draw(figure)
+    labelled = [line.get_label() for line in figure.axes[0].lines if ": EER" in str(line.get_label())]
+    assert labelled == [f"{head.fold}, {head.part}: EER {100 * head.metrics['eer']:.2f} %" for head in heads]
+    assert not detection_pictures([HeadOnPart("fold1", 0, "test-clean", {"eer": 0.1}, {}, None)])
+    (picture,) = detection_pictures(heads[1:2])
+    assert picture.text == "test-other"

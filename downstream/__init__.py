@@ -98,6 +98,11 @@ def run(
         name_of_corpus = given.name
     elif corpus_title is not None:
         raise UserError("corpus_title names a table that is given as corpus; a corpus with a name has its own title.")
+    elif corpus is not None and {"/", "."} & set(corpus):
+        raise UserError(
+            f"{corpus!r} is no corpus's name; give the rows themselves, such as corpus=pandas.read_csv(FILE), or "
+            "corpus=datasets.load_dataset(NAME) of the hub, and a folder as data=DIR."
+        )
     strings = [f"corpus.name={name_of_corpus}"] if name_of_corpus else []
     if isinstance(overrides, Mapping):
         strings += [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]

@@ -247,3 +247,11 @@ def test_a_table_is_a_corpus(corpus: Path, places: dict[str, Any]) -> None:
     assert other.timing.extracted_audio_seconds == 0  # the store has all states
     with pytest.raises(UserError, match="row 1 of the list: the split is 'half'"):
         downstream.run("emotion", "fbank_no_cmvn", corpus=[*rows[:1], rows[1] | {"split": "half"}], **places)
+
+
+@pytest.mark.parametrize("name", ["words.csv", "org/words"])
+def test_a_file_or_a_repository_is_no_corpus_until_it_is_read(name: str, places: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"give the rows themselves, such as corpus=pandas\.read_csv\(FILE\)"):
+        downstream.run("emotion", "fbank_no_cmvn", corpus=name, **places)
+    with pytest.raises(UserError, match="a corpus with a name has its own title"):
+        downstream.run("emotion", "fbank_no_cmvn", corpus="manifest", corpus_title="Words", **places)

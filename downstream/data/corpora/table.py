@@ -58,10 +58,10 @@ def corpus_of(content: Table, folder: Path | None = None, title: str | None = No
     for row, cells in enumerate(zip(*texts.values(), strict=True) if texts else [()] * table.count):
         name, recording = recordings.of(row)
         utterances.append(utterance_of(dict(zip(texts, cells, strict=True)), name, recording, table.where(row)))
-    lasting = f"a {table.kind} of {counted(table.count, 'row')}"
+    rows = f"{counted(table.count, 'row')} of a {table.kind}"
     return Corpus(
         name=CARD.name,
-        title=title or (f"{table.title} ({lasting})" if table.title else lasting),
+        title=str(title or (f"{table.title} ({rows})" if table.title else rows)),
         licence=table.licence or "not stated in the table",
         utterances=tuple(with_own_ids(utterances, table, texts.get("id"))),
         source=IN_MEMORY if folder is None else str(folder),

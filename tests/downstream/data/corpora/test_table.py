@@ -70,7 +70,7 @@ def test_a_table_is_read_as_a_manifest_with_its_cells(folder: Path) -> None:
         assert corpus.utterances == expected.utterances
         assert digests(corpus) == digests(expected)
         assert (corpus.name, corpus.source) == ("table", str(folder))
-    assert corpus_of(frame, folder).title == "a DataFrame of 3 rows"
+    assert corpus_of(frame, folder).title == "3 rows of a DataFrame"
     assert corpus_of(frame, folder, "My words").title == "My words"
 
 
@@ -222,7 +222,7 @@ def test_the_parts_of_a_dataset_dict_are_the_split(folder: Path) -> None:
         ("a.wav (validation[0])", "dev", None),
         ("b.wav (test.clean[0])", "test", "test.clean"),
     ]
-    assert corpus.title == "a DatasetDict of 5 rows"
+    assert corpus.title == "5 rows of a DatasetDict"
     alone = corpus_of(datasets.DatasetDict({"train": rows}))  # as `load_dataset` gives what has no parts
     assert {u.split for u in alone.utterances} == {None}
     own = rows.add_column("split", ["train", "dev", "test"])

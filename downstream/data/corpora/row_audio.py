@@ -56,7 +56,7 @@ class RowAudio:
 
     rows: the dataset, of whose column `column` the cells are as `memory_audio` takes them.
     fix: what to do where the row cannot be read, a sentence. path: the file's name, where the row has one.
-    rate: of samples that do not tell it, in Hz.
+    rate: of samples that do not tell it, in Hz. samples: the type of those that the row has as a list, "int16".
     """
 
     rows: Any
@@ -66,13 +66,14 @@ class RowAudio:
     fix: str = "Load the dataset again."
     path: str | None = None
     rate: object = None
+    samples: str | None = None
 
     def open(self) -> BinaryIO:
         with foreign_code(f"Reading {self.name}", self.fix):
             cell = self.rows[self.index][self.column]
         if isinstance(cell, Mapping) and is_reference(cell):
             raise UserError(f"{self.name} holds a reference to a file and no audio. {self.fix}")
-        return memory_audio(cell, self.rate, self.name, self.name).open()
+        return memory_audio(cell, self.rate, self.name, self.name, self.samples).open()
 
 
 def is_reference(cell: Mapping[str, object]) -> bool:
@@ -80,11 +81,12 @@ def is_reference(cell: Mapping[str, object]) -> bool:
     return cell.get("bytes") is None and cell.get("array") is None
 
 
-def memory_audio(cell: object, rate: object, name: str, where: str) -> BytesAudio | ArrayAudio:
+def memory_audio(cell: object, rate: object, name: str, where: str, kind: str | None = None) -> BytesAudio | ArrayAudio:
     """Return a recording that is in memory.
 
     cell: bytes of a file, samples ((S,), (C, S) or (S, C), of numpy, torch or a list), or a dict of `bytes`, or of
         `array` and `sampling_rate`. rate: of samples that do not tell it, in Hz. name, where: of it, in messages.
+    kind: the type of samples in a list; None as numpy finds it.
     Raises UserError for anything else.
     """
     if isinstance(cell, Mapping):
@@ -94,10 +96,10 @@ def memory_audio(cell: object, rate: object, name: str, where: str) -> BytesAudi
             cell = cell["bytes"]
     if isinstance(cell, bytes | bytearray | memoryview):
         return BytesAudio(bytes(cell), name)
-    return ArrayAudio(samples_of(cell, where), rate_of(rate, where), name)
+    return ArrayAudio(samples_of(cell, where, kind), rate_of(rate, where), name)
 
 
-def samples_of(cell: object, where: str) -> NDArray[Any]:
+def samples_of(cell: object, where: str, kind: str | None = None) -> NDArray[Any]:
     """Return samples as (S, C) of float32 or int16; raise UserError for what has another form or scale."""
     if hasattr(cell, "detach"):  # a tensor, perhaps on a GPU, or of a precision that numpy has not
         tensor = cell.detach().cpu()
@@ -105,7 +107,7 @@ def samples_of(cell: object, where: str) -> NDArray[Any]:
     if not isinstance(cell, np.ndarray | list | tuple):
         raise UserError(f"{where}: the audio is a {type(cell).__name__}; give {FORMS}.")
     try:
-        samples = np.asarray(cell)
+        samples = np.asarray(cell, kind)
     except ValueError as error:
         raise UserError(f"{where}: the audio is a list of lists of several lengths; give one array.") from error
     if samples.dtype.kind == "f":

@@ -68,11 +68,13 @@ def columns_of(content: Any) -> TableColumns:
         return of_rows(content)
     if isinstance(content, Mapping):
         hint = " Of a dict of columns make one: pandas.DataFrame(columns)."
+    elif hasattr(content, "to_pandas"):
+        hint = " Make one: corpus=TABLE.to_pandas()."
     else:
         hint = " Of a path: data=PATH and corpus='manifest'." if hasattr(content, "__fspath__") else ""
-    raise UserError(
-        f"corpus is a {type(content).__name__}; give the name of a corpus or a table, which is {ACCEPTED}.{hint}"
-    )
+    kind = type(content)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    raise UserError(f"corpus is a {name}; give the name of a corpus or a table, which is {ACCEPTED}.{hint}")
 
 
 def is_a(content: object, library: str, name: str) -> bool:
@@ -140,10 +142,9 @@ def of_dataset(dataset: Any, kind: str = "Dataset") -> TableColumns:
         else:
             nested.append(name)
     info = dataset.info
+    title = "" if info.dataset_name == info.builder_name else info.dataset_name  # those of a format, such as csv
     notes = (f"Columns that hold no single text or number were not read: {', '.join(nested)}.",) if nested else ()
-    return TableColumns(
-        kind, named(columns), len(dataset), title=info.dataset_name or "", licence=info.license or "", notes=notes
-    )
+    return TableColumns(kind, named(columns), len(dataset), title=title or "", licence=info.license or "", notes=notes)
 
 
 def audio_column(dataset: Any) -> str | None:
@@ -173,18 +174,26 @@ def audio_cells(dataset: Any, column: str, kind: str) -> Iterator[object]:
     import datasets
 
     feature = dataset.features[column]
-    if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string"):
+    if isinstance(feature, datasets.Value) and "string" in feature.dtype:
         yield from plain(dataset, column)[column][:]
-        return
-    if not isinstance(feature, datasets.Audio):
-        rows = dataset.with_format("numpy").select_columns([column])
-        yield from (RowAudio(rows, row, column, f"row {row} of the {kind}") for row in range(len(rows)))
-        return
-    rows = plain(dataset, column).cast_column(column, datasets.Audio(decode=False))
-    paths = rows.flatten().select_columns([f"{column}.path"])[f"{column}.path"][:]
-    are_here = contents_are_here(rows, column)
-    for row, (path, is_here) in enumerate(zip(paths, are_here, strict=True)):
-        yield RowAudio(rows, row, column, path or f"row {row} of the {kind}", path=path) if is_here else path
+    elif isinstance(feature, datasets.Audio | datasets.Value) or (isinstance(feature, dict) and "bytes" in feature):
+        rows = plain(dataset, column).cast_column(column, datasets.Audio(decode=False))
+        paths = rows.flatten().select_columns([f"{column}.path"])[f"{column}.path"][:]
+        for row, (path, is_here) in enumerate(zip(paths, contents_are_here(rows, column), strict=True)):
+            yield RowAudio(rows, row, column, path or f"row {row} of the {kind}", path=path) if is_here else path
+    else:
+        rows, samples = plain(dataset, column), type_of_samples(feature)
+        for row in range(len(rows)):
+            yield RowAudio(rows, row, column, f"row {row} of the {kind}", samples=samples)
+
+
+def type_of_samples(feature: Any) -> str | None:
+    """The type of numbers in lists of lists, or in a dict's `array`, "int16"; None for other things."""
+    if isinstance(feature, dict):
+        feature = feature.get("array")
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return getattr(feature, "dtype", None)
 
 
 def contents_are_here(rows: Any, column: str) -> list[bool]:
@@ -192,7 +201,7 @@ def contents_are_here(rows: Any, column: str) -> list[bool]:
     contents = rows.flatten().data.column(f"{column}.bytes")
     if contents.null_count in (0, len(contents)):
         return [contents.null_count == 0] * len(rows)
-    return [row[column]["bytes"] is not None for row in rows]
+    return [row[column] is not None and row[column]["bytes"] is not None for row in rows]
 
 
 def of_dataset_dict(parts: Mapping[str, Any]) -> TableColumns:

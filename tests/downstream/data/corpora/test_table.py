@@ -201,14 +201,28 @@ def test_a_dataset_may_refer_to_files(folder: Path) -> None:
         assert digests(corpus_of(table, folder)) == digests(listed)
 
 
-def test_a_dataset_may_hold_samples(folder: Path) -> None:
-    held = datasets.Dataset.from_dict({"audio": [{"array": TONE / 2**15, "sampling_rate": RATE}]})
-    flat = datasets.Dataset.from_dict({"audio": [TONE / 2**15], "sampling_rate": [RATE]})
+@pytest.mark.parametrize("kind", ["int16", "float32", "float64"])
+def test_a_dataset_may_hold_samples(kind: str, folder: Path) -> None:
+    samples = TONE if kind == "int16" else (TONE / 2**15).astype(kind)
     expected = torch.from_numpy(TONE / np.float32(2**15))
-    for table in (held, flat):
+    for table in (
+        datasets.Dataset.from_list([{"audio": {"array": samples, "sampling_rate": RATE}}]),
+        datasets.Dataset.from_dict({"audio": [samples], "sampling_rate": [RATE]}),
+    ):
         (one,) = corpus_of(table).utterances
         assert one.id == "row 0"
         assert torch.equal(one.audio.load(), expected)
+        assert kind != "int16" or one.audio.digest() == digests(corpus_of([{"path": "a.wav"}], folder))[0]
+
+
+def test_a_dataset_may_hold_bytes_that_nobody_called_audio(folder: Path) -> None:
+    held = content(folder / "a.wav")
+    for cells, name in (([held["bytes"]], "row 0"), ([held], "a.wav"), ([{"bytes": held["bytes"]}], "row 0")):
+        (one,) = corpus_of(datasets.Dataset.from_list([{"audio": cells[0]}])).utterances
+        assert one.id == name
+        assert one.audio.digest() == digests(corpus_of([{"path": "a.wav"}], folder))[0]
+    absent = datasets.Dataset.from_list([{"audio": held}, {"audio": None}])
+    assert "row 1 of the Dataset: neither path nor audio is given" in message(corpus_of, absent)
 
 
 def test_the_parts_of_a_dataset_dict_are_the_split(folder: Path) -> None:
@@ -245,6 +259,7 @@ def indexed() -> pandas.DataFrame:
     [
         ([], "The list has no rows"),
         (pandas.DataFrame({"path": []}), "The DataFrame has no rows"),
+        (datasets.Dataset.from_dict({"path": ["a.wav"]}).data.table, "corpus is a pyarrow.Table"),
         (7, "corpus is a int; give the name of a corpus or a table, which is a pandas DataFrame"),
         ({"path": ["a.wav"]}, "Of a dict of columns make one: pandas.DataFrame(columns)"),
         (Path("data"), "data=PATH and corpus='manifest'"),
@@ -308,4 +323,4 @@ def test_a_list_of_dicts_needs_neither_pandas_nor_datasets(folder: Path, monkeyp
     for library in ("pandas", "datasets"):
         monkeypatch.setitem(sys.modules, library, None)
     assert len(corpus_of([{"path": "a.wav"}], folder).utterances) == 1
-    assert "corpus is a BytesIO" in message(corpus_of, io.BytesIO())
+    assert "corpus is a _io.BytesIO" in message(corpus_of, io.BytesIO())

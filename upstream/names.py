@@ -19,7 +19,6 @@ REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")
 FILE_SUFFIXES = (*WEIGHT_SUFFIXES, ".py")  # of files, and of no repository
 
-
 NAMED = {row.name: row for row in map(NamedUpstream.from_row, read_rows(HERE / "upstreams.csv"))}
 BY_REPOSITORY: dict[str | None, NamedUpstream] = {row.repository: row for row in NAMED.values() if row.repository}
 
@@ -90,7 +89,7 @@ def unknown_upstream(name: str) -> str:
 def not_here(name: str) -> str | None:
     """Return a sentence for an upstream of s3prl that is not here; None for any other name."""
     lowered = name.casefold().replace("-", "_")
-    for row in read_rows(HERE / "not_here.csv"):
+    for row in read_rows(HERE / "not_here.csv") if "/" not in name else ():
         if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
             if not row["title"]:
                 return f"{name} is a name of s3prl that is not needed here: {row['why']}."

@@ -56,7 +56,7 @@ def shipped_recipe(name: str) -> Path:
 
 def task_of_s3prl(name: str) -> dict[str, str] | None:
     """Return the line of s3prl.csv for a task of s3prl, or SUPERB's abbreviation of one; None for any other name."""
-    lowered = name.casefold()
+    lowered = name.casefold().removeprefix("superb/")
     for row in read_rows(shipped("recipes") / "s3prl.csv"):
         if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
             return row
@@ -72,6 +72,6 @@ def names_in_s3prl(recipe: str) -> list[str]:
 def note_on_name(name: str) -> str | None:
     """Return a sentence on a recipe that s3prl has another one for under that name; None for any other."""
     task = task_of_s3prl(name)
-    if task is None or name not in recipe_names():
+    if task is None or name == task["recipe"] or name not in recipe_names():
         return None
     return f"{name} is the clean recipe of this harness; s3prl's {name}, SUPERB's protocol, is {task['recipe']}."

@@ -31,6 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sv_voxceleb1", "superb/asv"),
         ("asv", "superb/asv"),
         ("er", "superb/er"),
+        ("superb/emotion", "superb/er"),
         # The house's own names stay, in any spelling.
         ("emotion", "emotion"),
         ("asr", "asr"),
@@ -53,6 +54,8 @@ def test_what_a_name_stands_for(typed: str, recipe: str) -> None:
             r"no recipe for s3prl's diarization yet \(speaker diarization\). Known: asr, demo/asr",
         ),
         ("sd", "speaker diarization"),
+        ("superb/sd", "speaker diarization"),
+        ("SUPERB/SID", "speaker identification"),
         ("voxceleb1", "speaker identification"),
         ("fluent_commands", "intent classification"),
         ("ctc", "phoneme recognition or slot filling, by its -c; for words type superb/asr"),

@@ -70,6 +70,8 @@ def unknown_upstream(name: str) -> str:
     stem = name.partition("@")[0]
     if missing := not_here(stem):
         return missing
+    if file := python_file(name):
+        return f"{name} is not the form of a function; type {file}."
     known = spellings()
     near = list(dict.fromkeys(known[one].name for one in nearest(stem, known)))
     if Path(name).parent != Path() and Path(name).parent.is_dir():
@@ -84,6 +86,13 @@ def unknown_upstream(name: str) -> str:
         f"There is no upstream or file called {name!r}. {suggestion} "
         "Also possible: a repository of the hub as hf:ORG/NAME, the path of a checkpoint, or module.py:function."
     )
+
+
+def python_file(name: str) -> str | None:
+    """Return package/module.py:function for package.module:function, as other tools write it, if there is that file."""
+    module, colon, function = name.rpartition(":")
+    file = Path(f"{module.replace('.', '/')}.py")
+    return f"{file}:{function}" if colon and function.isidentifier() and file.is_file() else None
 
 
 def not_here(name: str) -> str | None:

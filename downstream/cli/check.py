@@ -25,7 +25,8 @@ STEP_WIDTH = 11  # columns; the longest is "second load"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the upstream and how to load it."""
-    parser.add_argument("upstream", help="module.py:function, or anything that `wavprobe run -u` takes")
+    parser.add_argument("upstream", nargs="?", help="module.py:function, or anything that `wavprobe run -u` takes")
+    parser.add_argument("-u", dest="given", metavar="UPSTREAM", help="the same, as `wavprobe run` takes it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 (default auto)")
     parser.add_argument("--dtype", default="float32", choices=(*DTYPES, FASTEST), help="precision (default float32)")
     parser.add_argument("--random-init", action="store_true", help="check the untrained control itself")
@@ -39,7 +40,10 @@ def run(options: argparse.Namespace) -> int:
     from upstream.check import Asked, examine
     from upstream.terminal import console
 
-    asked = Asked(options.upstream, options.device, options.dtype, options.random_init, options.seed)
+    name = options.upstream or options.given
+    if name is None:
+        raise UserError("Name the upstream to check: `wavprobe check my_model.py:build`.")
+    asked = Asked(name, options.device, options.dtype, options.random_init, options.seed)
     findings: list[Finding] = []
     if options.json:
         with written_as_json(asked.name, findings), contextlib.redirect_stdout(sys.stderr):

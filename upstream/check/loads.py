@@ -67,6 +67,10 @@ def what_differs(first: nn.Module | None, second: nn.Module | None) -> str:
     """Return the place of a tensor or fact that two modules do not share; nothing if none is found."""
     if first is None or second is None:
         return ""
+    others = dict([*second.named_parameters(), *second.named_buffers()])
+    for name, tensor in sorted([*first.named_parameters(), *first.named_buffers()]):
+        if name in others and not torch.equal(tensor, others[name]):
+            return name
     states = [state_of({"model": module}) for module in (first, second)]
     held = [
         state.facts | {place: fingerprint_tensors({"": tensor}, {}) for place, tensor in state.tensors.items()}

@@ -86,9 +86,24 @@ def fix_for(error: BaseException, path: Path) -> str:
                 f"{name} was looked for in the current directory; for a file beside {path.name} write "
                 f"Path(__file__).parent / {name!r}."
             )
+        case TypeError() if "required positional argument" in message_of(error):
+            return (
+                "The function gets no arguments but random_init and seed, and a model a list of waveforms alone; give "
+                "other parameters a default."
+            )
+        case RuntimeError() | AssertionError() if not torch.cuda.is_available() and needs_gpu(message_of(error)):
+            return (
+                "Leave .cuda() out: a model is moved to the device that --device names. Weights of a GPU are loaded by "
+                "torch.load(..., map_location='cpu')."
+            )
         case SystemExit():
             return "Keep what belongs to a script of its own below `if __name__ == '__main__':`, and run again."
     return "Fix it and run again."
+
+
+def needs_gpu(message: str) -> bool:
+    """Return True for the messages of PyTorch without a GPU, whose words differ with the way it was built."""
+    return "CUDA" in message or "NVIDIA" in message
 
 
 # ---------------------------------------------------------------- what it sets

@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from upstream.files import write_atomically
 
     target = options.to or options.folder / FILE_NAME
+    target = target / FILE_NAME if target.is_dir() else target
     if os.path.lexists(target) and not options.force:
         raise UserError(f"{target} is there already; add --force to write over it, or name another file with --to.")
     scan = scanned(options.folder)

@@ -52,6 +52,14 @@ def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
 
     Raises UserError where the utterances cannot be divided so.
     """
+    divided, split = divided_by_rule(choice, recipe)
+    if recipe.split.seed and not depends_on_audio(rule_for(recipe.split, choice.utterances)):
+        split = replace(split, notes=(*split.notes, "split.seed changed nothing: this division is not drawn with it."))
+    return divided, split
+
+
+def divided_by_rule(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
+    """As `divide`, without a note on the seed."""
     settings, utterances = recipe.split, choice.utterances
     rule, fewest = rule_for(settings, utterances), fewest_in_part(choice)
     if rule == "superb_ks":

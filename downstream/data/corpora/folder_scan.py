@@ -111,12 +111,12 @@ def folder_notes(folder: Path, levels: Levels, above: Sequence[Folders]) -> list
     deeper = sorted({"/".join(own) for own in above if len(own) > max(levels.label, levels.part or 0) + 1})
     if deeper:
         notes.append(f"Folders below the subfolders tell nothing: {shown(deeper)}.")
-    bases = {own[: levels.label] for own in above}
+    bases, named = ({own[:depth] for own in above} for depth in (levels.label, levels.label + 1))
     empty = [
         path.relative_to(folder).as_posix()
         for base in sorted(bases)
         for path in folders_in(folder.joinpath(*base))
-        if not is_hidden([path.name]) and (*base, path.name) not in {own[: levels.label + 1] for own in above}
+        if not is_hidden([path.name]) and (*base, path.name) not in named
     ]
     if empty:
         notes.append(f"No recording that is read lies in {shown(empty)}.")

@@ -49,6 +49,7 @@ def test_elsewhere_paths_are_those_that_can_be_read_from_there(
     for target in (tmp_path / "manifest.csv", other / "manifest.csv"):
         assert main(["manifest", str(clips), "--to", str(target)]) == 0
         assert len(manifest.read(target.parent).utterances) == 3
+    assert main(["manifest", str(clips), "--to", str(other)]) == 2  # a folder is that of its manifest.csv
     assert "\nclips/down/1.wav,down," in (tmp_path / "manifest.csv").read_text()
     assert f"\n{clips}/down/1.wav,down," in (other / "manifest.csv").read_text()
     capsys.readouterr()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_corpora import WORDS, corpus, keyword, noise, read, voices, word
+from small_corpora import WORDS, corpus, keyword, noise, read, row, voices, word
 from small_datasets import small_dataset
 
 from downstream.data.corpora.speech_commands import TEST_ARCHIVE
@@ -202,3 +202,41 @@ def test_a_family_without_targets_knows_nothing_of_them() -> None:
     assert targets.question() == []
     with pytest.raises(NotImplementedError, match="Targets has no classes to balance"):
         targets.class_numbers([0])
+
+
+def test_a_seed_of_the_split_that_is_of_no_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    utterances = [replace(u, labels={"label": u.id[-1]}) for u in voices()]
+    known = read(monkeypatch, load_recipe("emotion", ["split.seed=3"]), utterances)
+    assert known.split.notes == ("split.seed changed nothing: this division is not drawn with it.",)
+    nameless = [replace(u, speaker="", split=None) for u in utterances]
+    drawn = read(monkeypatch, load_recipe("emotion", ["split.seed=3"]), nameless)
+    assert "in an order drawn with seed 3" in drawn.split.rule
+    assert drawn.split.notes == ()
+
+
+def test_equal_audio_is_in_one_part_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of a clip under other names, in the folders of users."""
+    once = [row(f"{number:02d}", "", labels={"label": "ab"[number % 2]}) for number in range(20)]
+    again = [replace(u, id=f"copy of {u.id}") for u in once[:10]]
+    for rule in ("speaker_folds", "published"):
+        found = read(monkeypatch, load_recipe("emotion", [f"split.rule={rule}"]), [*once, *again])
+        assert len(found.split.used) == 30
+        for fold in found.split.folds:
+            trained, developed, tested = (
+                {found.items[index].digest for index in part} for part in (fold.train, fold.dev, fold.test)
+            )
+            assert not trained & tested
+            assert not developed & (trained | tested)
+
+
+def test_own_parts_are_used_where_nobody_is_known_and_folds_where_a_part_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    utterances = [replace(u, speaker="", labels={"label": u.id[-1]}) for u in voices()]
+    divided = read(monkeypatch, load_recipe("emotion"), utterances)
+    assert [fold.name for fold in divided.split.folds] == ["published"]
+    assert divided.split.notes == (
+        "Not all speakers are known: the corpus's own parts are used in place of folds over speakers.",
+    )
+    without_test = [u for u in utterances if u.split != "test"]
+    assert len(read(monkeypatch, load_recipe("emotion"), without_test).split.folds) == 5

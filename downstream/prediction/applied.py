@@ -41,15 +41,21 @@ class AppliedHeads:
 
     @property
     def sentence(self) -> str:
-        """Who answers, and how good the answers are."""
+        """Who answers, and what is known of how good the answers are."""
         about, count = self.about, len(self.heads)
         metric = family_of(self.recipe).metrics[about.score.name]
         who = f"The head {next(iter(self.heads))}" if count == 1 else f"The mean of {count} heads"
         part = "" if about.score.part == "test" else f"the part {about.score.part} of "
+        whose = "the run's score" if self.is_tested else "the score of heads that learned from less"
         return (
-            f"{who} of {self.recipe.name} on {self.upstream.name} answers; the score is {metric.title} "
+            f"{who} of {self.recipe.name} on {self.upstream.name} answers; {whose} is {metric.title} "
             f"{metric.written(about.score.value)}{metric.unit} on {part}{about.corpus.title}."
         )
+
+    @property
+    def is_tested(self) -> bool:
+        """False for a head that learned from all data, which has no development score either."""
+        return all(self.about.heads[name].development is not None for name in self.heads)
 
     @torch.no_grad()
     def predictions(self, items: Sequence[Item], progress: bool) -> Iterator[tuple[list[Item], list[Tensor]]]:

@@ -22,7 +22,7 @@ def export(run: str | Path, to: str | Path, names: Sequence[str] = (), family: s
 
     Raises UserError where there is no run, and for a place that is none for such a file.
     """
-    source, place = located(run), checked_place(Path(to))
+    source, place = located(run, names), checked_place(Path(to))
     if source.record is None:
         raise UserError(f"{source.path} has no record beside it, of which the model card is made; name a run's folder.")
     with opened_heads(source.path) as tensors:

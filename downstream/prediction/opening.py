@@ -29,7 +29,7 @@ def applied_heads(
 
     Raises UserError for whatever is missing, damaged, or does not fit together.
     """
-    source = located(run)
+    source = located(run, names)
     with opened_heads(source.path) as tensors:
         about, kind, recipe = about_heads(source, tensors, family)
         with errors_named(recipe.task):

@@ -27,6 +27,7 @@ from upstream.errors import UserError
 from upstream.text import counted, printable
 
 SUFFIX = ".safetensors"
+FINAL_NAME = Path(FINAL).stem  # of the head in it
 SHOWN = 5  # names in a message
 
 
@@ -38,10 +39,11 @@ class HeadSource:
     record: Result | None
 
 
-def located(named: str | Path) -> HeadSource:
+def located(named: str | Path, heads: Sequence[str] = ()) -> HeadSource:
     """Return the file of heads that a user names: by a run's folder, by its result.json, or itself.
 
-    Of a run that has a head learned from all data, it is that head's.
+    heads: the names of those wanted. Of a run that has a head learned from all data, it is that head's file, unless
+    others are wanted.
 
     Raises UserError where there is none, and where a file of the run is not what the run wrote.
     """
@@ -52,7 +54,8 @@ def located(named: str | Path) -> HeadSource:
     if not (folder / RECORD).is_file():
         raise UserError(no_run(folder))
     record = read_result(folder / RECORD)
-    name = FINAL if FINAL in record.artifacts else HEADS
+    takes_final = FINAL in record.artifacts and (not heads or FINAL_NAME in heads)
+    name = FINAL if takes_final else HEADS
     refuse_altered(folder, name, record)
     return HeadSource(folder / name, record)
 

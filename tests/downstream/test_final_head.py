@@ -55,7 +55,10 @@ def test_every_family_learns_one_head_of_all_data(family: str, corpus: Path, tmp
     test = sorted(map(str, corpus.glob("f*.wav")))
     answers = predict(result.folder, test, progress=False)
     assert "The head final of" in answers.notes[-1]
+    assert "the score of heads that learned from less is" in answers.notes[-1]
     assert len(list(answers.rows)) == (28 if family == "speaker" else 8)
+    name = f"published-seed{result.heads[0].seed}"
+    assert f"The head {name} of" in predict(result.folder, test, heads=[name], progress=False).notes[-1]
 
 
 def test_it_is_added_to_a_finished_run_whose_score_stays(corpus: Path, tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def upstream_rows() -> list[tuple[str, ...]]:
 
 
 def what_of(row: NamedUpstream) -> str:
-    """Return what a named upstream is, its repository on the hub, and its other names."""
+    """Return what a named upstream is, its repository on the hub, its licence, and its other names."""
     also = f" [also {', '.join(row.aliases)}]" if row.aliases else ""
-    return f"{row.description}{f'; {row.repository}' if row.repository else ''}{also}"
+    return "; ".join(part for part in (row.description, row.repository, row.licence) if part) + also
 
 
 def recipe_rows() -> list[tuple[str, ...]]:

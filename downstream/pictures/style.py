@@ -89,4 +89,5 @@ def legend_below(figure: Figure, columns: int = 2) -> None:
 
     named = [entry for axes in figure.axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
     named.sort(key=lambda entry: not isinstance(entry[0], Container))
-    figure.legend(*zip(*named, strict=True), loc="outside lower center", ncols=columns)
+    if named:
+        figure.legend(*zip(*named, strict=True), loc="outside lower center", ncols=columns)

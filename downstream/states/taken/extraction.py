@@ -26,6 +26,8 @@ from upstream.store import StoreKey, estimate_bytes
 from upstream.text import counted
 from upstream.unfinished import remove_leftovers
 
+LONG = 300.0  # seconds of a recording that can take longer than all others together
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -59,7 +61,7 @@ def take_states(
     known = known_rows(folder)
     wanted = {recording.id: row_of(recording) for recording in recordings}
     refuse_others_of_the_name(folder, known, wanted)
-    current = without_outdated(known, wanted, contents)
+    current = without_outdated(known, wanted)
     ranks.barrier(contents.upstream.device)  # until all have read what is there
     if ranks.main:
         for file in {row["file"] for row in known.values()} - {row["file"] for row in current.values()}:
@@ -175,9 +177,17 @@ def refuse_others_of_the_name(folder: Path, known: Mapping[str, Row], wanted: Ma
             )
 
 
-def without_outdated(known: Mapping[str, Row], wanted: Mapping[str, Row], contents: Contents) -> dict[str, Row]:
-    """Return the rows that hold: not those of recordings that have changed, nor others that are in their file."""
+def without_outdated(known: Mapping[str, Row], wanted: Mapping[str, Row]) -> dict[str, Row]:
+    """Return the rows that hold: not those of recordings that have changed, nor others that are in their file.
+
+    Raises UserError where one of these others would be lost, because it is not named now.
+    """
     changed = {row["file"] for name, row in known.items() if name in wanted and wanted[name]["digest"] != row["digest"]}
+    if lost := [row for name, row in known.items() if row["file"] in changed and name not in wanted]:
+        raise UserError(
+            f"A recording has changed whose states lie in one file with those of {lost[0]['path']}, which is not named "
+            "now. Name all recordings of the folder, and what has changed is encoded again."
+        )
     return {name: row for name, row in known.items() if row["file"] not in changed}
 
 
@@ -214,4 +224,10 @@ def refuse_without_room(
             f"{longest.name} lasts {longest.seconds / 60:,.1f} min; the states of all layers take {readable(held)}, "
             f"and {readable(memory)} of memory are free. Cut it by a manifest with path, start and duration, or "
             "leave it out."
+        )
+    if progress and longest.seconds > LONG and upstream.num_layers > 1:
+        tqdm.write(
+            f"{longest.name} lasts {longest.seconds / 60:,.1f} min; where an encoder has attention, time and memory "
+            "grow with the square of the length. A manifest with path, start and duration cuts it.",
+            sys.stderr,
         )

@@ -191,6 +191,17 @@ class TestResuming:
         present = {str(path) for path in (tmp_path / "to").rglob("*.*") if path.suffix in (".npy", ".arrow")}
         assert present == set(table.file)
 
+    def test_others_in_the_file_of_a_changed_recording_are_not_lost(
+        self, tiny: upstream.Upstream, tmp_path: Path
+    ) -> None:
+        generator = np.random.default_rng(1)
+        files = [noise(tmp_path / f"{name}.wav", generator, 0.5) for name in "ab"]
+        downstream.extract(tiny, files, tmp_path / "to", format="hf", progress=False)
+        noise(files[1], generator, 0.7)
+        said = message(lambda: downstream.extract(tiny, files[1], tmp_path / "to", format="hf", progress=False))
+        assert "in one file with those of" in said
+        assert "a.wav, which is not named now" in said
+
     def test_a_torn_or_removed_file_is_made_again(
         self, recordings: Path, tiny: upstream.Upstream, tmp_path: Path
     ) -> None:

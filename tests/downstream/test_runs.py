@@ -548,7 +548,7 @@ def test_a_seed_of_a_sweep_is_the_head_learned_alone(family: str, run: Run) -> N
         assert alone.result.heads[0].step == head.step
 
 
-@pytest.mark.parametrize(("family", "name"), [("recognition", "fbank"), ("verification", "fbank"), ("keyword", "mfcc")])
+@pytest.mark.parametrize(("family", "name"), [("recognition", "fbank"), ("keyword", "mfcc")])
 def test_the_only_layer_of_an_upstream_is_learned_once(
     family: str, name: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,7 +571,6 @@ def test_the_only_layer_of_an_upstream_is_learned_once(
     assert once.result.model_dump(exclude=apart) == each.result.model_dump(exclude=apart)
     assert [layer.layer for layer in once.result.layers] == [None, 0, "best"]
     assert any("The upstream has one layer" in said for said in once.result.caveats)
-    assert not any("The upstream has one layer" in said for said in run(family, name=name).result.caveats)
 
 
 # ---------------------------------------------------------------- interruption

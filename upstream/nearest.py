@@ -42,7 +42,8 @@ def slips(typed: str, written: dict[str, str]) -> list[str]:
         count = OSA.distance(typed, spelling, score_cutoff=allowed)  # more than allowed where it is not that near
         if count <= allowed and digits(typed) == digits(spelling):
             found[one] = count
-    return [one for one, count in found.items() if count == min(found.values())]
+    least = min(found.values(), default=0)
+    return [one for one, count in found.items() if count == least]
 
 
 def digits(spelling: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Utterance
 from downstream.data.drawn_splits import Clips, clip_folds, drawn_split
+from downstream.data.shared_speakers import speaker_caveats
 from downstream.data.splits import Split, speaker_folds
 from upstream.errors import UserError
 
@@ -151,3 +152,16 @@ def test_speakers_of_one_recording_are_dealt_together() -> None:
     assert "4 speaker groups (those heard in one recording together) dealt in turn" in split.rule
     apart = [replace(u, audio=AudioCut(AudioFile(Path(u.id)))) for u in utterances]
     assert "over 8 speakers dealt in turn" in speaker_folds(apart, 4).rule
+
+
+def test_what_a_score_may_owe_to_shared_speakers_is_said() -> None:
+    known = [clip(f"{s}-{u}", speaker=f"s{s}") for s in range(6) for u in range(3)]
+    assert speaker_caveats(speaker_folds(known, 3), known) == []
+    assert speaker_caveats(clip_folds(clips(known, keep=False), 3, 0), known) == [
+        "6 speakers are in training and test: the score says nothing about speakers who are new."
+    ]
+    mixed = [replace(u, speaker="") if u.id.endswith("-0") else u for u in known]
+    assert speaker_caveats(clip_folds(clips(mixed), 3, 0), mixed) == [
+        "6 of 18 utterances name no speaker: training and test may share speakers, and the score may then be too high "
+        "for new ones."
+    ]

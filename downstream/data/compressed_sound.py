@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 from collections.abc import Generator, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -28,7 +29,8 @@ COMPRESSED_SUFFIXES = (".m4a", ".m4b", ".aac", ".3gp", ".3g2", ".amr", ".awb", "
 SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "dbl": 1}
 MP4 = "mov"  # FFmpeg's name of MP4 and its like begins so
 ESTIMATED = ("aac", "amr")  # FFmpeg's names of containers that tell no length; it guesses one
-TOLERANCE = 0.1  # seconds by which a container may announce more than there is
+TOLERANCE = 0.1  # seconds by which a container may announce more than there is, and the share of them by which
+DRIFT = 0.01  # a phone's clock, which gives the times in some, may run ahead of its sound
 MICROSECONDS = 1_000_000  # a second, in which FFmpeg gives a container's length
 
 
@@ -122,9 +124,9 @@ def blocks(name: str, stream: BinaryIO) -> Generator[Block]:
         with av.open(stream, metadata_errors="ignore") as container:
             track = only_track(container, name)
             announced = announced_seconds(container, track)
-            for frame in frames_of(container, track, name):
+            for frame, following in pairwise(chain(frames_of(container, track, name), [None])):
                 samples = samples_of(frame)
-                if container.format.name.startswith(MP4):
+                if following is None and container.format.name.startswith(MP4):
                     samples = played(frame, samples, announced, count)
                 if not len(samples):
                     continue
@@ -139,7 +141,7 @@ def blocks(name: str, stream: BinaryIO) -> Generator[Block]:
         raise UserError(f"{name} is damaged, or no audio that FFmpeg can decode ({error.strerror}). {AGAIN}") from error
     if not count:
         raise UserError(f"{name} holds no samples; replace the file or leave it out.")
-    if count < (announced - TOLERANCE) * rate:
+    if count < ((1 - DRIFT) * announced - TOLERANCE) * rate:
         raise UserError(
             f"{name} is cut short or damaged: it announces {announced:.3f} s and holds {count / rate:.3f} s. {AGAIN}"
         )
@@ -155,15 +157,16 @@ def frames_of(container: Any, track: Any, name: str) -> Iterator[Any]:
 
 
 def played(frame: Any, samples: NDArray[np.float32], announced: float, before: int) -> NDArray[np.float32]:
-    """Return the samples of a frame without what an encoder put behind the recording to fill its last frame.
+    """Return the samples of the last frame of an MP4 without what its encoder put there to fill it.
 
-    In an MP4 the frame has a shorter duration then, or the whole has, which is that of its edit list. The command
-    ffmpeg goes by both for AAC; the libraries of version 8 leave it to who uses them. Other containers round durations.
-    announced: seconds of the whole, 0 if unknown. before: the samples that were played before the frame.
+    The frame has a shorter duration then, or the whole has, which is that of the edit list. The command ffmpeg goes by
+    both for AAC; the libraries of version 8 leave it to who uses them. Other containers round durations.
+    announced: seconds of the whole, 0 if unknown. before: the samples in the frames before.
     """
     if frame.duration and frame.time_base:
         samples = samples[: round(frame.duration * frame.time_base * frame.sample_rate)]
-    return samples[: max(0, round(announced * frame.sample_rate) - before)] if announced else samples
+    rest = round(announced * frame.sample_rate) - before
+    return samples[:rest] if rest > 0 else samples
 
 
 def only_track(container: Any, name: str) -> Any:

@@ -94,6 +94,20 @@ def test_an_mp4_is_as_long_as_what_was_said(codec: str, samples: int, tmp_path: 
     assert 0 <= samples - round(info.seconds * 44_100) <= (44 if codec == "aac" else 0)
 
 
+def test_the_times_of_a_phones_clock_cut_nothing_out(tmp_path: Path) -> None:
+    """Phones write when a packet came, which is a little more or less than the sound in it."""
+    path = encode(tmp_path / "a.m4a", speech())
+    heard, content = cut(path).load(), bytearray(path.read_bytes())
+    place = content.index(b"stts") + 12  # how many packets, and how long each lasts
+    packets, lasting = struct.unpack_from(">II", content, place)
+    assert (packets > 20, lasting) == (True, 1024)
+    struct.pack_into(">I", content, place + 4, lasting - 4)
+    path.write_bytes(content)
+    found = cut(path).load()
+    assert abs(len(found) - len(heard)) < 1024
+    assert torch.equal(found[: len(heard)], heard[: len(found)])
+
+
 def test_a_recording_that_was_trimmed_on_the_phone_is_heard_as_trimmed(tmp_path: Path) -> None:
     """An edit list says from where to where it is played; the rest stays in the file."""
     path = encode(tmp_path / "a.m4a", speech())

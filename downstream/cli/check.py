@@ -60,15 +60,17 @@ def run(options: argparse.Namespace) -> int:
 def written_as_json(name: str, findings: list[Finding]) -> Iterator[None]:
     """Print the findings at the end, also those before an error."""
     error: str | None = None
+    finished = False
     try:
         yield
+        finished = True
     except UserError as raised:
         error = str(raised)
         raise
     finally:
         content: dict[str, Any] = {
             "upstream": printable(name),
-            "usable": error is None,
+            "usable": finished,
             "error": error,
             "findings": [vars(finding) | {"values": dict(finding.values)} for finding in findings],
         }

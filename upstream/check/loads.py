@@ -12,7 +12,7 @@ from upstream.base import Upstream
 from upstream.check.finding import NOTE, OK, Finding, words_of_model
 from upstream.check.layers import syllables
 from upstream.check.speed import timed
-from upstream.custom.trials import deviations
+from upstream.custom.trials import BATCH_TOLERANCE, deviations
 from upstream.custom.user_code import generators_kept
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
@@ -44,7 +44,7 @@ def check_second_load(encoder: Upstream, module: nn.Module | None, asked: Asked)
     """
     with generators_kept(OTHER_SEED):
         second = asked.load()
-    same_states = difference(encoder, second) == 0
+    same_states = difference(encoder, second) <= BATCH_TOLERANCE[torch.float32]
     if same_states and second.fingerprint == encoder.fingerprint:
         return Finding("second load", f"the same states and fingerprint ({encoder.fingerprint[:8]}…)")
     other = next((held for held in vars(second).values() if isinstance(held, nn.Module)), None)
@@ -137,6 +137,9 @@ def check_untrained(encoder: Upstream, asked: Asked) -> Finding:
     except UserError as error:
         return Finding("untrained", f"--random-init cannot be used: {words_of_model(error, encoder.name)}", NOTE)
     off = difference(encoder, control)
+    if off <= BATCH_TOLERANCE[torch.float32]:
+        same = "--random-init gives the same states: this model is not trained, or its weights have no effect"
+        return Finding("untrained", same, NOTE)
     notes = [note for note in control.provenance.notes if note.startswith("Untrained")]
     how = f" ({notes[0].removeprefix('Untrained: ').rstrip('.')})" if notes else ""
     return Finding("untrained", f"--random-init works{how}; its states are other ones", OK, {"deviation": off})

@@ -16,6 +16,7 @@ from upstream.check.finding import NOTE, OK, Finding, joined, words_of_model
 from upstream.check.layers import syllables
 from upstream.custom import CustomUpstream
 from upstream.errors import UserError
+from upstream.out_of_memory import is_out_of_memory
 from upstream.sizes import readable
 
 DURATIONS = (1.0, 10.0, 30.0)  # seconds of an utterance
@@ -43,15 +44,26 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     return min(once() for _ in range(REPEATS))
 
 
+def timed_if_it_works(encoder: Upstream, batch: list[Tensor]) -> float | str:
+    """Return the seconds that a batch takes, or what is wrong with it, as the end of a sentence."""
+    try:
+        return timed(lambda: encoder(batch), encoder.device)
+    except UserError as error:
+        return f"fails: {words_of_model(error, encoder.name)}"
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return "does not fit into memory; runs halve such batches"
+
+
 def check_speed(encoder: Upstream) -> Finding:
     """Time utterances of 1, 10 and 30 s; say the memory that the longest takes."""
     parts, values, verdict, before = [], {}, OK, peak_memory(encoder.device)
     for seconds in DURATIONS:
         waveform = syllables(seconds, 0)
-        try:
-            taken = timed(lambda waveform=waveform: encoder([waveform]), encoder.device)  # type: ignore[misc]
-        except UserError as error:
-            parts.append(f"{seconds:g} s fails: {words_of_model(error, encoder.name)}")
+        taken = timed_if_it_works(encoder, [waveform])
+        if isinstance(taken, str):
+            parts.append(f"{seconds:g} s {taken}")
             verdict = NOTE
             continue
         parts.append(f"{seconds:g} s in {milliseconds(taken)} ({times(seconds / taken)} times real time)")
@@ -68,8 +80,10 @@ def check_batches(encoder: Upstream) -> Finding:
     module = encoder.model if isinstance(encoder, CustomUpstream) else None
     taken = {}
     for size in BATCHES:
-        batch = [syllables(BATCH_SECONDS, seed) for seed in range(size)]
-        taken[size] = timed(lambda batch=batch: encoder(batch), encoder.device)  # type: ignore[misc]
+        seconds = timed_if_it_works(encoder, [syllables(BATCH_SECONDS, seed) for seed in range(size)])
+        if isinstance(seconds, str):
+            return Finding("batch speed", f"a batch of {size}, {BATCH_SECONDS:g} s each, {seconds}", NOTE)
+        taken[size] = seconds
     largest, single = BATCHES[-1], BATCHES[0]
     second = syllables(1.0, 0)
     uses = {size: uses_of_weights(encoder, module, [second] * size) for size in (single, largest)}
@@ -84,7 +98,8 @@ def check_batches(encoder: Upstream) -> Finding:
     if uses[single]:
         busy = f"it does batch, but this {encoder.device.type} gains nothing from it"
         return Finding("batch speed", f"{said}: {busy}", OK, values)
-    return Finding("batch speed", f"{said}: batches gain nothing here", NOTE, values)
+    verdict = NOTE if encoder.device.type == "cuda" else OK  # a CPU is busy with one utterance
+    return Finding("batch speed", f"{said}: batches gain nothing here", verdict, values)
 
 
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

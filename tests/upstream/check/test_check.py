@@ -13,7 +13,7 @@ from downstream.cli.main import main
 from upstream import UserError, custom
 from upstream.check import NOTE, OK, Asked, Finding, examine
 from upstream.check.layers import check_layers, check_unusual_audio
-from upstream.check.loads import check_precisions, check_second_load
+from upstream.check.loads import check_precisions, check_second_load, check_untrained
 from upstream.check.speed import check_batches
 from upstream.custom import CustomUpstream
 
@@ -29,7 +29,7 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.filters = nn.Conv1d(1, 8, 400, stride=320)
-        torch.manual_seed(0)
+        torch.manual_seed(5)
         self.filters.reset_parameters()
 
     def forward(self, waves):
@@ -147,6 +147,19 @@ def test_a_loop_is_told_from_a_batch_by_its_uses_of_weights(tmp_path: Path) -> N
     assert "it batches" in batching.found or "it does batch" in batching.found
 
 
+def test_what_does_not_fit_into_memory_is_noted(tmp_path: Path) -> None:
+    spec = write(tmp_path)
+    file = tmp_path / "own.py"
+    file.write_text(
+        file.read_text().replace("        x = self", "        if len(waves) > 4: raise MemoryError\n        x = self")
+    )
+    found = check_batches(custom.load(spec))
+    assert (found.verdict, found.found) == (
+        NOTE,
+        "a batch of 8, 4 s each, does not fit into memory; runs halve such batches",
+    )
+
+
 # ---------------------------------------------------------------- a second load
 
 
@@ -154,7 +167,7 @@ def second(folder: Path, extra: str, **replaced: str) -> Finding:
     spec = write(folder, extra=extra)
     code = Path(f"{folder}/own.py").read_text()
     for old, new in replaced.items():
-        code = code.replace({"seed": "torch.manual_seed(0)", "end": "self.filters.reset_parameters()"}[old], new)
+        code = code.replace({"seed": "torch.manual_seed(5)", "end": "self.filters.reset_parameters()"}[old], new)
     (folder / "own.py").write_text(code)
     asked = Asked(spec, device="cpu")
     encoder = custom.load(spec)
@@ -177,6 +190,13 @@ def test_what_changes_without_effect_is_noted(unused: str, named: str, tmp_path:
     )
     assert found.verdict == NOTE
     assert f"the same states, but another fingerprint ({named}, for one)" in found.found
+
+
+def test_an_untrained_model_is_its_own_control(tmp_path: Path) -> None:
+    spec = write(tmp_path)
+    asked = Asked(spec, device="cpu", seed=5)
+    found = check_untrained(custom.load(spec), asked)
+    assert (found.verdict, found.found.partition(":")[0]) == (NOTE, "--random-init gives the same states")
 
 
 # ---------------------------------------------------------------- layers and audio

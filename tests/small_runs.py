@@ -25,7 +25,9 @@ FAMILIES = {
              "training.batch=12", "optimizer.lr=2e-2"),
     "speaker": ("sv_xvector", *MANIFEST, *SHORT, "split.longer_than=0", "head.projection=8", "training.batch=6",
                 "training.crop=null", "sweep.seed=[0, 1]", "optimizer.lr=1e-3"),
+    "fitted": ("sv", *MANIFEST, "split.longer_than=0", "head.kind=plda"),
 }  # fmt: skip
+COMPARING = ("speaker", "fitted")  # those whose answers are about pairs
 
 
 def write_words(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import safe_open
-from small_runs import FAMILIES, SPEAKERS, WORDS, small_run, write_words
+from small_runs import COMPARING, FAMILIES, SPEAKERS, WORDS, small_run, write_words
 
 from downstream import experiment
 from downstream.cli.main import main
@@ -19,6 +19,7 @@ from downstream.prediction import predict
 from downstream.recipes.options import Options
 from downstream.report.terminal import final_line
 from downstream.results.final import final_config
+from downstream.results.head_file import head_name
 from downstream.results.record import Result, read_result
 from downstream.tasks.registry import family_of, load_recipe
 from downstream.training.sweep import Config
@@ -50,14 +51,14 @@ def test_every_family_learns_one_head_of_all_data(family: str, corpus: Path, tmp
     assert "final.safetensors" in result.artifacts
     described = about(result)
     assert described["primary"] == ["final"]
-    if family == "speaker":
+    if family in COMPARING:
         assert described["folds"]["final"]["outputs"] == sorted(SPEAKERS)  # type: ignore[index]
     test = sorted(map(str, corpus.glob("f*.wav")))
     answers = predict(result.folder, test, progress=False)
     assert "The head final of" in answers.notes[-1]
     assert "the score of heads that learned from less is" in answers.notes[-1]
-    assert len(list(answers.rows)) == (28 if family == "speaker" else 8)
-    name = f"published-seed{result.heads[0].seed}"
+    assert len(list(answers.rows)) == (28 if family in COMPARING else 8)
+    name = head_name("published", result.heads[0].seed, result.heads[0].setting)
     assert f"The head {name} of" in predict(result.folder, test, heads=[name], progress=False).notes[-1]
 
 

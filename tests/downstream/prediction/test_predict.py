@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_runs import small_run, write_words
+from small_runs import COMPARING, small_run, write_words
 
 from downstream.cli.main import main
 from downstream.prediction import predict
+from downstream.results.head_file import head_name
 from downstream.results.record import Result
 from upstream.errors import UserError
 
@@ -83,22 +84,22 @@ def test_transcripts_of_the_test_set_and_their_times(run: Callable[..., Result],
         assert all(0 <= word["start"] < word["end"] <= row["seconds"] for word in row["words"])  # type: ignore[attr-defined]
 
 
-def test_similarities_of_the_trials(run: Callable[..., Result], corpus: Path, tmp_path: Path) -> None:
-    result = run("speaker")
+@pytest.mark.parametrize("family", COMPARING)
+def test_similarities_of_the_trials(run: Callable[..., Result], corpus: Path, tmp_path: Path, family: str) -> None:
+    result, pairs = run(family), tmp_path / "pairs.txt"
     assert result.folder is not None
-    for seed in (0, 1):
-        lines = (result.folder / f"published-seed{seed}.trials.txt").read_text().splitlines()
-        trials = [line.split() for line in lines]
-        pairs = tmp_path / "pairs.txt"
+    names = [head_name(head.fold, head.seed, head.setting) for head in result.heads]
+    for name in names:
+        trials = [line.split() for line in (result.folder / f"{name}.trials.txt").read_text().splitlines()]
         pairs.write_text("".join(f"{corpus / one}\t{corpus / other}\n" for one, other, *_ in trials))
-        rows = rows_of(result, [], pairs=pairs, heads=[f"published-seed{seed}"])
-        assert [row["similarity"] for row in rows] == pytest.approx([float(trial[2]) for trial in trials], abs=2e-6)
+        rows = rows_of(result, [], pairs=pairs, heads=[name])
+        scores = [float(trial[2]) for trial in trials]
+        assert [row["similarity"] for row in rows] == pytest.approx(scores, abs=2e-6, rel=1e-5)
         assert [(f"{row['one']}.wav", f"{row['other']}.wav") for row in rows] == [(a, b) for a, b, *_ in trials]
-    best = max(result.heads, key=lambda head: -head.development)
-    assert rows_of(result, files_of_test(corpus)) == rows_of(
-        result, files_of_test(corpus), heads=[f"published-seed{best.seed}"]
-    )
-    assert len(rows_of(result, files_of_test(corpus))) == 16 * 15 // 2
+    best = names[min(range(len(names)), key=lambda number: result.heads[number].development)]
+    rows = rows_of(result, files_of_test(corpus))
+    assert rows == rows_of(result, files_of_test(corpus), heads=[best])
+    assert len(rows) == 16 * 15 // 2
 
 
 def test_embeddings_compare_as_their_pairs(run: Callable[..., Result], corpus: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from downstream.results import (
 )
 from downstream.tasks import Family, find_family, is_external
 from upstream.base import Upstream
-from upstream.catalog import load
+from upstream.catalog import load, torch_device
 from upstream.errors import UserError
 from upstream.text import counted, printable
 
@@ -153,6 +153,7 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
     if isinstance(given, Upstream):
         loaded = given
     else:
+        torch_device(device)  # refused before the upstream is looked for
         name = recorded_name(about) if given is None else str(given)
         seed, untrained = about.upstream_seed, recorded.random_init
         try:

@@ -15,7 +15,7 @@ PINNED = {
     "demo/asr": (1, "f3faded03345"),
     "demo/emotion": (2, "550d488d2912"),
     "demo/keyword": (1, "5035387fcaec"),
-    "demo/sv": (1, "329e0106b9c5"),
+    "demo/sv": (2, "11adab66d5a0"),
     "emotion": (3, "f5d1d87682fe"),
     "keyword": (1, "11290f7f3861"),
     "keyword_words": (1, "df6a2c624b88"),

@@ -46,7 +46,7 @@ def mp4(stream: BinaryIO, head: bytes, size: int) -> Findings:
 
 # ---------------------------------------------------------------- Matroska
 
-EBML, SEGMENT, CLUSTER = (bytes.fromhex(name) for name in ("1a45dfa3", "18538067", "1f43b675"))
+EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 
 
 def matroska(stream: BinaryIO, head: bytes, size: int) -> Findings:

@@ -11,14 +11,12 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.data import Corpus, Dataset, on_all_data, read_dataset
-from downstream.recipes import CropSettings, Options, Recipe, effective, overridden, validated
+from downstream.asked import Experiment
+from downstream.data import Corpus, on_all_data
+from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
-    SNAPSHOT,
     Earlier,
     Phases,
-    Place,
-    Question,
     Result,
     Run,
     Timing,
@@ -32,19 +30,14 @@ from downstream.results import (
     record_run,
     tidy,
 )
-from downstream.states import CachePlan, StateSource, plan_cache, prepare, read_whole
-from downstream.tasks import Family, Task, differences, errors_named, family_of, load_overridden
+from downstream.states import CachePlan, StateSource, prepare
+from downstream.tasks import Task, differences, errors_named, load_overridden
 from downstream.training import (
-    Config,
     Fit,
-    LayerSetting,
     ScoredHead,
-    Snapshots,
     choose,
-    configs,
     distinct,
     for_every_config,
-    layer_settings,
     learn,
     refuse_divergence,
     score_heads,
@@ -52,7 +45,6 @@ from downstream.training import (
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
-from upstream.files import STATES
 from upstream.ranks import ALONE, Ranks
 
 
@@ -63,59 +55,6 @@ class Outcome:
     result: Result
     folder: Path
     was_finished: bool
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is asked for, and what follows of it before anything is encoded or learned.
-
-    settings, configs: the layers that get scores, and the heads to learn. place: of the run on disk.
-    """
-
-    upstream: Upstream
-    recipe: Recipe
-    options: Options
-    settings: list[LayerSetting]
-    configs: list[Config]
-    family: Family
-    dataset: Dataset
-    question: Question
-    place: Place
-
-    @classmethod
-    def of(cls, upstream: Upstream, recipe: Recipe, options: Options, corpus: Corpus | None) -> Experiment:
-        """Read the corpus, unless it was read already, and find out where the run lies."""
-        settings = layer_settings(recipe, upstream.num_layers, options.layer)
-        heads = configs(recipe, settings, upstream.num_layers, options.seed)
-        family = family_of(recipe)
-        reading = (options.data, options.store, options.progress, options.check_audio, corpus)
-        dataset = read_dataset(recipe, family, *reading)
-        question = Question.of(upstream, recipe, family, dataset, options)
-        place = Place.of(question, upstream, recipe, dataset, options)
-        return cls(upstream, recipe, options, settings, heads, family, dataset, question, place)
-
-    @property
-    def crop(self) -> CropSettings | None:
-        """The windows that training cuts; None for whole utterances."""
-        return self.recipe.learned.training.crop if self.recipe.learned else None
-
-    def plan(self) -> CachePlan:
-        """Choose what of the states is kept."""
-        whole = [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
-        options = self.options
-        return plan_cache(
-            self.recipe.store,
-            self.family.needs(),
-            self.upstream,
-            whole,
-            options.store / STATES,
-            options.store_limit,
-            began_without=not options.fresh and self.place.began_unstored(),
-        )
-
-    def snapshots(self, folder: Path, learned: str) -> Snapshots:
-        """Return where the training of heads is kept; learned: the digest of what they depend on."""
-        return Snapshots(folder / SNAPSHOT, self.options.snapshot_seconds, learned)
 
 
 def run(
@@ -154,6 +93,7 @@ def run(
         taken_from = None if earlier is None else earlier.run
         made = made_of(asked, task, plan, fits, scored, timing, taken_from)
         result = record_run(made, folder)
+        tidy(folder)  # else the head of all data would find the snapshot of these
     else:
         result = before.result
     if options.final:

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from small_runs import COMPARING, FAMILIES, SPEAKERS, WORDS, small_run, write_words
 
+import upstream
 from downstream import experiment
 from downstream.cli.main import main
 from downstream.data.all_data import on_all_data
@@ -155,6 +156,25 @@ def test_divergence_and_contradiction_are_said(
         Options(final=True, may_learn=False)
     assert main(["run", "-u", "fbank", "-d", "demo/emotion", "--final", "-m", "evaluate"]) == 2
     assert "leave one of them out" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_on_all_data_goes_on(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = load_recipe("emotion", FAMILIES["class"][1:])
+    places = {"results": tmp_path / "results", "store": tmp_path / "store"}
+    options = Options(data=corpus, **places, final=True, progress=False, snapshot_seconds=1e-6)
+    model = upstream.load("fbank_no_cmvn")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "record_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(model, recipe, options)
+    (snapshot,) = tmp_path.rglob("snapshot")
+    outcome = experiment.run(model, recipe, options)
+    assert outcome is not None
+    assert outcome.result.final is not None
+    assert not snapshot.exists()
+    assert not caplog.records  # no word of a snapshot of other heads
 
 
 def test_the_terminal_says_what_it_learned_from(corpus: Path, tmp_path: Path) -> None:

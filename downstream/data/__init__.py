@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
+    from downstream.data.dataset import NO_SPEECH as NO_SPEECH
     from downstream.data.dataset import NOBODY as NOBODY
     from downstream.data.dataset import Choice as Choice
     from downstream.data.dataset import Dataset as Dataset
@@ -49,6 +50,7 @@ else:
             "Fold": "downstream.data.splits",
             "NamedRecording": "downstream.data.named_recordings",
             "NamedRecordings": "downstream.data.named_recordings",
+            "NO_SPEECH": "downstream.data.dataset",
             "NOBODY": "downstream.data.dataset",
             "Part": "downstream.data.dataset",
             "Split": "downstream.data.splits",
@@ -82,6 +84,7 @@ __all__ = [
     "Fold",
     "NamedRecording",
     "NamedRecordings",
+    "NO_SPEECH",
     "NOBODY",
     "Part",
     "Split",

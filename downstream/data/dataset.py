@@ -27,7 +27,9 @@ from upstream.text import counted
 
 TEST = "test"  # name of a test set whose corpus names no parts of it
 DEVELOPMENT = "dev"
-NOBODY = "\0"  # begins the cluster of an utterance whose speaker is not known
+# Beginnings of clusters of one utterance alone, as no speaker's name has: of nobody known, and of noise.
+NOBODY = "\0"
+NO_SPEECH = "\0\0"
 GIVEN = (
     "The corpus was given in Python and lies in no file that is named here; its fingerprint tells whether another is "
     "the same."
@@ -114,10 +116,10 @@ class Dataset:
     def cluster(self, index: int) -> str:
         """Return what an utterance shares with others that depend on it: its speaker, else itself alone.
 
-        Of speech of nobody known it begins with NOBODY, as no speaker's name does.
+        Of noise it begins with NO_SPEECH, and of speech of nobody known with NOBODY.
         """
         utterance = self.utterances[index]
-        return utterance.speaker or (f"{NOBODY}{utterance.id}" if utterance.speech else utterance.id)
+        return utterance.speaker or f"{NOBODY if utterance.speech else NO_SPEECH}{utterance.id}"
 
 
 @dataclass(frozen=True)

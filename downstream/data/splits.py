@@ -151,7 +151,7 @@ def check_fold_count(folds: int, kind: str, available: int, fewest: int = 1) -> 
         return
     fix = f"Choose -o split.folds={most if folds > most else FEWEST_FOLDS}, or use more of the corpus."
     if most < FEWEST_FOLDS:
-        fix = f"Use more of the corpus{'' if kind == 'clips' or fewest > 1 else BY_CLIP}."
+        fix = f"Use more of the corpus{BY_CLIP if kind.startswith('speaker') and fewest == 1 else ''}."
     each = f"at least as many {kind}" if fewest == 1 else f"{fewest} {kind} or more in each"
     raise UserError(
         f"{folds} folds over {counted(available, kind[:-1], kind)} cannot be made: it "

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.data import NOBODY
+from downstream.data import NO_SPEECH, NOBODY
 
 IntArray = NDArray[np.int64]
 
@@ -135,7 +135,7 @@ class Interval:
 
 def drawn_of(clusters: Iterable[str]) -> str:
     """Return what the bootstrap draws, speakers or utterances of nobody known; clusters: by `Dataset.cluster`."""
-    of_nobody = {cluster.startswith(NOBODY) for cluster in clusters}
+    of_nobody = {cluster.startswith(NOBODY) for cluster in clusters if not cluster.startswith(NO_SPEECH)}
     if of_nobody == {True}:
         return "utterances"
     return "speakers and utterances of nobody known" if True in of_nobody else "speakers"

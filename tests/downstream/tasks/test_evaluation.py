@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from downstream.data.dataset import NOBODY
+from downstream.data.dataset import NO_SPEECH, NOBODY
 from downstream.tasks.classification.metrics import METRICS
 from downstream.tasks.evaluation import Interval, count_intervals, drawn_of, one_field, summed_by_speaker
 
@@ -88,7 +88,8 @@ def test_an_interval_says_how_it_was_found() -> None:
     utterances = drawn_of([f"{NOBODY}a.wav", f"{NOBODY}b.wav"])
     assert Interval.over_speakers((0.1, 0.2), utterances).how == "95 %, bootstrap over test utterances"
     assert Interval.over_speakers(None, utterances).how == "none: too few test utterances"
-    assert drawn_of(["ann", "_background_noise_/0@1"]) == drawn_of([]) == "speakers"
+    assert drawn_of(["ann", f"{NO_SPEECH}_background_noise_/0@1"]) == drawn_of([]) == "speakers"
+    assert drawn_of([f"{NOBODY}a.wav", f"{NO_SPEECH}_background_noise_/0@1"]) == "utterances"
     assert drawn_of(["ann", f"{NOBODY}a.wav"]) == "speakers and utterances of nobody known"
 
 

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics
 from small_datasets import bootstrapped, small_dataset, whole_test
 from torch import Tensor
 
-from downstream.data.dataset import Part, development_part, parts_of_test
+from downstream.data.dataset import NO_SPEECH, Part, development_part, parts_of_test
 from downstream.data.splits import Fold
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.classification.family import ClassificationEvaluation, ClassificationTask
@@ -60,7 +60,7 @@ def test_predictions_may_be_one_tensor_or_one_each() -> None:
 def test_a_classifiers_confusions_are_divided_by_speaker() -> None:
     """A recording without a speaker counts by itself."""
     counts = classified(TWO).counts()
-    assert {who: confusion.sum() for who, confusion in counts.items()} == {"c": 2, "u8": 1, "d": 1}
+    assert {who: confusion.sum() for who, confusion in counts.items()} == {"c": 2, f"{NO_SPEECH}u8": 1, "d": 1}
     assert counts["c"].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
     assert sum(counts.values()).tolist() == classified(TWO).details()["confusion"]
     assert classified(TWO).by_speaker.keys() == counts.keys()
@@ -148,7 +148,7 @@ def test_test_parts_are_evaluated_apart_the_first_named_one_first() -> None:
     assert found["clean"].value("accuracy") == pytest.approx(3 / 4)
     assert [row["id"] for row in found["noisy"].rows()] == ["u1", "u2", "u4", "u9"]
     assert found["noisy"].details() == {"confusion": [[0, 1, 0], [0, 1, 0], [1, 0, 1]]}
-    assert set(found["clean"].by_speaker) == {"a", "c", "u7"}
+    assert set(found["clean"].by_speaker) == {"a", "c", f"{NO_SPEECH}u7"}
 
 
 def test_utterances_of_no_named_part_are_one_part_more() -> None:

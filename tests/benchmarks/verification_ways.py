@@ -20,7 +20,7 @@ from upstream.errors import UserError
 
 from . import common
 
-SMALL = {"upstreams": ["fbank_no_cmvn"], "corpus": "demo", "data": None, "xvector_steps": 20, "overrides": []}
+SMALL = {"upstreams": ["fbank_no_cmvn"], "corpus": "demo", "data": None, "xvector_steps": 2, "overrides": []}
 HEADINGS = ("encoder", "way", "layer", "dev EER, %", "test EER, %", "95 % interval", "encoder, s", "learning, test, s")
 WAYS: dict[str, tuple[str, ...]] = {
     "cosine of the mean": ("sv", "head.pooling=mean", "head.transform=none"),

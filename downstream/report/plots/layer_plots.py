@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downstream.pictures import COLOURS, GREY, WIDTH, Picture, legend_below
+from downstream.recipes import BEST
 from downstream.results import Result, Score
 
 if TYPE_CHECKING:
@@ -59,15 +60,21 @@ def layer_score_picture(result: Result, others: Mapping[str, float] | None = Non
     alone = {layer: score for layer, score in scores.items() if isinstance(layer, int)}
     if len(alone) < 2:
         return None
+    names = {None: "weighted sum of all layers", BEST: "layer that development chose"}
+    together = {name: scores[setting] for setting, name in names.items() if setting in scores}
     return Picture(
-        "layer_scores", (WIDTH, 3.3), lambda figure: draw_scores(figure, alone, scores.get(None), result, others or {})
+        "layer_scores", (WIDTH, 3.3), lambda figure: draw_scores(figure, alone, together, result, others or {})
     )
 
 
 def draw_scores(
-    figure: Figure, alone: Mapping[int, Score], mix: Score | None, result: Result, others: Mapping[str, float]
+    figure: Figure,
+    alone: Mapping[int, Score],
+    together: Mapping[str, Score],
+    result: Result,
+    others: Mapping[str, float],
 ) -> None:
-    """Draw the scores; mix: of the weighted sum, if there is one."""
+    """Draw the scores; together: by name, those of settings that are no single layer."""
     axes = figure.add_subplot()
     metric = result.metric_types[result.primary.name]
     factor = 100.0 if metric.percent else 1.0
@@ -81,10 +88,10 @@ def draw_scores(
     axes.errorbar(
         list(alone), values, yerr=errors if has_ends else None, fmt="o", color=COLOURS[0], label=f"one layer{interval}"
     )
-    if mix is not None:
-        if mix.low is not None and mix.high is not None:
-            axes.axhspan(factor * mix.low, factor * mix.high, color=COLOURS[1], alpha=0.18, linewidth=0)
-        axes.axhline(factor * mix.value, color=COLOURS[1], label=f"weighted sum of all layers{interval}")
+    for (name, score), colour in zip(together.items(), (COLOURS[1], COLOURS[5]), strict=False):
+        if score.low is not None and score.high is not None:
+            axes.axhspan(factor * score.low, factor * score.high, color=colour, alpha=0.18, linewidth=0)
+        axes.axhline(factor * score.value, color=colour, label=f"{name}{interval}")
     for number, (name, value) in enumerate(others.items()):
         axes.axhline(factor * value, color=COLOURS[3 + number % 4], linestyle="--", label=name)
     axes.axhline(factor * result.chance, color=GREY, linestyle=":", label="chance")

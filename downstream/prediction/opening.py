@@ -36,6 +36,7 @@ def applied_heads(
             predictors = {name: predictor_of(name, about, kind) for name in about.heads}
             averages = next(iter(predictors.values())).averages
             chosen = chosen_heads(about, names, averages)
+            refuse_other_outputs(chosen, about, source.path)
             encoder = upstream_of(about, upstream, device)
             heads = {name: rebuilt(name, about, predictors[name], tensors, source.path) for name in chosen}
     applied = AppliedHeads(about, recipe, encoder, predictors[chosen[0]], heads)
@@ -49,6 +50,12 @@ def predictor_of(name: str, about: HeadFile, family: Family) -> Predictor:
     fold = about.folds[about.heads[name].fold]
     shape = about.upstream
     return family.predictor(HeadContext(fold.outputs, fold.facts, shape.layers, shape.dim, shape.stride))
+
+
+def refuse_other_outputs(names: Sequence[str], about: HeadFile, path: Path) -> None:
+    """Raise UserError for heads that cannot answer together, because their outputs have different meanings."""
+    if len({tuple(about.folds[about.heads[name].fold].outputs) for name in names}) > 1:
+        raise UserError(f"The heads {', '.join(names)} in {path} have different outputs; name one with --head.")
 
 
 def rebuilt(name: str, about: HeadFile, predictor: Predictor, tensors: HeadTensors, path: Path) -> Head:

@@ -60,7 +60,9 @@ def record_final(
         development=None,
     )
     outputs = {fold.name: outputs_of(task, fold, options)}
-    about = of_record(result, outputs, reduction, options.seed, {fold.name: head}, [fold.name])
+    about = of_record(result, outputs, reduction, options.seed).model_copy(
+        update={"heads": {fold.name: head}, "primary": [fold.name]}
+    )
     content = written_heads({f"{fold.name}.{part}": tensor for part, tensor in fit.weights.items()}, about)
     write_atomically(folder / FINAL, content)
     entered = FinalRecord(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -104,20 +104,10 @@ def outputs_of(task: Task, fold: Fold, options: Options) -> FoldOutputs:
     return FoldOutputs(outputs=hidden.content(list(own.outputs(fold))), facts=hidden.content(dict(own.facts(fold))))
 
 
-def of_record(
-    record: Result,
-    folds: Mapping[str, FoldOutputs],
-    reduction: str,
-    upstream_seed: int,
-    heads: Mapping[str, NamedHead] | None = None,
-    primary: Sequence[str] | None = None,
-) -> HeadFile:
-    """Return the metadata of a record's heads; reduction: of the states that they read.
-
-    heads, primary: by default all that development chose, and those of the run's score.
-    """
-    first = record.layers[0].layer
+def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, upstream_seed: int) -> HeadFile:
+    """Return the metadata of all heads of a record; reduction: of the states that they read."""
     chosen = {head_name(head.fold, head.seed, head.setting): head for head in record.heads}
+    first = record.layers[0].layer
     return HeadFile(
         task=record.task,
         recipe=record.recipe.resolved,
@@ -128,12 +118,8 @@ def of_record(
         score=record.primary,
         higher_is_better=record.metric_types[record.select].higher_is_better,
         folds=dict(folds),
-        heads=dict(heads)
-        if heads is not None
-        else {name: NamedHead.model_validate(fields_of(head, NamedHead)) for name, head in chosen.items()},
-        primary=list(primary)
-        if primary is not None
-        else [name for name, head in chosen.items() if head.setting == first],
+        heads={name: NamedHead.model_validate(fields_of(head, NamedHead)) for name, head in chosen.items()},
+        primary=[name for name, head in chosen.items() if head.setting == first],
     )
 
 

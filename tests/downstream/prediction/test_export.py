@@ -192,6 +192,7 @@ def test_a_damaged_file_is_refused(exported: Path, corpus: Path, spoil: Callable
         ("heads", {}, r"are damaged \(heads: "),
         ("folds", {}, "do not say what the outputs of published are"),
         ("folds.published.outputs", ["a"] * 5, r"instead of float32 \[5"),
+        ("folds", {"published": {"outputs": ["a"]}, "x": {"outputs": ["b"]}}, "have different outputs; name one"),
         ("recipe.head", {"projection": 10**9}, "the largest that is allowed is 16,384"),
         ("heads.published-seed0.layer", 99, "There is no layer 99"),
         ("upstream.dim", 10**9, "is not the upstream"),
@@ -215,6 +216,8 @@ def test_metadata_that_do_not_fit_or_name_code_are_refused(
         about[last] = value
 
     rewritten(exported, change)
+    if "different outputs" in said:
+        rewritten(exported, lambda about: about["heads"]["published-seed1"].update(fold="x"))
     with pytest.raises(UserError, match=said):
         predict(exported, [str(corpus / "a0-A.wav")], progress=False)
 

@@ -11,8 +11,8 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.asked import Experiment
 from downstream.data import Corpus, on_all_data
+from downstream.planned_run import PlannedRun
 from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
     Earlier,
@@ -67,87 +67,89 @@ def run(
     learn and to record, and the others return None. Raises UserError for whatever the user can fix.
     """
     phases = Phases()
-    asked = Experiment.of(upstream, recipe, options, corpus)
-    before = finished_before(asked, ranks)
+    planned = PlannedRun.of(upstream, recipe, options, corpus)
+    before = finished_before(planned, ranks)
     if before is not None and not (options.final and lacks_final_head(before.result)):
         if ranks.main:
             tidy(before.folder)
         return before if ranks.main else None
-    task = asked.family.task(asked.dataset, upstream)
+    task = planned.family.task(planned.dataset, upstream)
     known_before = list(task.caveats())  # raises where nothing can be learned
-    plan = asked.plan()
+    plan = planned.plan()
     refuse_sharing_nothing(plan, ranks)
-    folder = before.folder if before else asked.place.unstored if plan.fell_back else asked.place.stored
-    earlier = begun(asked, folder, task, plan, known_before) if ranks.main and before is None else None
+    folder = before.folder if before else planned.place.unstored if plan.fell_back else planned.place.stored
+    earlier = begun(planned, folder, task, plan, known_before) if ranks.main and before is None else None
 
     phases.begin("extraction")
-    source, extracted = prepare(upstream, asked.dataset, asked.crop, plan, options.progress, ranks)
+    source, extracted = prepare(upstream, planned.dataset, planned.crop, plan, options.progress, ranks)
     if not ranks.main:
         return None
     if before is None:
         phases.begin("training")
-        fits = earlier.fits if earlier is not None else learned(asked, task, source, folder)
+        fits = earlier.fits if earlier is not None else learned(planned, task, source, folder)
         phases.begin("evaluation")
-        scored = tested(asked, fits, task, source)
-        timing = phases.timing(asked.dataset, extracted + source.computed_seconds)
+        scored = tested(planned, fits, task, source)
+        timing = phases.timing(planned.dataset, extracted + source.computed_seconds)
         taken_from = None if earlier is None else earlier.run
-        made = made_of(asked, task, plan, fits, scored, timing, taken_from)
+        made = made_of(planned, task, plan, fits, scored, timing, taken_from)
         result = record_run(made, folder)
         tidy(folder)  # else the head of all data would find the snapshot of these
     else:
         result = before.result
     if options.final:
-        result = with_final_head(result, asked, plan, source, folder)
+        result = with_final_head(result, planned, plan, source, folder)
     tidy(folder)
     return Outcome(result, folder, was_finished=False)
 
 
-def finished_before(asked: Experiment, ranks: Ranks) -> Outcome | None:
+def finished_before(planned: PlannedRun, ranks: Ranks) -> Outcome | None:
     """Return the finished run of this question, if there is one; what there is is discarded where that is asked for."""
-    place, options = asked.place, asked.options
+    place, options = planned.place, planned.options
     if ranks.main:
         place.refuse_other_content(options.fresh)
     for folder in place.folders:
         if options.fresh and ranks.main:
             discard(folder, place.is_named)
-        elif not options.fresh and (result := finished(folder, asked.question)) is not None:
+        elif not options.fresh and (result := finished(folder, planned.question)) is not None:
             return Outcome(result, folder, was_finished=True)
     return None
 
 
-def begun(asked: Experiment, folder: Path, task: Task, plan: CachePlan, known_before: Sequence[str]) -> Earlier | None:
+def begun(
+    planned: PlannedRun, folder: Path, task: Task, plan: CachePlan, known_before: Sequence[str]
+) -> Earlier | None:
     """Make the folder of a run and say what is known before it; return the heads that another run learned for it."""
-    options = asked.options
-    sign = asked.family.metrics[asked.recipe.select].sign
-    earlier = None if options.fresh else learned_before(folder, asked.place, asked.dataset, task, plan, sign)
+    options = planned.options
+    sign = planned.family.metrics[planned.recipe.select].sign
+    earlier = None if options.fresh else learned_before(folder, planned.place, planned.dataset, task, plan, sign)
     refuse_learning(earlier, folder, options)
-    asked.place.make(folder, plan.fell_back)
-    begin(folder, asked.recipe, options)
+    planned.place.make(folder, plan.fell_back)
+    begin(folder, planned.recipe, options)
     said = [*known_before, *([plan.sentence] if plan.missing or plan.key is None else [])]
     for sentence in said if options.progress else ():
         tqdm.write(sentence, file=sys.stderr)
     return earlier
 
 
-def learned(asked: Experiment, task: Task, source: StateSource, folder: Path) -> list[Fit]:
+def learned(planned: PlannedRun, task: Task, source: StateSource, folder: Path) -> list[Fit]:
     """Learn all heads; return a fit for every config and fold."""
-    snapshots = asked.snapshots(folder, asked.question.learned)
-    to_learn = distinct(asked.configs, asked.upstream.num_layers)
-    progress, device = asked.options.progress, asked.upstream.device
+    snapshots = planned.snapshots(folder, planned.question.learned)
+    to_learn = distinct(planned.configs, planned.upstream.num_layers)
+    progress, device = planned.options.progress, planned.upstream.device
     return for_every_config(
-        learn(asked.recipe, asked.dataset, task, source, to_learn, device, snapshots, progress), asked.configs
+        learn(planned.recipe, planned.dataset, task, source, to_learn, device, snapshots, progress), planned.configs
     )
 
 
-def tested(asked: Experiment, fits: Sequence[Fit], task: Task, source: StateSource) -> list[ScoredHead]:
+def tested(planned: PlannedRun, fits: Sequence[Fit], task: Task, source: StateSource) -> list[ScoredHead]:
     """Choose heads by development and test them; raise UserError where none is left."""
-    chosen = choose(fits, asked.settings)
-    refuse_divergence(fits, any(one.setting == asked.settings[0] for one in chosen), asked.recipe)
-    return score_heads(chosen, asked.dataset, task, source, asked.recipe.split.test_parts, asked.upstream.device)
+    chosen = choose(fits, planned.settings)
+    refuse_divergence(fits, any(one.setting == planned.settings[0] for one in chosen), planned.recipe)
+    return score_heads(chosen, planned.dataset, task, source, planned.recipe.split.test_parts, planned.upstream.device)
 
 
 def made_of(
-    asked: Experiment,
+    planned: PlannedRun,
     task: Task,
     plan: CachePlan,
     fits: Sequence[Fit],
@@ -157,15 +159,15 @@ def made_of(
 ) -> Run:
     """Return everything that the record is made of; taken_from: the run that learned the heads, None for this one."""
     return Run(
-        asked.upstream,
-        asked.recipe,
-        asked.options,
-        asked.family,
+        planned.upstream,
+        planned.recipe,
+        planned.options,
+        planned.family,
         task,
-        asked.dataset,
+        planned.dataset,
         plan,
-        asked.question.learned,
-        asked.settings,
+        planned.question.learned,
+        planned.settings,
         fits,
         scored,
         timing,
@@ -173,23 +175,23 @@ def made_of(
     )
 
 
-def with_final_head(result: Result, asked: Experiment, plan: CachePlan, source: StateSource, folder: Path) -> Result:
+def with_final_head(result: Result, planned: PlannedRun, plan: CachePlan, source: StateSource, folder: Path) -> Result:
     """Learn a head from all data as development chose it, and record it; return the record.
 
     Raises UserError where its training diverges.
     """
     config, steps = final_config(result)
-    whole = on_all_data(asked.dataset, asked.recipe.split.longer_than)
-    task = asked.family.task(whole, asked.upstream)
-    snapshots = asked.snapshots(folder, f"{asked.question.learned} final")
-    device, progress = asked.upstream.device, asked.options.progress
-    (fit,) = learn(asked.recipe, whole, task, source, [config], device, snapshots, progress, stop_at=steps)
+    whole = on_all_data(planned.dataset, planned.recipe.split.longer_than)
+    task = planned.family.task(whole, planned.upstream)
+    snapshots = planned.snapshots(folder, f"{planned.question.learned} final")
+    device, progress = planned.upstream.device, planned.options.progress
+    (fit,) = learn(planned.recipe, whole, task, source, [config], device, snapshots, progress, stop_at=steps)
     if not fit.weights:
         raise UserError(
             f"The head of all data diverged within {steps} steps, though those of the folds did not; the run is "
             "recorded without it. Lower the learning rate, or leave --final out."
         )
-    return record_final(result, fit, task, whole, plan.reduction, asked.options, folder)
+    return record_final(result, fit, task, whole, plan.reduction, planned.options, folder)
 
 
 def run_named(

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 
 from downstream.data.audio import AudioCut
+from downstream.data.choice import Choice
 from downstream.data.corpus import Corpus, Utterance
-from downstream.data.dataset import Choice, Dataset, read_dataset
+from downstream.data.dataset import Dataset, read_dataset
 from downstream.recipes.recipe import Recipe
 from downstream.tasks.registry import family_of, load_recipe
 

@@ -78,9 +78,9 @@ def load_for_sizes(name: str) -> Upstream:
     row = NAMED.get(resolved(name).partition("@")[0])
     if row is None or not row.has_weights:
         return load(name)
-    from upstream.sizes_only import SizesOnly
+    from upstream.unloaded import UnloadedUpstream
 
-    return SizesOnly(row)
+    return UnloadedUpstream(row)
 
 
 def torch_device(device: str) -> torch.device:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from upstream.nearest import either, nearest, plain
 from upstream.request import NamedUpstream
-from upstream.rows import read_rows, words_of_cell
+from upstream.shipped_tables import read_rows, words_of_cell
 
 logger = logging.getLogger("wavprobe")
 

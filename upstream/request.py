@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from upstream.rows import words_of_cell
+from upstream.shipped_tables import words_of_cell
 
 if TYPE_CHECKING:
     import torch

@@ -37,22 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check an upstream; raise the UserError of the first step that fails, after the steps that passed."""
-    from upstream.check import Asked, examine
+    from upstream.check import Candidate, examine
     from upstream.terminal import console
 
     name = options.upstream or options.given
     if name is None:
         raise UserError("Name the upstream to check: `wavprobe check my_model.py:build`.")
-    asked = Asked(name, options.device, options.dtype, options.random_init, options.seed)
+    candidate = Candidate(name, options.device, options.dtype, options.random_init, options.seed)
     findings: list[Finding] = []
     if options.json:
-        with written_as_json(asked.name, findings), contextlib.redirect_stdout(sys.stderr):
-            examine(asked, findings.append)
+        with written_as_json(candidate.name, findings), contextlib.redirect_stdout(sys.stderr):
+            examine(candidate, findings.append)
         return 0
     shown = console()
-    shown.print(f"[bold]{printable(asked.name)}[/bold]" if shown.is_terminal else printable(asked.name))
+    shown.print(f"[bold]{printable(candidate.name)}[/bold]" if shown.is_terminal else printable(candidate.name))
     with shown.status("checking"):
-        examine(asked, lambda finding: show(finding, shown))
+        examine(candidate, lambda finding: show(finding, shown))
     return 0
 
 

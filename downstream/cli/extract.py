@@ -60,7 +60,7 @@ def layers(text: str) -> tuple[int, ...] | None:
 
 def run(options: argparse.Namespace) -> int:
     """Encode the recordings and write their states."""
-    from downstream.states import take_named
+    from downstream.states import extract_named
     from upstream import ranks
     from upstream.catalog import load
     from upstream.sizes import readable
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     own_rank.meet()
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
     upstream = load(options.upstream, **loading)
-    taken = take_named(
+    extracted = extract_named(
         upstream,
         options.recordings,
         options.to,
@@ -85,14 +85,14 @@ def run(options: argparse.Namespace) -> int:
     )
     if not own_rank.main:
         return 0
-    seconds = sum(row["seconds"] for row in taken.rows)
-    size = sum({row["file"]: row["bytes"] for row in taken.rows}.values())
+    seconds = sum(row["seconds"] for row in extracted.rows)
+    size = sum({row["file"]: row["bytes"] for row in extracted.rows}.values())
     count = len(options.layers or range(upstream.num_layers))
     shape = f"{count} x {upstream.dim}" if options.means else f"{count} x frames x {upstream.dim}"
     print(
-        f"{counted(len(taken.rows), 'recording')}, {seconds / 60:,.1f} min, as {shape} in {options.dtype_out}: "
-        f"{readable(size)} in {taken.folder}; see index.csv and extraction.json there."
+        f"{counted(len(extracted.rows), 'recording')}, {seconds / 60:,.1f} min, as {shape} in {options.dtype_out}: "
+        f"{readable(size)} in {extracted.folder}; see index.csv and extraction.json there."
     )
-    if not taken.encoded:
+    if not extracted.encoded:
         print("All of it was there before; nothing was encoded.")
     return 0

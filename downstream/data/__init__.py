@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from downstream.data.all_data import on_all_data as on_all_data
     from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from downstream.data.audio import Window as Window
+    from downstream.data.choice import Choice as Choice
     from downstream.data.corpora.csv_table import read_table as read_table
     from downstream.data.corpora.table import Table as Table
     from downstream.data.corpora.table import corpus_of as corpus_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from downstream.data.corpus import segments_digest as segments_digest
     from downstream.data.dataset import NO_SPEECH as NO_SPEECH
     from downstream.data.dataset import NOBODY as NOBODY
-    from downstream.data.dataset import Choice as Choice
     from downstream.data.dataset import Dataset as Dataset
     from downstream.data.dataset import Part as Part
     from downstream.data.dataset import Targets as Targets
@@ -43,7 +43,7 @@ else:
         __name__,
         {
             "AUDIO_SUFFIXES": "downstream.data.audio",
-            "Choice": "downstream.data.dataset",
+            "Choice": "downstream.data.choice",
             "Corpus": "downstream.data.corpus",
             "Dataset": "downstream.data.dataset",
             "Effects": "downstream.data.effects",

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from downstream.data.choice import Choice
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
@@ -60,26 +61,6 @@ class Targets:
     def question(self) -> list[str]:
         """Return what identifies a run beside settings, split and audio, such as the rule that drew trials."""
         return []
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The utterances of a corpus that a family can use, sorted by id.
-
-    column: what is learned: a column of labels, "text", "speaker" or "segments".
-    classes, labels: the classes in order, and the class of each utterance; empty where nothing is classified.
-    noise_seconds: length of the windows that superb_ks cuts from noise; None without a class of silence.
-    notes: sentences for the record.
-    items: every utterance as it is encoded, where the split depends on the audio; else empty.
-    """
-
-    column: str
-    utterances: tuple[Utterance, ...]
-    classes: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    noise_seconds: float | None = None
-    notes: tuple[str, ...] = ()
-    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from downstream.data.splits import Split, ties_of
 from downstream.recipes import Recipe, SplitSettings
 
 if TYPE_CHECKING:
+    from downstream.data.choice import Choice
     from downstream.data.corpus import Utterance
-    from downstream.data.dataset import Choice
 
 DRAWN_PARTS = "drawn_parts"
 

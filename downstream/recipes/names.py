@@ -11,7 +11,7 @@ from downstream.recipes.files import LONGEST_SHOWN, brief, shipped
 from upstream.errors import UserError
 from upstream.names import by_spelling
 from upstream.nearest import did_you_mean, plain
-from upstream.rows import read_rows, words_of_cell
+from upstream.shipped_tables import read_rows, words_of_cell
 
 
 def recipe_names() -> list[str]:

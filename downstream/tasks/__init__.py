@@ -8,15 +8,12 @@ from downstream.recipes import Closed, LearnedRecipe, Recipe, later
 from downstream.tasks.base import (
     AffineTargets,
     Family,
-    Head,
     MarginTargets,
     Needs,
-    Predictions,
     Task,
-    as_rows,
-    initialised,
 )
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
+from downstream.tasks.head import Head, Predictions, as_rows, initialised
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.registry import (

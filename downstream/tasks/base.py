@@ -7,14 +7,13 @@ upstream it makes a `Task`, which builds heads, computes their losses and predic
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
@@ -28,9 +27,9 @@ from downstream.tasks.evaluation import (
     drawn_of,
     summed_by_speaker,
 )
+from downstream.tasks.head import Head, Predictions
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
-from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import States, Upstream
 from upstream.errors import UserError
 
@@ -38,31 +37,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Predictions of one head for U utterances: a tensor (…) each, or one (U, …) where all have the same shape.
-Predictions = Sequence[Tensor] | Tensor
-
 Needs = Literal["means", "statistics", "frames"]
-
-
-class Head(nn.Module):
-    """Model trained on an upstream's states; every head begins with the weighted sum of layers."""
-
-    weighted_sum: WeightedSum
-
-
-AnyHead = TypeVar("AnyHead", bound=Head)
-
-
-def initialised(seed: int, make: Callable[[], AnyHead]) -> AnyHead:
-    """Return what `make` builds, with initial weights drawn from `seed`; PyTorch's global generator is restored."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return make()
-
-
-def as_rows(predictions: Predictions) -> Tensor:
-    """Return predictions of the same shape as one tensor, (U, …)."""
-    return predictions if isinstance(predictions, Tensor) else torch.stack(list(predictions))
 
 
 @dataclass(frozen=True)

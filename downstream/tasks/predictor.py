@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from downstream.tasks.head import Head, Predictions
 from upstream.base import SAMPLE_RATE, States
-
-if TYPE_CHECKING:
-    from downstream.tasks.base import Head, Predictions
 
 
 @dataclass(frozen=True)

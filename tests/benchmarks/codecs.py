@@ -23,7 +23,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import upstream
-from downstream.data.dataset import Choice, Dataset, read_dataset
+from downstream.data.choice import Choice
+from downstream.data.dataset import Dataset, read_dataset
 from downstream.data.division import divide
 from downstream.states.sources import Means
 from downstream.tasks.classification import Classification, ClassificationRecipe

@@ -1,9 +1,10 @@
 """What an upstream is like, found by trying it: the contract, its layers, its speed, its precisions.
 
-encoder = examine(Asked("my_model.py:build"), tell=print)     # a Finding a step
+encoder = examine(Candidate("my_model.py:build"), tell=print)     # a Finding a step
 """
 
-from upstream.check.examine import Asked, examine
+from upstream.check.candidate import Candidate
+from upstream.check.examine import examine
 from upstream.check.finding import NOTE, OK, Finding, Tell
 
-__all__ = ["NOTE", "OK", "Asked", "Finding", "Tell", "examine"]
+__all__ = ["NOTE", "OK", "Candidate", "Finding", "Tell", "examine"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from upstream import catalog, custom
 from upstream.base import SAMPLE_RATE, Upstream
+from upstream.check.candidate import Candidate
 from upstream.check.finding import NOTE, Finding, Tell, joined
 from upstream.check.layers import check_layers, check_unusual_audio
 from upstream.check.loads import check_devices, check_precisions, check_second_load, check_untrained
@@ -20,70 +20,44 @@ from upstream.sizes import readable
 from upstream.text import counted
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What to check: an upstream by any name that `upstream.load` knows, and how to load it."""
-
-    name: str
-    device: str = "auto"
-    dtype: str = "float32"
-    random_init: bool = False
-    seed: int = 0
-
-    def load(self) -> Upstream:
-        """Load it."""
-        return catalog.load(
-            self.name, device=self.device, dtype=self.dtype, random_init=self.random_init, seed=self.seed
-        )
-
-    def but(self, **changes: object) -> Asked:
-        """Return the same upstream, loaded in another way."""
-        return replace(self, **changes)  # type: ignore[arg-type]
-
-    def next(self) -> str:
-        """Return the command to type next."""
-        untrained = f" --random-init{f' --seed {self.seed}' if self.seed else ''}" if self.random_init else ""
-        return f"wavprobe run -u {self.name} -d demo/emotion{untrained}"
-
-
-def examine(asked: Asked, tell: Tell) -> Upstream:
+def examine(candidate: Candidate, tell: Tell) -> Upstream:
     """Load an upstream and try it out; tell every step that passed.
 
     Raises UserError for what makes it unusable.
     """
-    encoder = loaded(asked, tell)
+    encoder = loaded(candidate, tell)
     module = module_of(encoder)
     tell(weights_of(encoder))
     tell(check_unusual_audio(encoder))
     tell(check_layers(encoder))
     tell(check_speed(encoder))
     tell(check_batches(encoder))
-    tell(check_second_load(encoder, module, asked))
-    for finding in check_precisions(encoder, asked):
+    tell(check_second_load(encoder, module, candidate))
+    for finding in check_precisions(encoder, candidate):
         tell(finding)
-    tell(check_devices(encoder, asked))
-    tell(check_untrained(encoder, asked))
-    tell(Finding("next", asked.next()))
+    tell(check_devices(encoder, candidate))
+    tell(check_untrained(encoder, candidate))
+    tell(Finding("next", candidate.next_command()))
     return encoder
 
 
-def loaded(asked: Asked, tell: Tell) -> Upstream:
+def loaded(candidate: Candidate, tell: Tell) -> Upstream:
     """Load an upstream and test it as a user's model is tested."""
 
     def told(step: str, found: str) -> None:
         tell(Finding(step, found))
 
-    if is_users_model(asked.name):
+    if is_users_model(candidate.name):
         return custom.load(
-            asked.name,
-            device=catalog.torch_device(asked.device),
-            dtype=torch.float32 if asked.dtype == catalog.FASTEST else catalog.torch_dtype(asked.dtype),
-            random_init=asked.random_init,
-            seed=asked.seed,
+            candidate.name,
+            device=catalog.torch_device(candidate.device),
+            dtype=torch.float32 if candidate.dtype == catalog.FASTEST else catalog.torch_dtype(candidate.dtype),
+            random_init=candidate.random_init,
+            seed=candidate.seed,
             told=told,
         )
     began = time.perf_counter()
-    encoder = asked.load()
+    encoder = candidate.load()
     rate = f"{SAMPLE_RATE / encoder.stride:.6g} frames a second"
     told("load", f"{encoder.provenance.format} in {time.perf_counter() - began:.1f} s")
     told("sizes", f"{encoder.num_layers} x {encoder.dim}, a frame every {encoder.stride:.6g} samples ({rate})")

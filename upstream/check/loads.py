@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from upstream.base import Upstream
+from upstream.check.candidate import Candidate
 from upstream.check.finding import NOTE, OK, Finding, words_of_model
 from upstream.check.layers import syllables
 from upstream.check.speed import timed
@@ -17,9 +17,6 @@ from upstream.custom.user_code import generators_kept
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.object_state import state_of, written
-
-if TYPE_CHECKING:
-    from upstream.check.examine import Asked
 
 OTHER_SEED = 20_260_101  # of the global generators at the second load
 HALF = ("bfloat16", "float16")
@@ -37,13 +34,13 @@ def difference(first: Upstream, second: Upstream) -> float:
 # ---------------------------------------------------------------- again
 
 
-def check_second_load(encoder: Upstream, module: nn.Module | None, asked: Asked) -> Finding:
+def check_second_load(encoder: Upstream, module: nn.Module | None, candidate: Candidate) -> Finding:
     """Load the upstream again, while every random generator is elsewhere.
 
     Raises UserError if its states are others.
     """
     with generators_kept(OTHER_SEED):
-        second = asked.load()
+        second = candidate.load()
     same_states = difference(encoder, second) <= BATCH_TOLERANCE[torch.float32]
     if same_states and second.fingerprint == encoder.fingerprint:
         return Finding("second load", f"the same states and fingerprint ({encoder.fingerprint[:8]}…)")
@@ -82,7 +79,7 @@ def what_differs(first: nn.Module | None, second: nn.Module | None) -> str:
 # ---------------------------------------------------------------- precisions and devices
 
 
-def check_precisions(encoder: Upstream, asked: Asked) -> Iterator[Finding]:
+def check_precisions(encoder: Upstream, candidate: Candidate) -> Iterator[Finding]:
     """Load the upstream in half precision; say how far its states are from those in float32, and how fast it is."""
     if encoder.dtype != torch.float32:
         return
@@ -93,7 +90,7 @@ def check_precisions(encoder: Upstream, asked: Asked) -> Iterator[Finding]:
             yield Finding(name, "not tried: a CPU takes many times as long as for float32")
             continue
         try:
-            half = asked.but(dtype=name).load()
+            half = candidate.but(dtype=name).load()
             off = difference(encoder, half)
         except UserError as error:
             yield Finding(name, f"not usable: {words_of_model(error, encoder.name)}", NOTE)
@@ -112,13 +109,13 @@ def check_precisions(encoder: Upstream, asked: Asked) -> Iterator[Finding]:
         )
 
 
-def check_devices(encoder: Upstream, asked: Asked) -> Finding:
+def check_devices(encoder: Upstream, candidate: Candidate) -> Finding:
     """Load the upstream on the other kind of device, if there is a GPU, and compare its states."""
     if not torch.cuda.is_available():
         return Finding("devices", "cpu; PyTorch sees no GPU here, so none was tried")
     other = "cpu" if encoder.device.type == "cuda" else "cuda"
     try:
-        off = difference(encoder, asked.but(device=other).load())
+        off = difference(encoder, candidate.but(device=other).load())
     except UserError as error:
         return Finding("devices", f"{encoder.device.type}; on {other}: {words_of_model(error, encoder.name)}", NOTE)
     said = f"cpu and cuda, whose states differ by {off:.2g} of a layer's norm"
@@ -128,12 +125,12 @@ def check_devices(encoder: Upstream, asked: Asked) -> Finding:
 # ---------------------------------------------------------------- untrained
 
 
-def check_untrained(encoder: Upstream, asked: Asked) -> Finding:
+def check_untrained(encoder: Upstream, candidate: Candidate) -> Finding:
     """Load the untrained control, which every trained upstream needs."""
-    if asked.random_init:
-        return Finding("untrained", f"this is one, drawn from seed {asked.seed}")
+    if candidate.random_init:
+        return Finding("untrained", f"this is one, drawn from seed {candidate.seed}")
     try:
-        control = asked.but(random_init=True).load()
+        control = candidate.but(random_init=True).load()
     except UserError as error:
         return Finding("untrained", f"--random-init cannot be used: {words_of_model(error, encoder.name)}", NOTE)
     off = difference(encoder, control)

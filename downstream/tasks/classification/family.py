@@ -14,7 +14,7 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
-from downstream.tasks.base import AffineTargets, Family, Head, Needs, Predictions, Task, as_rows
+from downstream.tasks.base import AffineTargets, Family, Needs, Task
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
 from downstream.tasks.classification.heads import HEADS, UtteranceClassifier, classifier
@@ -23,6 +23,7 @@ from downstream.tasks.classification.predictor import ClassPredictor, posteriors
 from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
 from downstream.tasks.classification.record import ClassificationDetails, ConfusionDetails
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
 from upstream.base import States, Upstream

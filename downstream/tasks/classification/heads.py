@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head
 from downstream.tasks.classification.recipe import ClassifierSettings
+from downstream.tasks.head import Head
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates, States
 

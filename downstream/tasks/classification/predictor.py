@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from downstream.tasks.base import Head, Predictions, as_rows
 from downstream.tasks.classification.heads import UtteranceClassifier, classifier
 from downstream.tasks.classification.recipe import ClassifierSettings
+from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.predictor import HeadContext, Predictor
 from upstream.base import States
 

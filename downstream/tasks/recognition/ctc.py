@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head, initialised
+from downstream.tasks.head import Head, initialised
 from downstream.tasks.recognition.recipe import RecogniserSettings
 from downstream.tasks.recognition.spec_augment import SpecAugment
 from downstream.tasks.weighted_sum import WeightedSum

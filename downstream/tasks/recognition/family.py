@@ -13,8 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
-from downstream.tasks.base import Family, Head, Predictions, Task
+from downstream.tasks.base import Family, Task
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.head import Head, Predictions
 from downstream.tasks.predictor import HeadContext
 from downstream.tasks.recognition import word_errors
 from downstream.tasks.recognition.alignment import alignment_caveats, unknown_letters

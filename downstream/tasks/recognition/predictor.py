@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from downstream.tasks.base import Head, Predictions
+from downstream.tasks.head import Head, Predictions
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.recognition.ctc import CTCHead, ctc_head
 from downstream.tasks.recognition.decoding import Decoder, decoder_of

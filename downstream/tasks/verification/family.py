@@ -14,8 +14,9 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
 from downstream.pictures import Picture
-from downstream.tasks.base import Family, Head, MarginTargets, Needs, Predictions, Task, as_rows
+from downstream.tasks.base import Family, MarginTargets, Needs, Task
 from downstream.tasks.evaluation import Evaluation, Interval
+from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
 from downstream.tasks.verification.closed_form import standardisation

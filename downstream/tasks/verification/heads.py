@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from downstream.tasks.base import initialised
+from downstream.tasks.head import initialised
 from downstream.tasks.verification.pooled import CosineHead, LDAHead, LinearHead, PLDAHead
 from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.verification.xvector import XVector, x_vector

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head
+from downstream.tasks.head import Head
 from downstream.tasks.verification.closed_form import (
     Shrinkage,
     TwoCovariances,

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from downstream.tasks.base import Head, Predictions, as_rows
+from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.heads import Verifier, verifier

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from downstream.tasks.base import Head, initialised
+from downstream.tasks.head import Head, initialised
 from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates

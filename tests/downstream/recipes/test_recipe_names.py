@@ -11,7 +11,7 @@ from places import REPOSITORY
 from downstream.recipes import find_recipe, note_on_name, recipe_names, shipped
 from downstream.recipes.names import task_of_s3prl
 from upstream.errors import UserError
-from upstream.rows import read_rows, words_of_cell
+from upstream.shipped_tables import read_rows, words_of_cell
 
 TASKS = read_rows(shipped("recipes") / "s3prl.csv")
 

@@ -24,8 +24,8 @@ import downstream
 import upstream
 from downstream.cli import main as cli
 from downstream.data import recordings_named
-from downstream.states import Taken, take_named
-from downstream.states.taken import formats
+from downstream.states import Extracted, extract_named
+from downstream.states.extracted import formats
 from upstream.errors import UserError
 from upstream.extract import fill
 from upstream.ranks import Ranks
@@ -138,7 +138,7 @@ class TestResuming:
             return files
 
         with monkeypatch.context() as patch:
-            patch.setattr("downstream.states.taken.extraction.write", interrupted)
+            patch.setattr("downstream.states.extracted.extraction.write", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 downstream.extract(tiny, recordings, tmp_path / "to", progress=False)
         assert 3 < len(written) < 12
@@ -152,7 +152,7 @@ class TestResuming:
     def test_a_killed_process_loses_what_it_was_writing(self, recordings: Path, tmp_path: Path) -> None:
         """Each batch is slowed down, so that the process is killed between two files."""
         slow = (
-            "import sys, time, upstream.extract as e, downstream.states.taken.extraction as x\n"
+            "import sys, time, upstream.extract as e, downstream.states.extracted.extraction as x\n"
             "e.BATCH_SECONDS, write = 1.0, x.write\n"
             "def slowly(*a):\n    time.sleep(0.3)\n    return write(*a)\n"
             "x.write = slowly\n"
@@ -230,9 +230,9 @@ def test_two_ranks_share_the_work(
     monkeypatch.setattr(Ranks, "barrier", lambda self, device: barrier.wait(60) and None)
     monkeypatch.setattr("upstream.extract.BATCH_SECONDS", 2.0)
 
-    def rank(number: int) -> Taken:
+    def rank(number: int) -> Extracted:
         ranks = Ranks(number, 2, number)
-        return take_named(
+        return extract_named(
             tiny, [str(recordings)], tmp_path / "both", None, False, format, "float32", False, False, ranks
         )
 
@@ -290,7 +290,7 @@ class TestRefusals:
         def extracted() -> object:
             return downstream.extract(tiny, recordings, tmp_path / "to", progress=False)
 
-        place = "downstream.states.taken.extraction"
+        place = "downstream.states.extracted.extraction"
         with monkeypatch.context() as patch:
             patch.setattr(f"{place}.free_space", lambda folder: 1000)
             assert "1.00 KB are free on the disk" in message(extracted) or "1 KB are free" in message(extracted)

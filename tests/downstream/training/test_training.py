@@ -16,10 +16,11 @@ from downstream.data.dataset import Dataset, development_part
 from downstream.data.splits import Fold, Split
 from downstream.recipes.sections import OptimizerSettings, TrainingSettings
 from downstream.states.sources import Means
-from downstream.tasks.base import Head, States, as_rows
+from downstream.tasks.base import States
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.classification.family import ClassificationTask
 from downstream.tasks.classification.recipe import ClassifierSettings
+from downstream.tasks.head import Head, as_rows
 from downstream.tasks.weighted_sum import WeightedSum
 from downstream.training.batching import Shuffled
 from downstream.training.learner import SKIPPED_AT_MOST, Learner, Schedule

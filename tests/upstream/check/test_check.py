@@ -11,7 +11,7 @@ import torch
 
 from downstream.cli.main import main
 from upstream import UserError, custom
-from upstream.check import NOTE, OK, Asked, Finding, examine
+from upstream.check import NOTE, OK, Candidate, Finding, examine
 from upstream.check.layers import check_layers, check_unusual_audio
 from upstream.check.loads import check_precisions, check_second_load, check_untrained
 from upstream.check.speed import check_batches
@@ -169,9 +169,9 @@ def second(folder: Path, extra: str, **replaced: str) -> Finding:
     for old, new in replaced.items():
         code = code.replace({"seed": "torch.manual_seed(5)", "end": "self.filters.reset_parameters()"}[old], new)
     (folder / "own.py").write_text(code)
-    asked = Asked(spec, device="cpu")
+    candidate = Candidate(spec, device="cpu")
     encoder = custom.load(spec)
-    return check_second_load(encoder, encoder.model, asked)
+    return check_second_load(encoder, encoder.model, candidate)
 
 
 @pytest.mark.parametrize("draw", ["pass", "import numpy; torch.manual_seed(numpy.random.randint(1 << 30))"])
@@ -194,8 +194,8 @@ def test_what_changes_without_effect_is_noted(unused: str, named: str, tmp_path:
 
 def test_an_untrained_model_is_its_own_control(tmp_path: Path) -> None:
     spec = write(tmp_path)
-    asked = Asked(spec, device="cpu", seed=5)
-    found = check_untrained(custom.load(spec), asked)
+    candidate = Candidate(spec, device="cpu", seed=5)
+    found = check_untrained(custom.load(spec), candidate)
     assert (found.verdict, found.found.partition(":")[0]) == (NOTE, "--random-init gives the same states")
 
 
@@ -239,17 +239,17 @@ def test_silence_and_short_utterances(tmp_path: Path) -> None:
 
 def test_precisions_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     spec = write(tmp_path, "x, torch.fft.rfft(x, n=14).abs()")
-    found = {finding.step: finding for finding in check_precisions(custom.load(spec), Asked(spec, device="cpu"))}
+    found = {finding.step: finding for finding in check_precisions(custom.load(spec), Candidate(spec, device="cpu"))}
     assert found["bfloat16"].verdict == NOTE
     assert "not usable: it failed at line 17" in found["bfloat16"].found
     far = write(tmp_path, "x, x * (1 if x.dtype == torch.float32 else 2)")
-    found = {finding.step: finding for finding in check_precisions(custom.load(far), Asked(far, device="cpu"))}
+    found = {finding.step: finding for finding in check_precisions(custom.load(far), Candidate(far, device="cpu"))}
     assert found["bfloat16"].found.startswith("not usable: states differ by ")
 
 
 def test_examine_returns_the_upstream(tmp_path: Path) -> None:
     steps: list[Finding] = []
-    encoder = examine(Asked(write(tmp_path), device="cpu", random_init=True, seed=3), steps.append)
+    encoder = examine(Candidate(write(tmp_path), device="cpu", random_init=True, seed=3), steps.append)
     assert encoder.provenance.random_init
     assert torch.isfinite(encoder([torch.zeros(800)]).layers).all()
     assert steps[-1].found.endswith("--random-init --seed 3")

@@ -10,8 +10,8 @@ import pytest
 from small_corpora import WORDS, chosen, corpus, keyword, noise, row, word
 from small_datasets import small_dataset
 
+from downstream.data.choice import Choice
 from downstream.data.corpora.speech_commands import TEST_ARCHIVE
-from downstream.data.dataset import Choice
 from downstream.data.splits import Fold
 from downstream.tasks.classification.data import ClassTargets, class_targets, with_class_targets
 from downstream.tasks.registry import family_of, load_recipe

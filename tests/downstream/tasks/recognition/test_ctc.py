@@ -10,7 +10,7 @@ import torch
 from peers import relative_error
 from torch import Tensor, nn
 
-from downstream.tasks.base import initialised
+from downstream.tasks.head import initialised
 from downstream.tasks.recognition.ctc import CTCHead, ctc_losses
 from downstream.tasks.recognition.spec_augment import SpecAugment
 from upstream.base import HiddenStates

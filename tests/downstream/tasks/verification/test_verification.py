@@ -12,7 +12,7 @@ from torch import Tensor
 import upstream
 from downstream.data.dataset import Part
 from downstream.data.splits import Fold, Split
-from downstream.tasks.base import initialised
+from downstream.tasks.head import initialised
 from downstream.tasks.registry import family_of, load_recipe
 from downstream.tasks.verification.family import SpeakerTargets, VerificationTask, speaker_targets
 from downstream.tasks.verification.recipe import TrialsSettings, VerifierSettings

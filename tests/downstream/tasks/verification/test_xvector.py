@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from downstream.tasks.base import initialised
+from downstream.tasks.head import initialised
 from downstream.tasks.verification.xvector import AMSoftmax, StatisticsPooling, TimeDelayLayer, XVector, lengthened
 from upstream.base import HiddenStates
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from downstream.data import NamedRecording
-from downstream.states.taken.contents import ANOTHER, Contents
-from downstream.states.taken.formats import Array, finish_dataset, write
-from downstream.states.taken.index import Row, known_rows, note, own_list, remove_lists, write_index
+from downstream.states.extracted.contents import ANOTHER, Contents
+from downstream.states.extracted.formats import Array, finish_dataset, write
+from downstream.states.extracted.index import Row, known_rows, note, own_list, remove_lists, write_index
 from upstream.encode import Item, seconds_of
 from upstream.errors import UserError
 from upstream.extract import SHARD_BYTES, extract, missing, plan
@@ -30,7 +30,7 @@ LONG = 300.0  # seconds of a recording that can take longer than all others toge
 
 
 @dataclass(frozen=True)
-class Taken:
+class Extracted:
     """A folder of extracted states. rows: of the index, in the order of the recordings; encoded: seconds of audio."""
 
     folder: Path
@@ -38,13 +38,13 @@ class Taken:
     encoded: float
 
 
-def take_states(
+def write_states(
     folder: Path,
     contents: Contents,
     recordings: Sequence[NamedRecording],
     progress: bool = True,
     ranks: Ranks = ALONE,
-) -> Taken:
+) -> Extracted:
     """Write the states of recordings into a folder, with index.csv and extraction.json.
 
     What the folder has already of the same recordings is not encoded again; recordings that have changed are. Several
@@ -91,7 +91,7 @@ def take_states(
             write_index(folder, [*rows, *(row for name, row in found.items() if name not in wanted)])
             remove_lists(folder)
         ranks.barrier(contents.upstream.device)  # before the list is removed
-    return Taken(folder, tuple(rows), sum(seconds_of(batch) for batch in batches))
+    return Extracted(folder, tuple(rows), sum(seconds_of(batch) for batch in batches))
 
 
 def row_of(recording: NamedRecording) -> Row:

@@ -8,7 +8,7 @@ from upstream.base import HiddenStates, Provenance, Upstream
 from upstream.request import NamedUpstream
 
 
-class SizesOnly(Upstream):
+class UnloadedUpstream(Upstream):
     """The sizes of an upstream without its weights; it cannot encode."""
 
     def __init__(self, row: NamedUpstream) -> None:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream.data import recordings_named
-from downstream.states.taken.contents import FORMATS, NUMBERS, Contents, layers_of
-from downstream.states.taken.extraction import Taken, take_states
+from downstream.states.extracted.contents import FORMATS, NUMBERS, Contents, layers_of
+from downstream.states.extracted.extraction import Extracted, write_states
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
@@ -63,15 +63,15 @@ def extract(
         encoder = upstream
     else:
         encoder = load(str(upstream), device=device, dtype=dtype, random_init=random_init, seed=seed)
-    taken = take_named(
+    extracted = extract_named(
         encoder, list(map(str, words)), Path(to), layers, means, format, numbers, skip_unreadable, progress
     )
-    table = pandas.DataFrame(taken.rows)
-    table["file"] = [str(taken.folder / file) for file in table["file"]]
+    table = pandas.DataFrame(extracted.rows)
+    table["file"] = [str(extracted.folder / file) for file in table["file"]]
     return table
 
 
-def take_named(
+def extract_named(
     upstream: Upstream,
     words: Sequence[str],
     folder: Path,
@@ -82,7 +82,7 @@ def take_named(
     skip_unreadable: bool,
     progress: bool,
     ranks: Ranks = ALONE,
-) -> Taken:
+) -> Extracted:
     """Write the states of the recordings that words name, and say what was left out; arguments as for `extract`."""
     for value, known, what in ((format, FORMATS, "format"), (numbers, NUMBERS, "number format")):
         if value not in known:
@@ -92,4 +92,4 @@ def take_named(
     with logging_redirect_tqdm():
         for note in named.notes if progress else ():
             tqdm.write(note, sys.stderr)
-        return take_states(folder, contents, named.recordings, progress, ranks)
+        return write_states(folder, contents, named.recordings, progress, ranks)

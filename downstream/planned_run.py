@@ -1,4 +1,4 @@
-"""What a run is asked for: its upstream, recipe and options, and what follows of them before anything is computed."""
+"""A run as it is planned: its upstream, recipe and options, and what follows of them before anything is computed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from upstream.files import STATES
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """What is asked for, and what follows of it before anything is encoded or learned.
+class PlannedRun:
+    """The parts of a run that are known before anything is encoded or learned.
 
     settings, configs: the layers that get scores, and the heads to learn. place: of the run on disk.
     """
@@ -33,7 +33,7 @@ class Experiment:
     place: Place
 
     @classmethod
-    def of(cls, upstream: Upstream, recipe: Recipe, options: Options, corpus: Corpus | None) -> Experiment:
+    def of(cls, upstream: Upstream, recipe: Recipe, options: Options, corpus: Corpus | None) -> PlannedRun:
         """Read the corpus, unless it was read already, and find out where the run lies."""
         settings = layer_settings(recipe, upstream.num_layers, options.layer)
         heads = configs(recipe, settings, upstream.num_layers, options.seed)

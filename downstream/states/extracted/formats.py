@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.states.taken.contents import Contents
+from downstream.states.extracted.contents import Contents
 from upstream.files import write_atomically
 
 STATES, DATA = "states", "data"  # folders of the files

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from downstream.data import Table
+    from downstream.data import Corpus, Table
     from downstream.recipes import Recipe as Recipe
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
@@ -86,28 +86,10 @@ def run(
 
     Raises UserError for whatever the caller can fix: a wrong name, missing data, a setting that does not exist.
     """
-    from downstream.data import corpus_of
     from downstream.experiment import run_named
     from downstream.recipes import Options
-    from upstream.errors import UserError
     from upstream.files import DEFAULT_STORE
 
-    given, name_of_corpus = None, corpus
-    if corpus is not None and not isinstance(corpus, str):
-        given = corpus_of(corpus, None if data is None else Path(data), corpus_title)
-        name_of_corpus = given.name
-    elif corpus_title is not None:
-        raise UserError("corpus_title names a table that is given as corpus; a corpus with a name has its own title.")
-    elif corpus is not None and {"/", "."} & set(corpus):
-        raise UserError(
-            f"{corpus!r} is no corpus's name; give the rows themselves, such as corpus=pandas.read_csv(FILE), or "
-            "corpus=datasets.load_dataset(NAME) of the hub, and a folder as data=DIR."
-        )
-    strings = [f"corpus.name={name_of_corpus}"] if name_of_corpus else []
-    if isinstance(overrides, Mapping):
-        strings += [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
-    else:
-        strings += [overrides] if isinstance(overrides, str) else overrides
     options = Options(
         data=None if data is None else Path(data),
         name=name,
@@ -123,7 +105,8 @@ def run(
     )
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     named = str(upstream) if isinstance(upstream, Path) else upstream
-    outcome = run_named(recipe, named, options, overrides=strings, loading=loading, corpus=given)
+    own = _corpus(corpus, data, corpus_title)
+    outcome = run_named(recipe, named, options, overrides=_strings(overrides), loading=loading, corpus=own)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
 
@@ -181,6 +164,30 @@ def predict(
     for note in answers.notes if progress else ():
         print(note, file=sys.stderr)
     return list(answers.rows)
+
+
+def _corpus(corpus: str | Table | None, data: str | Path | None, title: str | None) -> str | Corpus | None:
+    """Return a corpus by its name, or as the table that it was given as; raise UserError for a path in its place."""
+    from downstream.data import corpus_of
+    from upstream.errors import UserError
+
+    if corpus is not None and not isinstance(corpus, str):
+        return corpus_of(corpus, None if data is None else Path(data), title)
+    if title is not None:
+        raise UserError("corpus_title names a table that is given as corpus; a corpus with a name has its own title.")
+    if corpus is not None and {"/", "."} & set(corpus):
+        raise UserError(
+            f"{corpus!r} is no corpus's name; give the rows themselves, such as corpus=pandas.read_csv(FILE), or "
+            "corpus=datasets.load_dataset(NAME) of the hub, and a folder as data=DIR."
+        )
+    return corpus
+
+
+def _strings(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:
+    """Return overrides as "key=value"."""
+    if isinstance(overrides, Mapping):
+        return [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
+    return [overrides] if isinstance(overrides, str) else overrides
 
 
 def _plain(value: Any) -> Any:

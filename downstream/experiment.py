@@ -202,14 +202,17 @@ def run_named(
     overrides: Sequence[str] = (),
     loading: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
-    corpus: Corpus | None = None,
+    corpus: str | Corpus | None = None,
 ) -> Outcome | None:
     """Load what was named and carry it out; `wavprobe run` and `downstream.run` both come here.
 
     recipe: a name, the path of a YAML file, or a recipe. upstream: a name, as `upstream.load` takes it, or an upstream.
     overrides: "key=value" of the recipe. loading: further arguments of `upstream.load`, for a name.
-    corpus: one that was read already, whose name the recipe then has; None to read the recipe's.
+    corpus: the name of another one than the recipe's, or one that was read already; None for the recipe's.
     """
+    given = corpus if isinstance(corpus, Corpus) else None
+    if corpus is not None:
+        overrides = [f"corpus.name={given.name if given else corpus}", *overrides]
     if isinstance(recipe, Recipe):
         content, kind = recipe.model_dump(mode="json"), type(recipe)
         chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
@@ -218,7 +221,7 @@ def run_named(
         chosen, changed = load_overridden(recipe, overrides)
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
     with logging_redirect_tqdm(), errors_named(chosen.task):  # what is logged appears above the progress bar, not in it
-        return run(encoder, chosen, replace(options, overrides=changed), ranks, corpus)
+        return run(encoder, chosen, replace(options, overrides=changed), ranks, given)
 
 
 def refuse_learning(earlier: Earlier | None, folder: Path, options: Options) -> None:

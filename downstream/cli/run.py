@@ -64,7 +64,6 @@ def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
     from downstream.experiment import run_named
     from downstream.recipes import Options
 
-    overrides = [f"corpus.name={options.corpus}"] if options.corpus is not None else []
     loading = {name: getattr(options, name) for name in LOADING}
     upstream = options.upstream
     if options.upstream_ckpt is not None:
@@ -89,5 +88,11 @@ def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
         progress=own_rank.main,
     )
     return run_named(
-        options.downstream, upstream, chosen, overrides=overrides + options.override, loading=loading, ranks=own_rank
+        options.downstream,
+        upstream,
+        chosen,
+        overrides=options.override,
+        loading=loading,
+        ranks=own_rank,
+        corpus=options.corpus,
     )

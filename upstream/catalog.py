@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from upstream.errors import UserError
 from upstream.lazy import import_object
-from upstream.names import NAMED, resolved, unknown_upstream
+from upstream.names import NAMED, is_function, resolved, unknown_upstream
 from upstream.request import NamedUpstream, Request
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def load(
         raise UserError(f"{name} is a Python file; add the function that builds the model: {name}:function.")
     if name.startswith("hf:"):
         return _load_hugging_face(request)
-    if name.rpartition(":")[0].endswith(".py"):
+    if is_function(name):
         return _load_custom(request)
     if Path(name).exists() or Path(name).is_symlink():
         return _load_path(request)

@@ -65,6 +65,11 @@ def is_repository(name: str) -> bool:
     return REPOSITORY.fullmatch(name) is not None and not name.endswith(FILE_SUFFIXES)
 
 
+def is_function(name: str) -> bool:
+    """Return True for what has the form of a function in a file, module.py:function."""
+    return name.rpartition(":")[0].endswith(".py") and not name.startswith("hf:")
+
+
 def unknown_upstream(name: str) -> str:
     """Return the message for a name that is not an upstream."""
     stem = name.partition("@")[0]

@@ -60,7 +60,7 @@ def layers(text: str) -> tuple[int, ...] | None:
 
 def run(options: argparse.Namespace) -> int:
     """Encode the recordings and write their states."""
-    from downstream.states import extract_named
+    from downstream.states import Contents, extract_named
     from upstream import ranks
     from upstream.catalog import load
     from upstream.sizes import readable
@@ -71,23 +71,20 @@ def run(options: argparse.Namespace) -> int:
     own_rank.meet()
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
     upstream = load(options.upstream, **loading)
+    contents = Contents.of(upstream, options.layers, options.means, options.format, options.dtype_out)
     extracted = extract_named(
-        upstream,
+        contents,
         options.recordings,
         options.to,
-        options.layers,
-        options.means,
-        options.format,
-        options.dtype_out,
-        options.skip_unreadable,
-        own_rank.main,
-        own_rank,
+        skip_unreadable=options.skip_unreadable,
+        progress=own_rank.main,
+        ranks=own_rank,
     )
     if not own_rank.main:
         return 0
     seconds = sum(row["seconds"] for row in extracted.rows)
     size = sum({row["file"]: row["bytes"] for row in extracted.rows}.values())
-    count = len(options.layers or range(upstream.num_layers))
+    count = len(contents.layers)
     shape = f"{count} x {upstream.dim}" if options.means else f"{count} x frames x {upstream.dim}"
     print(
         f"{counted(len(extracted.rows), 'recording')}, {seconds / 60:,.1f} min, as {shape} in {options.dtype_out}: "

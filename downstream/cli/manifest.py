@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from downstream.data.corpora import MANIFEST_FILE
 from upstream.arguments import folder
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.text import counted, printable
 
-FILE_NAME = "manifest.csv"
 RECIPES = {"label": "emotion", "speaker": "sv", "text": "asr"}  # what can be learned from a column, by a recipe's name
 NAMES_SHOWN = 8
 
@@ -22,7 +22,7 @@ NAMES_SHOWN = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder, the file, and what subfolders are."""
     parser.add_argument("folder", type=folder, metavar="DIR", help="folder of the recordings")
-    parser.add_argument("--to", type=Path, metavar="FILE", help=f"the file to write (default {FILE_NAME} in DIR)")
+    parser.add_argument("--to", type=Path, metavar="FILE", help=f"the file to write (default {MANIFEST_FILE} in DIR)")
     parser.add_argument(
         "--subfolders", choices=("label", "speaker"), default="label", help="what subfolders are (default label)"
     )
@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from downstream.data.corpora import manifest_csv, scanned
     from upstream.files import write_atomically
 
-    target = options.to or options.folder / FILE_NAME
-    target = target / FILE_NAME if target.is_dir() else target
+    target = options.to or options.folder / MANIFEST_FILE
+    target = target / MANIFEST_FILE if target.is_dir() else target
     if os.path.lexists(target) and not options.force:
         raise UserError(f"{target} is there already; add --force to write over it, or name another file with --to.")
     scan = scanned(options.folder)
@@ -75,8 +75,8 @@ def contents(rows: Sequence[Mapping[str, str]]) -> list[str]:
 def next_steps(target: Path, rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Return what to do with the file, and a command for each task that it can serve."""
     lines = ["Look through it, and add what only you know: a column speaker, or text, or labels."]
-    if target.name != FILE_NAME:
-        return [*lines, f"It is read as {FILE_NAME} in a folder that --data names: rename it before."]
+    if target.name != MANIFEST_FILE:
+        return [*lines, f"It is read as {MANIFEST_FILE} in a folder that --data names: rename it before."]
     data = shlex.quote(printable(str(target.parent)))
     recipes = [recipe for column, recipe in RECIPES.items() if any(column in row for row in rows)]
     commands = [f"  wavprobe run -u wavlm_base -d {recipe} -c manifest --data {data}" for recipe in recipes]

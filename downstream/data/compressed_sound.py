@@ -23,7 +23,7 @@ from upstream.errors import UserError
 from upstream.foreign import foreign_code
 
 INSTALL = "pip install av"
-FILMS = (".mp4", ".mov", ".mkv")  # of which the sound is heard
+FILMS = (".mp4", ".mov", ".mkv")  # whose sound is decoded
 COMPRESSED_SUFFIXES = (".m4a", ".m4b", ".aac", ".3gp", ".3g2", ".amr", ".awb", ".wma", ".webm", ".mka", *FILMS)
 # Full scale, by FFmpeg's name of a sample.
 SCALES = {"u8": 2**7, "s16": 2**15, "s32": 2**31, "s64": 2**63, "flt": 1, "dbl": 1}

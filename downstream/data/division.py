@@ -35,7 +35,7 @@ def rule_for(settings: SplitSettings, utterances: Sequence[Utterance]) -> str:
 
 
 def has_parts(spoken: Sequence[Utterance]) -> bool:
-    """Return whether there are train and test parts, which share no known speaker, no group and no recording."""
+    """Return True if there are train and test parts, which share no known speaker, no group and no recording."""
     divided = [utterance for utterance in spoken if utterance.split is not None]
     place: dict[tuple[str, str], str | None] = {}
     apart = all(place.setdefault(tie, u.split) == u.split for u in divided for tie in ties_of(u, by_speaker=True))
@@ -43,7 +43,7 @@ def has_parts(spoken: Sequence[Utterance]) -> bool:
 
 
 def depends_on_audio(rule: str) -> bool:
-    """Return whether a rule keeps equal audio together, whatever it is called, so that it has to be read before."""
+    """Return True for a rule that keeps equal audio together, so that all of it has to be read before."""
     return rule in (DRAWN_PARTS, "clip_folds")
 
 

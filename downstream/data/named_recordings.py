@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.data.audio import NO_EFFECTS, AudioCut, AudioFile
+from downstream.data.corpora.cards import MANIFEST_FILE
 from downstream.data.corpora.files import left_out, own_suffixes, shown, sort_out, walk
-from downstream.data.corpora.manifest import FILE_NAME, utterance
+from downstream.data.corpora.manifest import utterance
 from downstream.data.corpora.manifest_table import read_manifest_table
 from downstream.data.corpus import Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
@@ -147,8 +148,8 @@ def recordings_below(folder: Path, notes: list[str]) -> Iterator[Found]:
     if not there.recordings:
         others = f"; of other files there are {shown([path.name for path in there.others])}" if there.others else ""
         raise UserError(f"No recording ({', '.join(own_suffixes())}) lies below the folder {folder}{others}.")
-    if any(path == folder / FILE_NAME for path in there.others):
-        notes.append(f"{folder / FILE_NAME} was not read; name it to take the utterances that it lists.")
+    if any(path == folder / MANIFEST_FILE for path in there.others):
+        notes.append(f"{folder / MANIFEST_FILE} was not read; name it to take the utterances that it lists.")
     for path in there.recordings:
         yield recording(path, folder)
 

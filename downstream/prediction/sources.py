@@ -24,6 +24,7 @@ from downstream.tasks import Family, find_family, is_external
 from upstream.base import Upstream
 from upstream.catalog import load, torch_device
 from upstream.errors import UserError
+from upstream.names import is_function
 from upstream.text import counted, printable
 
 SUFFIX = ".safetensors"
@@ -180,7 +181,7 @@ def recorded_name(about: HeadFile) -> str:
     """
     recorded = about.upstream
     name = os.path.expanduser(recorded.name)
-    if name.rpartition(":")[0].endswith(".py"):
+    if is_function(name):
         raise UserError(
             f"The heads were learned on {recorded.name}, a function whose code would run. Read it, and name the file "
             "that you trust with -u."

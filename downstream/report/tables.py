@@ -86,7 +86,7 @@ def score_table(result: Result) -> Table:
         metric = result.metric_types[score.metric]
         is_primary = (score.metric, score.part) == (result.primary.name, result.primary.part)
         table.add_row(
-            f"{metric.title}{metric.unit.replace(' %', ', %')}",
+            metric.heading,
             score.part,
             metric.written(score.value),
             interval_of(score, metric),

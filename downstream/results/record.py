@@ -60,6 +60,14 @@ class MetricRecord(Section):
     def unit(self) -> str:
         return self.metric.unit
 
+    @property
+    def heading(self) -> str:
+        return self.metric.heading
+
+    @property
+    def scale(self) -> float:
+        return self.metric.scale
+
 
 class Primary(Section):
     """The score of the leaderboard: the recipe's primary metric on its first layer setting and test part."""

@@ -1,12 +1,13 @@
 """Hidden states of a dataset: cached means, cached frames, or computed on the fly."""
 
 from downstream.states.cache_plan import CachePlan, plan_cache
-from downstream.states.extracted import Extracted, extract, extract_named
+from downstream.states.extracted import Contents, Extracted, extract, extract_named
 from downstream.states.preparation import prepare, read_whole
 from downstream.states.sources import Means, StateSource, move
 
 __all__ = [
     "CachePlan",
+    "Contents",
     "Means",
     "StateSource",
     "Extracted",

@@ -45,6 +45,16 @@ class Metric:
         return " %" if self.percent else ""
 
     @property
+    def heading(self) -> str:
+        """Title and unit, as tables and axes have them."""
+        return f"{self.title}, %" if self.percent else self.title
+
+    @property
+    def scale(self) -> float:
+        """Factor from a value to the number that is written and drawn."""
+        return 100.0 if self.percent else 1.0
+
+    @property
     def sign(self) -> int:
         """Factor that makes a higher value a better one."""
         return 1 if self.higher_is_better else -1

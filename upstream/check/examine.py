@@ -15,6 +15,7 @@ from upstream.check.layers import check_layers, check_unusual_audio
 from upstream.check.loads import check_devices, check_precisions, check_second_load, check_untrained
 from upstream.check.speed import check_batches, check_speed
 from upstream.custom.trials import check_contract
+from upstream.names import is_function
 from upstream.object_state import state_of
 from upstream.sizes import readable
 from upstream.text import counted
@@ -47,7 +48,7 @@ def loaded(candidate: Candidate, tell: Tell) -> Upstream:
     def told(step: str, found: str) -> None:
         tell(Finding(step, found))
 
-    if is_users_model(candidate.name):
+    if is_function(candidate.name):
         return custom.load(
             candidate.name,
             device=catalog.torch_device(candidate.device),
@@ -63,11 +64,6 @@ def loaded(candidate: Candidate, tell: Tell) -> Upstream:
     told("sizes", f"{encoder.num_layers} x {encoder.dim}, a frame every {encoder.stride:.6g} samples ({rate})")
     check_contract(encoder, module_of(encoder), told)
     return encoder
-
-
-def is_users_model(name: str) -> bool:
-    """Return True for module.py:function."""
-    return name.rpartition(":")[0].endswith(".py") and not name.startswith("hf:")
 
 
 def module_of(encoder: Upstream) -> nn.Module | None:

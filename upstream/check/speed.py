@@ -18,6 +18,7 @@ from upstream.custom import CustomUpstream
 from upstream.errors import UserError
 from upstream.out_of_memory import is_out_of_memory
 from upstream.sizes import readable
+from upstream.text import counted
 
 DURATIONS = (1.0, 10.0, 30.0)  # seconds of an utterance
 BATCHES = (1, 4, 8)
@@ -150,8 +151,7 @@ def threads(device: torch.device) -> str:
     """Return the device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    count = torch.get_num_threads()
-    return f"the CPU with {count} thread{'s' if count > 1 else ''}"
+    return f"the CPU with {counted(torch.get_num_threads(), 'thread')}"
 
 
 def times(ratio: float) -> str:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from downstream.data.corpora.cards import MANIFEST_FILE
 from downstream.data.corpora.catalog import describe, find_card, load_corpus
 from upstream.lazy import lazy_exports
 
@@ -13,6 +14,7 @@ else:
     __getattr__ = lazy_exports(__name__, {"manifest_csv": reader, "scanned": reader})
 
 __all__ = [
+    "MANIFEST_FILE",
     "describe",
     "find_card",
     "load_corpus",

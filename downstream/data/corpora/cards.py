@@ -294,6 +294,7 @@ SPEECHOCEAN762 = CorpusCard(
     counts_from="Zhang et al., Interspeech 2021, and the files of its release",
 )
 
+MANIFEST_FILE = "manifest.csv"
 MANIFEST = CorpusCard(
     name="manifest",
     title="recordings with a manifest.csv",

@@ -11,10 +11,11 @@ from pathlib import Path
 from downstream.data.audio import AudioFile
 from downstream.data.corpora.audiofolder import metadata_files
 from downstream.data.corpora.cards import FOLDER as CARD
+from downstream.data.corpora.cards import MANIFEST_FILE
 from downstream.data.corpora.files import own_suffixes, shown
 from downstream.data.corpora.folder import existing_folder
 from downstream.data.corpora.folder_scan import SUBFOLDERS, FolderScan, scan_folder
-from downstream.data.corpora.manifest import FILE_NAME, licence, utterance_of
+from downstream.data.corpora.manifest import licence, utterance_of
 from downstream.data.corpora.suggestions import contents, suggestion
 from downstream.data.corpus import Corpus
 from upstream.errors import UserError
@@ -32,7 +33,7 @@ def read(folder: Path) -> Corpus:
         utterance_of(row, row["path"], AudioFile(path), str(path))
         for row, path in zip(scan.rows, scan.files, strict=True)
     ]
-    listed = [folder / FILE_NAME, *metadata_files(folder)]
+    listed = [folder / MANIFEST_FILE, *metadata_files(folder)]
     unread = [f"{path.name} was not read; -c manifest reads it." for path in listed[:2] if os.path.lexists(path)]
     return Corpus(
         name=CARD.name,

@@ -87,7 +87,7 @@ def scan_folder(folder: Path) -> FolderScan:
 
 
 def is_hidden(folders: Iterable[str]) -> bool:
-    """Return whether one of the folders is a system's or a program's (.git, __MACOSX)."""
+    """Return True if one of the folders is a system's or a program's (.git, __MACOSX)."""
     return any(name.startswith((".", "__MACOSX")) for name in folders)
 
 

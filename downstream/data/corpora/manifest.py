@@ -12,6 +12,7 @@ from downstream.data.audio import AudioCut, AudioFile, Recording
 from downstream.data.corpora import segments
 from downstream.data.corpora.audiofolder import metadata_files, read_metadata
 from downstream.data.corpora.cards import MANIFEST as CARD
+from downstream.data.corpora.cards import MANIFEST_FILE
 from downstream.data.corpora.csv_table import seconds
 from downstream.data.corpora.files import find_file
 from downstream.data.corpora.folder import existing_folder
@@ -28,7 +29,6 @@ from downstream.data.corpus import Corpus, Utterance
 from upstream.errors import UserError
 from upstream.text import counted
 
-FILE_NAME = "manifest.csv"
 CHANNELS = {"a": 0, "b": 1, "left": 0, "right": 1}  # how telephone corpora and stereo call them
 ROUNDING = 0.01  # seconds by which an end and a duration may differ
 
@@ -48,10 +48,10 @@ def read(folder: Path) -> Corpus:
 
     Raises UserError, with the line's number, for malformed lines.
     """
-    path = existing_folder(folder) / FILE_NAME
+    path = existing_folder(folder) / MANIFEST_FILE
     metadata = [] if os.path.lexists(path) else metadata_files(folder)
     if not os.path.lexists(path) and not metadata:
-        raise UserError(f"There is no {FILE_NAME} in {folder}; {contents(folder)}. {suggestion(CARD, folder)}")
+        raise UserError(f"There is no {MANIFEST_FILE} in {folder}; {contents(folder)}. {suggestion(CARD, folder)}")
     table = read_metadata(metadata, folder) if metadata else read_manifest_table(path)
     utterances = [utterance(row, folder, where) for where, row in table.rows]
     if not utterances:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +65,13 @@ def check_columns(columns: list[str], path: Path) -> None:
         found = ", ".join(columns) or "none"
         fix = f"Call the one that names the recordings path: {' or '.join(meant)}." if meant else FIRST_LINE
         raise UserError(f"{path} has no column path; found {found}. {fix}")
-    if {"end", "stop"} <= set(columns):
-        raise UserError(f"{path} has the columns end and stop, which mean the same; remove one of them.")
+    refuse_two_ends(columns, str(path))
+
+
+def refuse_two_ends(columns: Collection[str], where: str) -> None:
+    """Raise UserError for two columns that end an utterance."""
+    if "end" in columns and "stop" in columns:
+        raise UserError(f"{where} has the columns end and stop, which mean the same; remove one of them.")
 
 
 def meaning(column: str) -> str | None:

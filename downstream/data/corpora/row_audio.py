@@ -1,4 +1,4 @@
-"""Recordings in the rows of a table: encoded bytes, or samples, in memory or read from the row when they are heard.
+"""Recordings in the rows of a table: encoded bytes, or samples, in memory or read from the row when they are decoded.
 
 Samples are put into a WAV as they are, so that they are digested, cut and decoded as the same samples in a file.
 """

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from downstream.data.audio import AUDIO_SUFFIXES
 from downstream.data.corpora.audiofolder import metadata_files
-from downstream.data.corpora.cards import CARDS, FOLDER, MANIFEST, CorpusCard
+from downstream.data.corpora.cards import CARDS, FOLDER, MANIFEST, MANIFEST_FILE, CorpusCard
 from downstream.data.corpora.files import OTHER_AUDIO, files_in, own_suffixes, shown, walk
 from upstream.errors import UserError
 from upstream.text import printable
 
-MANIFEST_FILE = "manifest.csv"
 FILES_LOOKED_AT = 2000  # enough to recognise a corpus, few enough not to walk a whole disk
 PLACES_TRIED = 4
 LEVELS_LOOKED_AT = 3  # above a folder, for a manifest

@@ -18,7 +18,7 @@ from downstream.data.audio import AudioFile, Recording
 from downstream.data.corpora.cards import TABLE as CARD
 from downstream.data.corpora.folder import existing_folder
 from downstream.data.corpora.manifest import named_recording, speaker_note, utterance_of
-from downstream.data.corpora.manifest_table import FIXED_COLUMNS, TIMES, column_notes, meaning
+from downstream.data.corpora.manifest_table import FIXED_COLUMNS, TIMES, column_notes, meaning, refuse_two_ends
 from downstream.data.corpora.row_audio import RowAudio, is_reference, memory_audio
 from downstream.data.corpora.table_columns import AUDIO, TableColumns, columns_of
 from downstream.data.corpus import Corpus, Utterance
@@ -79,8 +79,7 @@ def check_columns(table: TableColumns) -> None:
         raise UserError(
             f"The {table.kind} has no column path and none audio; found {', '.join(table.columns) or 'none'}. {hint}"
         )
-    if {"end", "stop"} <= table.columns.keys():
-        raise UserError(f"The {table.kind} has the columns end and stop, which mean the same; remove one of them.")
+    refuse_two_ends(table.columns, f"The {table.kind}")
 
 
 # ---------------------------------------------------------------- text

@@ -126,7 +126,7 @@ def of_data_frame(frame: Any) -> TableColumns:
 
 
 def of_dataset(dataset: Any, kind: str = "Dataset") -> TableColumns:
-    """The columns of a datasets.Dataset: classes by their names, audio as it is encoded, and read when it is heard."""
+    """The columns of a datasets.Dataset: classes by their names, encoded audio, read when it is decoded."""
     import datasets
 
     columns: Columns = {}
@@ -197,7 +197,7 @@ def type_of_samples(feature: Any) -> str | None:
 
 
 def contents_are_here(rows: Any, column: str) -> list[bool]:
-    """Whether the bytes of each recording are in its row; where all are, or none, no row is read for it."""
+    """True for each recording whose bytes are in its row; where all are, or none, no row is read for it."""
     contents = rows.flatten().data.column(f"{column}.bytes")
     if contents.null_count in (0, len(contents)):
         return [contents.null_count == 0] * len(rows)

@@ -77,7 +77,7 @@ def draw_scores(
     """Draw the scores; together: by name, those of settings that are no single layer."""
     axes = figure.add_subplot()
     metric = result.metric_types[result.primary.name]
-    factor = 100.0 if metric.percent else 1.0
+    factor = metric.scale
     values = [factor * score.value for score in alone.values()]
     has_ends = any(score.low is not None for score in alone.values())
     ends = [
@@ -96,7 +96,7 @@ def draw_scores(
         axes.axhline(factor * value, color=COLOURS[3 + number % 4], linestyle="--", label=name)
     axes.axhline(factor * result.chance, color=GREY, linestyle=":", label="chance")
     number_layers(axes, max(alone) + 1)
-    axes.set_ylabel(f"{metric.title}{metric.unit.replace(' %', ', %')}")
+    axes.set_ylabel(metric.heading)
     axes.set_ylim(0, None)
     legend_below(figure)
 

@@ -46,7 +46,7 @@ def names_of(fits: Sequence[FitRecord]) -> list[str]:
 def draw(figure: Figure, fits: Sequence[FitRecord], names: Sequence[str], metric: MetricRecord) -> None:
     """Draw loss above score, with the chosen step of each head on both."""
     above, below = figure.subplots(2, sharex=True)
-    factor = 100.0 if metric.percent else 1.0
+    factor = metric.scale
     is_named = 1 < len(fits) <= NAMED
     for number, (fit, name) in enumerate(zip(fits, names, strict=True)):
         style = {"color": COLOURS[0], "alpha": max(0.25, 2.5 / len(fits)), "linewidth": 0.9}
@@ -59,7 +59,7 @@ def draw(figure: Figure, fits: Sequence[FitRecord], names: Sequence[str], metric
             axes.plot([step for step, _ in points], [value for _, value in points], label=label, **style)
             mark_chosen(axes, points, fit.step, str(style["color"]))
     above.set_ylabel("training loss")
-    below.set_ylabel(f"development {metric.title}{metric.unit.replace(' %', ', %')}")
+    below.set_ylabel(f"development {metric.heading}")
     below.set_xlabel("step")
     below.margins(x=0.02)
     below.plot([], [], "o", color="0.3", markeredgecolor="white", label="chosen step")

@@ -35,6 +35,21 @@ class Contents:
     format: str
     numbers: str
 
+    @classmethod
+    def of(
+        cls,
+        upstream: Upstream,
+        layers: Sequence[int] | None = None,
+        means: bool = False,
+        format: str = "npy",
+        numbers: str = "float32",
+    ) -> Contents:
+        """Return what is asked for, as the arguments of `extract` say it; raise UserError for what there is not."""
+        for value, known, what in ((format, FORMATS, "format"), (numbers, NUMBERS, "number format")):
+            if value not in known:
+                raise UserError(f"There is no {what} {value!r} of extracted states; type one of {', '.join(known)}.")
+        return cls(upstream, "means" if means else "frames", layers_of(upstream, layers), format, numbers)
+
     def described(self) -> dict[str, Any]:
         """Return the content of extraction.json."""
         encoder = self.upstream

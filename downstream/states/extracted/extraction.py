@@ -95,7 +95,7 @@ def write_states(
 
 
 def row_of(recording: NamedRecording) -> Row:
-    """Return what the index says of a recording before it is encoded."""
+    """Return the row of a recording in the index, as far as it is known before it is encoded."""
     audio = recording.utterance.audio
     return {
         "id": recording.id,

@@ -26,7 +26,7 @@ Array = NDArray[np.floating[Any]]
 def write(folder: Path, contents: Contents, rows: Sequence[dict[str, Any]], states: Sequence[Array]) -> list[str]:
     """Write the states of some recordings; return the file of each, relative to the folder.
 
-    rows: what the index says of each recording; "id" names its file. A file is there as a whole or not at all.
+    rows: of the index, one a recording; "id" names its file. A file is there as a whole or not at all.
 
     Raises UserError where a file cannot be written.
     """

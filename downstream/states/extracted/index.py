@@ -21,7 +21,7 @@ LIST = "unfinished-{}.jsonl"
 COLUMNS = ("id", "file", "path", "start", "duration", "channel", "seconds", "frames", "bytes", "digest")
 
 Row = dict[str, Any]
-"""What the index says of a recording, by COLUMNS."""
+"""The line of a recording in the index, by COLUMNS."""
 
 
 def known_rows(folder: Path) -> dict[str, Row]:

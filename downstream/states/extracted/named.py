@@ -11,11 +11,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream.data import recordings_named
-from downstream.states.extracted.contents import FORMATS, NUMBERS, Contents, layers_of
+from downstream.states.extracted.contents import Contents
 from downstream.states.extracted.extraction import Extracted, write_states
 from upstream.base import Upstream
 from upstream.catalog import load
-from upstream.errors import UserError
 from upstream.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -63,8 +62,9 @@ def extract(
         encoder = upstream
     else:
         encoder = load(str(upstream), device=device, dtype=dtype, random_init=random_init, seed=seed)
+    contents = Contents.of(encoder, layers, means, format, numbers)
     extracted = extract_named(
-        encoder, list(map(str, words)), Path(to), layers, means, format, numbers, skip_unreadable, progress
+        contents, list(map(str, words)), Path(to), skip_unreadable=skip_unreadable, progress=progress
     )
     table = pandas.DataFrame(extracted.rows)
     table["file"] = [str(extracted.folder / file) for file in table["file"]]
@@ -72,22 +72,15 @@ def extract(
 
 
 def extract_named(
-    upstream: Upstream,
+    contents: Contents,
     words: Sequence[str],
     folder: Path,
-    layers: Sequence[int] | None,
-    means: bool,
-    format: str,
-    numbers: str,
-    skip_unreadable: bool,
-    progress: bool,
+    *,
+    skip_unreadable: bool = False,
+    progress: bool = True,
     ranks: Ranks = ALONE,
 ) -> Extracted:
-    """Write the states of the recordings that words name, and say what was left out; arguments as for `extract`."""
-    for value, known, what in ((format, FORMATS, "format"), (numbers, NUMBERS, "number format")):
-        if value not in known:
-            raise UserError(f"There is no {what} {value!r} of extracted states; type one of {', '.join(known)}.")
-    contents = Contents(upstream, "means" if means else "frames", layers_of(upstream, layers), format, numbers)
+    """Write the states of the recordings that the words of a command line name, and say what was left out."""
     named = recordings_named(words, progress=progress, skip_unreadable=skip_unreadable)
     with logging_redirect_tqdm():
         for note in named.notes if progress else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from downstream.tasks.head import initialised
-from downstream.tasks.verification.pooled import CosineHead, LDAHead, LinearHead, PLDAHead
+from downstream.tasks.verification.pooled import CosineHead, LDAHead, LinearHead, PLDAHead, pooled_width
 from downstream.tasks.verification.recipe import VerifierSettings
 from downstream.tasks.verification.xvector import XVector, x_vector
 
@@ -27,6 +27,6 @@ def verifier(
         return initialised(seed, lambda: LinearHead(*shape, num_speakers, embedding, settings.scale, margin))
     if settings.kind == "cosine":
         return CosineHead(*shape, settings.transform, settings.shrinkage)
-    width = 2 * dim if settings.pooling == "statistics" else dim
+    width = pooled_width(dim, settings.pooling)
     directions = min(settings.projection or width, width, num_speakers - 1)
     return {"lda": LDAHead, "plda": PLDAHead}[settings.kind](*shape, directions, settings.shrinkage)

@@ -22,6 +22,11 @@ from downstream.tasks.weighted_sum import WeightedSum
 from upstream.base import HiddenStates, States
 
 
+def pooled_width(dim: int, pooling: str) -> int:
+    """Return the width of what is pooled of states (T, dim): of their mean, or of mean and standard deviation."""
+    return 2 * dim if pooling == "statistics" else dim
+
+
 class PooledHead(Head):
     """Mean, or mean and standard deviation, of each layer; then the weighted sum of layers, or one.
 
@@ -33,7 +38,7 @@ class PooledHead(Head):
         super().__init__()
         self.weighted_sum = WeightedSum(num_layers, layer)
         self.pooling = pooling
-        self.width = 2 * dim if pooling == "statistics" else dim
+        self.width = pooled_width(dim, pooling)
 
     def pooled(self, states: States) -> Tensor:
         """Return what is pooled of each layer, (L, B, width); states that are no frames are pooled already."""
@@ -138,8 +143,7 @@ class CosineHead(ClosedFormHead):
     def __init__(
         self, num_layers: int, dim: int, pooling: str, layer: int | None, transform: str, shrinkage: Shrinkage
     ) -> None:
-        width = 2 * dim if pooling == "statistics" else dim
-        outputs = width if transform in WHITENED else None
+        outputs = pooled_width(dim, pooling) if transform in WHITENED else None
         super().__init__(num_layers, dim, pooling, layer, centred=transform != "none", outputs=outputs)
         self.transform, self.shrinkage = transform, shrinkage
 

@@ -24,7 +24,7 @@ import downstream
 import upstream
 from downstream.cli import main as cli
 from downstream.data import recordings_named
-from downstream.states import Extracted, extract_named
+from downstream.states import Contents, Extracted, extract_named
 from downstream.states.extracted import formats
 from upstream.errors import UserError
 from upstream.extract import fill
@@ -232,9 +232,8 @@ def test_two_ranks_share_the_work(
 
     def rank(number: int) -> Extracted:
         ranks = Ranks(number, 2, number)
-        return extract_named(
-            tiny, [str(recordings)], tmp_path / "both", None, False, format, "float32", False, False, ranks
-        )
+        contents = Contents.of(tiny, format=format)
+        return extract_named(contents, [str(recordings)], tmp_path / "both", progress=False, ranks=ranks)
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(rank, range(2))

@@ -12,7 +12,7 @@ import soundfile
 from places import SHARED_DATA
 from trees import message, sound, write
 
-from downstream.data.corpora import manifest, segments
+from downstream.data.corpora import MANIFEST_FILE, manifest, segments
 from downstream.data.corpora.manifest_table import TIMES
 from downstream.data.corpora.segments import segments_csv
 from downstream.data.corpus import Corpus, TimedSegment
@@ -288,7 +288,7 @@ def test_segments_that_are_written_are_read_again(tmp_path: Path) -> None:
     assert segments_of(manifest.read(tmp_path))["first"] == first
 
 
-@pytest.mark.parametrize("name", [manifest.FILE_NAME, segments.FILE_NAME])
+@pytest.mark.parametrize("name", [MANIFEST_FILE, segments.FILE_NAME])
 def test_a_table_that_is_no_file_is_said(tmp_path: Path, name: str) -> None:
     """A pipe would wait for ever; a link to nothing would pass for a table that is not there."""
     meeting(tmp_path, "id,start,end\n")

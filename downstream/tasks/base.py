@@ -60,7 +60,8 @@ class MarginTargets:
 
     Many such heads can be trained as one batched program (`training.stacked_embeddings`). Their submodules are
     weighted_sum, projection and objective, whose weight is (C, P); their buffers centre and scale, (L, D) each, are
-    fitted. The embedding is projection(weighted_sum((states - centre) / scale)), which is what they predict.
+    fitted. The embedding is projection(weighted_sum((states - centre) / scale)), which is what they predict; of wider
+    states they read the first D.
 
     targets: (U,) int64, the class of every utterance. scale, margin: the logit of a class is scale times the cosine of
     its weight and the embedding, and scale times margin less for the right one.

@@ -38,8 +38,9 @@ class StackedEmbeddings(StackedLearner):
         optimizer: OptimizerSettings,
         training: TrainingSettings,
     ) -> None:
-        """heads: as built and fitted, one for each config. states: (L, U, D) of all utterances of the corpus."""
-        super().__init__(fold, configs, heads, states, optimizer, training)
+        """heads: as built and fitted, one for each config. states: (L, U, D or more) of all utterances of the corpus."""
+        width = dict(heads[0].named_buffers())["centre"].shape[1]
+        super().__init__(fold, configs, heads, states[:, :, :width], optimizer, training)
         self._targets = targets
         self._centre, self._scale = (self._buffers[0][name].unsqueeze(1) for name in ("centre", "scale"))  # (L, 1, D)
 

@@ -61,7 +61,7 @@ def whitening(differences: Tensor, shrinkage: Shrinkage) -> Tensor:
     else:
         variances, columns = torch.linalg.eigh(differences.T @ differences / count)
         directions = columns.T
-    share = ledoit_wolf(differences) if shrinkage == "auto" else shrinkage
+    share = ledoit_wolf(differences, variances) if shrinkage == "auto" else shrinkage
     added = share * variances.sum() / dim
     variances = (1.0 - share) * variances.clamp(min=0.0) + added
     least = NEGLIGIBLE * variances.max()
@@ -70,11 +70,17 @@ def whitening(differences: Tensor, shrinkage: Shrinkage) -> Tensor:
     return whitened
 
 
-def ledoit_wolf(differences: Tensor) -> float:
-    """Return Ledoit and Wolf's shrinkage for the covariance of vectors with mean zero, (U, D)."""
-    from sklearn.covariance import ledoit_wolf_shrinkage
+def ledoit_wolf(differences: Tensor, variances: Tensor) -> float:
+    """Return Ledoit and Wolf's shrinkage for the covariance of vectors with mean zero, (U, D).
 
-    return float(ledoit_wolf_shrinkage(differences.numpy(), assume_centered=True))
+    variances: eigenvalues of their covariance; those that are zero may be missing. It is scikit-learn's number, whose
+    import takes longer than a whole run of closed forms.
+    """
+    count, dim = differences.shape
+    squares = variances.square().sum()
+    error = (differences.square().sum(dim=1).square().mean() - squares) / count
+    distance = squares - variances.sum().square() / dim
+    return float((error / distance).clamp(0.0, 1.0)) if distance > NEGLIGIBLE * squares else 0.0
 
 
 def discriminants(vectors: Tensor, speakers: Tensor, shrinkage: Shrinkage, width: int) -> Tensor:

@@ -98,11 +98,8 @@ class Verification(Family):
         return replace(dataset, split=split, targets=SpeakerTargets(tuple(speakers), numbers, trials, cohorts))
 
     def needs(self) -> Needs:
-        """Return frames for x-vectors; else what is pooled over time."""
-        head = self._recipe.head
-        if head.kind == "xvector":
-            return "frames"
-        return "means" if head.pooling == "mean" else "statistics"
+        """Return frames for x-vectors; else statistics, of which `head.pooling` may take the mean alone."""
+        return "frames" if self._recipe.head.kind == "xvector" else "statistics"
 
     def task(self, dataset: Dataset, upstream: Upstream) -> VerificationTask:
         return VerificationTask(dataset, upstream.num_layers, upstream.dim, self._recipe.head, self._recipe.trials)

@@ -41,9 +41,12 @@ class PooledHead(Head):
         self.width = pooled_width(dim, pooling)
 
     def pooled(self, states: States) -> Tensor:
-        """Return what is pooled of each layer, (L, B, width); states that are no frames are pooled already."""
+        """Return what is pooled of each layer, (L, B, width); states that are no frames are pooled already.
+
+        Those are statistics where the mean is asked for, too: it comes first in them, and all ways share one store.
+        """
         if not isinstance(states, HiddenStates):
-            return states
+            return states[:, :, : self.width]
         return (states.statistics() if self.pooling == "statistics" else states.means()).transpose(0, 1)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy.stats import multivariate_normal
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
+from downstream.tasks.verification import closed_form
 from downstream.tasks.verification.closed_form import (
     TwoCovariances,
     discriminants,
@@ -53,6 +54,16 @@ def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(count: int, shri
     found = whitening(differences, shrinkage)  # type: ignore[arg-type]
     torch.testing.assert_close(found, found.T)
     torch.testing.assert_close(found @ shrunk @ found, torch.eye(12, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("count", "dim"), [(60, 12), (12, 60), (2, 5), (9, 1)])
+def test_ledoit_and_wolfs_shrinkage_is_scikit_learns(count: int, dim: int) -> None:
+    differences = noise(count, dim) @ noise(dim, dim, seed=1)
+    variances = torch.linalg.svdvals(differences).square() / count
+    expected = ledoit_wolf_shrinkage(differences.numpy(), assume_centered=True)
+    assert closed_form.ledoit_wolf(differences, variances) == pytest.approx(expected, rel=1e-12)
+    if dim > 1:
+        assert 0.0 < expected < 1.0
 
 
 def test_whitening_without_shrinkage_removes_directions_without_variance() -> None:

@@ -56,7 +56,7 @@ FRAMES = states_of(COUNT)
 
 def pooled(states: HiddenStates, recipe: Recipe) -> Tensor:
     """What heads of a recipe read of states, (L, U, width)."""
-    own = states.statistics() if family_of(recipe).needs() == "statistics" else states.means()
+    own = states.statistics() if recipe.head.pooling == "statistics" else states.means()  # type: ignore[attr-defined]
     return own.transpose(0, 1)
 
 
@@ -101,6 +101,18 @@ def test_frames_give_what_their_statistics_give(way: list[str], pooling: str) ->
         for name, tensor in short.state_dict().items():
             torch.testing.assert_close(tensor, long.state_dict()[name], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(short(pooled(FRAMES, recipe)), long(FRAMES), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_heads_on_means_read_them_from_statistics(way: list[str]) -> None:
+    """One pass of the encoder serves every way, and no score depends on which was first."""
+    recipe = load_recipe("sv", [*way, "head.pooling=mean"])
+    assert family_of(recipe).needs() == "statistics"
+    means, statistics = (own.transpose(0, 1) for own in (FRAMES.means(), FRAMES.statistics()))
+    for layer in (1, None):
+        one, other = fitted(recipe, means, layer), fitted(recipe, statistics, layer)
+        assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+        assert torch.equal(one(means), other(statistics))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)

@@ -43,32 +43,37 @@ def family_tables(result: Result) -> Sequence[Table | Text]:
 
 
 def fold_table(result: Result) -> Table:
-    """Return the scores of each fold and their mean, for the first layer setting; several seeds are averaged."""
+    """Return the scores of each fold and their mean, for the first layer setting; several seeds are averaged.
+
+    Heads that are not trained step by step have no columns of step and learning rate.
+    """
     types = result.metric_types
     primary, select = types[result.primary.name], types[result.select]
     columns = [(score.part, score.metric) for score in result.layers[0].scores]
     table = plain_table(title="test scores" + (", %" if all(types[metric].percent for _, metric in columns) else ""))
     table.add_column("fold")
     headings = (heading_of(types[metric], part, result) for part, metric in columns)
-    for heading in (*headings, "chance", f"dev\n{select.title}", "step", "lr", "tested"):
+    descends = any(head.lr is not None for head in result.primary_heads())
+    for heading in (*headings, "chance", f"dev\n{select.title}", *(("step", "lr") if descends else ()), "tested"):
         table.add_column(heading, justify="right")
     for fold in result.folds:
         own = [head for head in result.primary_heads() if head.fold == fold.name]
         rates = [head.lr for head in own if head.lr is not None]
+        training = (spread([head.step for head in own]), spread(rates)) if descends else ()
         table.add_row(
             fold.name,
             *(types[metric].written(fold.metrics[part][metric]) for part, metric in columns),
             primary.written(fold.chance),
             select.written(float(np.mean([head.development for head in own]))),
-            spread([head.step for head in own]),
-            spread(rates) if rates else "-",
+            *training,
             str(fold.test.utterances),
         )
     if len(result.folds) > 1:
         table.add_section()
         means = [types[score.metric].written(score.value) for score in result.layers[0].scores]
         tested = sum(fold.test.utterances for fold in result.folds)
-        table.add_row("mean", *means, primary.written(result.chance), "", "", "", str(tested), style="bold")
+        blank = [""] * (3 if descends else 1)
+        table.add_row("mean", *means, primary.written(result.chance), *blank, str(tested), style="bold")
     return table
 
 

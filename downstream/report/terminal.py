@@ -58,7 +58,7 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
     say(
         "time",
         f"reading {timing.reading:.1f} s, extraction {timing.extraction:.1f} s, training {timing.training:.1f} s "
-        f"({len(result.grid)} heads), evaluation {timing.evaluation:.1f} s",
+        f"({counted(len(result.grid), 'head', 'heads')}), evaluation {timing.evaluation:.1f} s",
     )
     for note in [*result.caveats, *result.upstream.notes, *corpus.notes]:
         say("note", note, style="yellow")

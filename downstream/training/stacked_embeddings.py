@@ -38,7 +38,7 @@ class StackedEmbeddings(StackedLearner):
         optimizer: OptimizerSettings,
         training: TrainingSettings,
     ) -> None:
-        """heads: as built and fitted, one for each config. states: (L, U, D or more) of all utterances of the corpus."""
+        """heads: as built and fitted, one for each config. states: (L, U, D or more) of all of the corpus."""
         width = dict(heads[0].named_buffers())["centre"].shape[1]
         super().__init__(fold, configs, heads, states[:, :, :width], optimizer, training)
         self._targets = targets

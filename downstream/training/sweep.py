@@ -40,14 +40,19 @@ def layer_settings(recipe: Recipe, num_layers: int, layer: int | None) -> list[L
     """Return the layers that a run gives scores for, the primary one first.
 
     num_layers: of the upstream; a negative layer counts from the last. layer: the only one, where the recipe's sweep
-    lists none; a family that learns nothing has no weighted sum to learn, and takes the best layer by default.
+    lists none, or the best of all; a family that learns nothing has no weighted sum to learn, and takes the best layer
+    by default.
     Raises UserError for a layer that the upstream does not have, and where both give layers.
     """
-    sweep = recipe.sweep
-    if sweep.layer and layer is not None:
-        raise UserError(f"Both -l {layer} and the recipe's sweep.layer say which layers to use; leave one of them out.")
-    default: LayerSetting = BEST if layer is None and recipe.learned is None else layer
-    wanted = sweep.layers(num_layers) or (default,)
+    wanted: Sequence[LayerSetting] = recipe.sweep.layers(num_layers)
+    if layer is not None:
+        if set(wanted) - {BEST}:
+            raise UserError(
+                f"Both -l {layer} and the recipe's sweep.layer say which layers to use; leave one of them out."
+            )
+        wanted = (layer,)
+    elif not wanted:
+        wanted = (BEST if recipe.learned is None else None,)
     return list(dict.fromkeys(layer_index(one, num_layers) if isinstance(one, int) else one for one in wanted))
 
 

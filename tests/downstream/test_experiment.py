@@ -45,7 +45,7 @@ from downstream.tasks.registry import family_of, load_recipe
 from downstream.training.learning import refuse_divergence
 from downstream.training.loop import Fit
 from downstream.training.snapshot import read_snapshot
-from downstream.training.sweep import Chosen, Config, choose
+from downstream.training.sweep import Chosen, Config, choose, layer_settings
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.ranks import Ranks
@@ -300,6 +300,12 @@ def test_a_seed_without_a_head_on_some_fold_is_left_out_of_its_layers_score() ->
 def test_layers_from_two_sides_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Both -l 1 and the recipe's sweep\.layer"):
         run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[mix, 2]", layer=1)
+
+
+def test_a_layer_from_one_side_takes_the_place_of_the_best() -> None:
+    assert layer_settings(recipe("sweep.layer=best"), 4, -1) == [3]
+    with pytest.raises(UserError, match=r"Both -l 1"):
+        layer_settings(recipe("sweep.layer=[best, 2]"), 4, 1)
 
 
 def test_the_first_layer_listed_is_the_primary_one(corpus: Path, tmp_path: Path) -> None:

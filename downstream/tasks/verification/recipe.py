@@ -118,25 +118,31 @@ class VerificationRecipe(Recipe):
 
     @model_validator(mode="before")
     @classmethod
-    def no_descent_where_nothing_is_trained(cls, content: Any) -> Any:
-        """Refuse sections of training, whole or in part, before what is missing in them is listed."""
-        head = content.get("head") if isinstance(content, dict) else None
-        kind = head.get("kind") if isinstance(head, dict) else None
-        if kind in CLOSED_FORM and any(content.get(name) is not None for name in ("optimizer", "training")):
+    def descent_where_something_is_trained_and_nowhere_else(cls, content: Any) -> Any:
+        """Refuse a kind of head of another recipe, before what else it would have to change is listed."""
+        if not isinstance(content, dict):
+            return content
+        head = content.get("head", {})
+        kind = head.get("kind", TRAINED[0]) if isinstance(head, dict) else getattr(head, "kind", None)
+        missing = [name for name in ("optimizer", "training") if content.get(name) is None]
+        if kind in CLOSED_FORM and len(missing) < 2:
             raise ValueError(
                 f"head.kind {kind} is not trained by gradient descent, and takes no optimizer and training; leave them "
                 "out (null), or choose -d sv_linear or -d sv_xvector, whose heads are trained"
             )
+        if kind in TRAINED and missing:
+            raise ValueError(
+                f"head.kind {kind} is trained by gradient descent, and {' and '.join(missing)} is missing; take "
+                f"-d sv_{kind}, which has it"
+            )
         return content
 
     @model_validator(mode="after")
-    def descent_where_something_is_trained(self) -> VerificationRecipe:
+    def settings_of_the_kind_of_head(self) -> VerificationRecipe:
         kind, descent = self.head.kind, self.learned
-        if kind in TRAINED and descent is None:
-            missing = " and ".join(name for name in ("optimizer", "training") if getattr(self, name) is None)
+        if kind in CLOSED_FORM and len(self.sweep.seed) > 1:
             raise ValueError(
-                f"head.kind {kind} is trained by gradient descent, and {missing} is missing; take -d sv_{kind}, which "
-                "has it"
+                f"sweep.seed lists seeds, and head.kind {kind} draws nothing: each gives the same score; leave it out"
             )
         if descent is not None:
             refuse_unfit_descent(descent, self.task, self.samplings)

@@ -51,6 +51,22 @@ def test_every_layer_has_its_score_and_development_chooses(tmp_path: Path, monke
     text = shown(result)
     assert "development EER by layer" in text
     assert text.count("1 of 1") == 1  # the chosen layer
+    assert not {"step", "lr"} & set(text.split())  # of heads that take none
+
+
+def test_means_and_statistics_are_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = carried_out("sv", tmp_path, monkeypatch, "head.pooling=mean")
+    second = carried_out("sv", tmp_path, monkeypatch)
+    assert first.timing.extracted_audio_seconds > 0
+    assert second.timing.extracted_audio_seconds == 0
+    linear = ("training.steps=4", "training.evaluate_every=4", "training.batch=4", "sweep.lr=[1e-3]")
+    swept = carried_out("sv_linear", tmp_path, monkeypatch, "head.pooling=mean", *linear)
+    monkeypatch.setattr("downstream.tasks.verification.family.Verification.needs", lambda self: "means")
+    of_means = carried_out("sv_linear", tmp_path / "means", monkeypatch, "head.pooling=mean", *linear)
+    assert (of_means.states.mode, swept.states.mode) == ("means", "statistics")
+    assert swept.timing.extracted_audio_seconds == 0
+    assert [fit.curve for fit in swept.grid] == [fit.curve for fit in of_means.grid]
+    assert swept.primary.value == of_means.primary.value
 
 
 def test_what_was_fitted_is_kept_with_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,8 @@ class Upstream(ABC):
     stride: samples between two frames, an int where it is whole. Frame t begins at sample t * stride, rounded or not.
     fingerprint: hexadecimal digest of everything the states depend on (weights, settings); keys the store.
     provenance: where the weights came from.
-    first_centre: sample in the middle of the first frame's receptive field; None where that is not known.
+    first_centre: samples from the beginning to the middle of the first frame's receptive field, 200 of 400; None where
+        that is not known.
 
     A subclass sets these attributes and implements `encode`.
     """
@@ -173,9 +174,12 @@ class Upstream(ABC):
         return frames_of(round(seconds * SAMPLE_RATE), self.shortest, self.stride)
 
     def frame_times(self, frames: int) -> Tensor:
-        """Return the centres of the first frames in seconds, (T,) float64."""
-        starts = torch.arange(frames, dtype=torch.float64) * float(self.stride)
-        return (starts + self.shortest / 2) / SAMPLE_RATE
+        """Return the centres of the first frames in seconds, (T,) float64.
+
+        Where `first_centre` is not known, a frame is taken to see `shortest` samples.
+        """
+        first = self.shortest / 2 if self.first_centre is None else self.first_centre
+        return (torch.arange(frames, dtype=torch.float64) * float(self.stride) + first) / SAMPLE_RATE
 
     @abstractmethod
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
@@ -279,11 +283,6 @@ def exact(stride: float) -> Fraction:
 def plain(stride: Fraction) -> float:
     """Return a stride as a number to be written: an int where it is whole."""
     return int(stride) if stride.denominator == 1 else float(stride)
-
-
-def centre_of(samples: int) -> float:
-    """Return the middle of so many samples, counted from 0: 199.5 of 400."""
-    return (samples - 1) / 2
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:

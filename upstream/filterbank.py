@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, centre_of
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
@@ -103,7 +103,7 @@ class Filterbank(Upstream):
         self.dim = settings.coefficients * (settings.delta_order + 1)
         self.stride = samples_of(settings.frame_shift)
         self.shortest = samples_of(settings.frame_length)
-        self.first_centre = centre_of(self.shortest)
+        self.first_centre = self.shortest / 2
         self.weights = Weights.of(settings, device)
         self.fingerprint = fingerprint_tensors({}, {"definition": DEFINITION_VERSION, **asdict(settings)})
         self.provenance = Provenance(name, "filterbank", notes=(CMVN_NOTE,) if settings.cmvn else ())

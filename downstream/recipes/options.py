@@ -60,11 +60,6 @@ class Options:
         if self.name is not None:
             refuse_no_name(self.name)
 
-    @property
-    def is_named(self) -> bool:
-        """True where the user chose the name or the folder of the run."""
-        return self.name is not None or self.folder is not None
-
 
 def refuse_no_name(name: str) -> None:
     """Raise UserError for a run's name that cannot be the name of a folder."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, centre_of, frozen, plain
+from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen, plain
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files, fingerprint_tensors
 from upstream.foreign import foreign_code
@@ -127,8 +127,10 @@ class HuggingFaceUpstream(Upstream):
         self.extractor = extractor
         self.shortest = shortest_utterance(encoder.config)
         self.window = fixed_window(extractor)
-        if self.window is None and has_convolutions(encoder.config):
-            self.first_centre = centre_of(self.shortest)
+        if self.window is not None:
+            self.first_centre = 0.0  # Whisper's mel frames, and both of its convolutions, are padded on either side
+        elif has_convolutions(encoder.config):
+            self.first_centre = self.shortest / 2
         self.num_layers, self.dim, self.stride = self._measure()
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:

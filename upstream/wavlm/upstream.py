@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from upstream import hub
-from upstream.base import HiddenStates, Provenance, Upstream, centre_of, deviations, frozen, require_drawable
+from upstream.base import HiddenStates, Provenance, Upstream, deviations, frozen, require_drawable
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
@@ -45,7 +45,7 @@ class WavLMUpstream(Upstream):
         self.name, self.fingerprint, self.provenance = name, fingerprint, provenance
         self.num_layers, self.dim = config.num_hidden_layers + 1, config.hidden_size
         self.stride, self.shortest = config.stride, config.receptive_field
-        self.first_centre = centre_of(self.shortest)
+        self.first_centre = self.shortest / 2
         self.device, self.dtype = device, dtype
         self.model = frozen(model, device, dtype)
         products.pack(self.model)

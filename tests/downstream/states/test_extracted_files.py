@@ -113,7 +113,7 @@ def test_the_card_and_the_index_say_what_the_numbers_are(
     assert "are free" in said.err
     card = json.loads((tmp_path / "to" / "extraction.json").read_text())
     assert card["layers"] == [0, 2, 3]
-    assert (card["frame_seconds"], card["first_frame_centre_seconds"]) == (0.02, 199.5 / 16_000)
+    assert (card["frame_seconds"], card["first_frame_centre_seconds"]) == (0.02, 200 / 16_000)
     assert card["upstream"]["fingerprint"] == tiny.fingerprint
     header, first, *others = (tmp_path / "to" / "index.csv").read_text().splitlines()
     row = dict(zip(header.split(","), first.split(","), strict=True))

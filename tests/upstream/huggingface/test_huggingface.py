@@ -97,6 +97,15 @@ class TestLengths:
         states = encoder([noise(n) for n in (3_200, 3_201, 15_999, 16_000)])
         assert states.lengths.tolist() == [10, 11, 50, 50]
 
+    def test_whisper_sees_as_much_before_the_centre_of_a_frame_as_behind_it(self, tmp_path: Path) -> None:
+        encoder = huggingface.load(str(save(KINDS["whisper"], tmp_path)))
+        quiet = 0.01 * noise(8_000)
+        for frame in (5, 12):
+            clicked = quiet.clone()
+            clicked[round(float(encoder.frame_times(20)[frame]) * 16_000)] += 0.9
+            changed = (encoder([clicked]).utterance(0)[0] - encoder([quiet]).utterance(0)[0]).norm(dim=1)
+            assert int(changed.argmax()) == frame
+
     def test_whisper_cuts_what_its_window_cannot_hold_into_equal_parts(self, tmp_path: Path) -> None:
         encoder = huggingface.load(str(save(KINDS["whisper"], tmp_path)))
         waveform = noise(40_000)  # two and a half windows, 125 frames: 42, 42 and 41

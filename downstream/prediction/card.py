@@ -29,20 +29,20 @@ def front_matter(about: HeadFile) -> Iterator[str]:
 def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
     """Yield the card's paragraphs: what it is, its upstream, its data, its score, what to know, and how to use it."""
     yield f"# {one_line(str(record.recipe.resolved['title']))}"
-    yield f"\n{what(about, record)}\n"
+    yield f"\n{summary(about, record)}\n"
     yield "| | |\n|---|---|"
     for name, value in facts(about, record):
         yield f"| {name} | {one_line(value).replace('|', chr(92) + '|')} |"
     yield "\n## What to know\n"
     notes = [*record.caveats, *record.upstream.notes, *record.corpus.notes]
-    for note in [*alone(about), *(notes or ["Nothing beyond the score and its interval was noted."])]:
+    for note in [*score_notes(about), *(notes or ["Nothing beyond the score and its interval was noted."])]:
         yield f"- {one_line(note)}"
     yield f"\n## How to use it\n\n```sh\nwavprobe predict {file} recording.wav\n```\n"
     yield f'```python\nimport downstream\n\nrows = downstream.predict("{file}", ["recording.wav"])\n```\n'
     yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."
 
 
-def what(about: HeadFile, record: Result) -> str:
+def summary(about: HeadFile, record: Result) -> str:
     """Return what the file holds."""
     if record.final is not None and list(about.heads) == ["final"]:
         return (
@@ -81,7 +81,7 @@ def facts(about: HeadFile, record: Result) -> Iterator[tuple[str, str]]:
         yield "outputs", f"{', '.join(outputs[:OUTPUTS_SHOWN])}{more}"
 
 
-def alone(about: HeadFile) -> list[str]:
+def score_notes(about: HeadFile) -> list[str]:
     """Return what the score is not, for heads that it was not measured on."""
     if len(about.heads) == 1 and next(iter(about.heads.values())).development is None:
         return ["The score is that of heads which learned from less; no data were left to test this one on."]

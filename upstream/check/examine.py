@@ -14,7 +14,7 @@ from upstream.check.finding import NOTE, Finding, Tell, joined
 from upstream.check.layers import check_layers, check_unusual_audio
 from upstream.check.loads import check_devices, check_precisions, check_second_load, check_untrained
 from upstream.check.speed import check_batches, check_speed
-from upstream.custom.trials import check_contract
+from upstream.custom.probes import check_contract
 from upstream.names import is_function
 from upstream.object_state import state_of
 from upstream.sizes import readable

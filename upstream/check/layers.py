@@ -10,7 +10,7 @@ from torch import Tensor
 
 from upstream.base import SAMPLE_RATE, Upstream
 from upstream.check.finding import NOTE, OK, Finding, joined, words_of_model
-from upstream.custom.trials import deviations
+from upstream.custom.probes import deviations
 from upstream.errors import UserError
 
 SAME = 1e-6  # relative difference of two layers that are one

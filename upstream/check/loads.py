@@ -12,7 +12,7 @@ from upstream.check.candidate import Candidate
 from upstream.check.finding import NOTE, OK, Finding, words_of_model
 from upstream.check.layers import syllables
 from upstream.check.speed import timed
-from upstream.custom.trials import BATCH_TOLERANCE, deviations
+from upstream.custom.probes import BATCH_TOLERANCE, deviations
 from upstream.custom.user_code import generators_kept
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors

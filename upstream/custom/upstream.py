@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from upstream.base import SAMPLE_RATE, HiddenStates, Provenance, Upstream, frozen
 from upstream.custom.contract import Sizes, check_lengths, check_shapes, declared_sizes, layers_and_lengths
+from upstream.custom.probes import Told, check_contract, nobody
 from upstream.custom.source import global_variables, source_files
-from upstream.custom.trials import Told, check_contract, nobody
 from upstream.custom.untrained import Untrained, arguments_of, untrained
 from upstream.custom.user_code import (
     find_function,
@@ -64,10 +64,10 @@ def load(
         variables = global_variables(files)
         held = state_of({"model": model} | variables)  # before the first call, which may fill caches
         upstream = CustomUpstream(spec, path, model, sizes, torch.device(device), dtype, drawn)
-        trials = check_contract(upstream, upstream.model, told)
+        probed = check_contract(upstream, upstream.model, told)
         imported_late = {name: value for name, value in global_variables(files).items() if name not in variables}
         held = held.with_others(state_of(imported_late))
-        upstream.fingerprint = fingerprint(upstream, function_name, files, held, trials, drawn, seed)
+        upstream.fingerprint = fingerprint(upstream, function_name, files, held, probed, drawn, seed)
     return upstream
 
 
@@ -147,15 +147,15 @@ def fingerprint(
     function_name: str,
     files: set[Path],
     held: State,
-    trials: list[HiddenStates],
+    probed: list[HiddenStates],
     drawn: Untrained | None,
     seed: int,
 ) -> str:
     """Return the digest of everything the states depend on; see the package's docstring.
 
-    files: of the source. held: by the model and the global variables of these files. trials: test states, used only
-    where something cannot be looked into: computed numbers differ by rounding between machines. For the same reason
-    the seed, and the version of PyTorch, stand for drawn weights.
+    files: of the source. held: by the model and the global variables of these files. probed: states of the first
+    probes, used only where something cannot be looked into: computed numbers differ by rounding between machines. For
+    the same reason the seed, and the version of PyTorch, stand for drawn weights.
     """
     settings: dict[str, object] = {
         "contract": CONTRACT_VERSION,
@@ -169,5 +169,5 @@ def fingerprint(
         tensors = {place: tensor for place, tensor in held.tensors.items() if place not in drawn.drawn}
         shapes = {place: list(held.tensors[place].shape) for place in sorted(held.tensors.keys() & drawn.drawn)}
         settings |= {"untrained": seed, "drawn by": torch.__version__.partition("+")[0], "drawn": shapes}
-    computed = {f"trial {index}": states.utterance(0) for index, states in enumerate(trials)} if held.hidden else {}
+    computed = {f"trial {index}": states.utterance(0) for index, states in enumerate(probed)} if held.hidden else {}
     return fingerprint_tensors(tensors | computed, settings)

@@ -53,11 +53,7 @@ def write_states(
     Raises UserError for a folder of other contents or of other recordings by the same names, where disk or memory
     have no room, and for audio that cannot be encoded.
     """
-    if ranks.main:
-        contents.begin(folder)
-        for pattern in ("", "*/", "*/**/"):
-            remove_leftovers(folder, pattern)
-    ranks.barrier(contents.upstream.device)
+    begin(folder, contents, ranks)
     known = known_rows(folder)
     wanted = {recording.id: row_of(recording) for recording in recordings}
     refuse_others_of_the_name(folder, known, wanted)
@@ -77,21 +73,39 @@ def write_states(
         together = sizes if contents.format == "hf" else dict.fromkeys(sizes, SHARD_BYTES)
         extract(files, contents.upstream, share, together, contents.reduction, progress and ranks.main)
         ranks.barrier(contents.upstream.device)
-        found = known_rows(folder)
-        if lost := [name for name in wanted if name not in found]:
-            raise UserError(
-                f"{counted(len(lost), 'recording was', 'recordings were')} encoded, but {folder} lacks the states, of "
-                f"{lost[0]} first; they were removed in the meantime, or the processes do not share that disk. Run the "
-                "same command again."
-            )
-        rows = [found[name] for name in wanted]
-        if ranks.main:
-            if contents.format == "hf":
-                finish_dataset(folder, contents, sorted({row["file"] for row in found.values()}))
-            write_index(folder, [*rows, *(row for name, row in found.items() if name not in wanted)])
-            remove_lists(folder)
+        rows = indexed(folder, contents, list(wanted), ranks)
         ranks.barrier(contents.upstream.device)  # before the list is removed
     return Extracted(folder, tuple(rows), sum(seconds_of(batch) for batch in batches))
+
+
+def begin(folder: Path, contents: Contents, ranks: Ranks) -> None:
+    """Make the folder, and remove what interrupted commands left half written; the other processes wait for it."""
+    if ranks.main:
+        contents.begin(folder)
+        for pattern in ("", "*/", "*/**/"):
+            remove_leftovers(folder, pattern)
+    ranks.barrier(contents.upstream.device)
+
+
+def indexed(folder: Path, contents: Contents, names: Sequence[str], ranks: Ranks) -> list[Row]:
+    """Write the index of all that is in the folder, by the first process; return the rows of the names.
+
+    Raises UserError where the states of one are not there.
+    """
+    found = known_rows(folder)
+    if lost := [name for name in names if name not in found]:
+        raise UserError(
+            f"{counted(len(lost), 'recording was', 'recordings were')} encoded, but {folder} lacks the states, of "
+            f"{lost[0]} first; they were removed in the meantime, or the processes do not share that disk. Run the "
+            "same command again."
+        )
+    rows = [found.pop(name) for name in names]
+    if ranks.main:
+        if contents.format == "hf":
+            finish_dataset(folder, contents, sorted({row["file"] for row in (*rows, *found.values())}))
+        write_index(folder, [*rows, *found.values()])
+        remove_lists(folder)
+    return rows
 
 
 def row_of(recording: NamedRecording) -> Row:

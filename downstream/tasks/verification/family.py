@@ -22,6 +22,7 @@ from downstream.tasks.predictor import HeadContext
 from downstream.tasks.verification.closed_form import standardisation
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
+from downstream.tasks.verification.enough_speakers import refuse_too_few
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
 from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.metrics import METRICS
@@ -29,7 +30,6 @@ from downstream.tasks.verification.pooled import ClosedFormHead, LinearHead
 from downstream.tasks.verification.predictor import SpeakerPredictor
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
-from downstream.tasks.verification.training_notes import refuse_too_few
 from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
 from downstream.tasks.verification.trial_scores import normalise_scores, score_lines, score_trials
 from downstream.tasks.verification.trials import Trials

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from upstream import custom
-from upstream.custom import trials
+from upstream.custom import probes
 from upstream.custom.source import source_files
 from upstream.encode import Item, encode
 from upstream.errors import UserError
@@ -221,7 +221,7 @@ def test_missing_file(tmp_path: Path) -> None:
         custom.load(f"{tmp_path}/absent.py:build")
 
 
-OTHER_TRIALS = tuple(trials.Trial(trial.samples // 2, trial.level) for trial in trials.TRIALS)
+OTHER_PROBES = tuple(probes.Probe(probe.samples // 2, probe.level) for probe in probes.PROBES)
 
 
 class TestFingerprint:
@@ -312,7 +312,7 @@ class TestFingerprint:
 
     def test_does_not_depend_on_computed_states(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = custom.load(write(tmp_path, GOOD)).fingerprint
-        monkeypatch.setattr(trials, "TRIALS", OTHER_TRIALS)
+        monkeypatch.setattr(probes, "PROBES", OTHER_PROBES)
         assert custom.load(write(tmp_path, GOOD)).fingerprint == expected
 
     def test_states_are_part_of_it_where_a_model_cannot_be_looked_into(
@@ -321,7 +321,7 @@ class TestFingerprint:
         code = change("return Model()", "m = Model(); m.session = (i for i in ()); return m")
         expected = custom.load(write(tmp_path, code)).fingerprint
         assert custom.load(write(tmp_path, code)).fingerprint == expected
-        monkeypatch.setattr(trials, "TRIALS", OTHER_TRIALS)
+        monkeypatch.setattr(probes, "PROBES", OTHER_PROBES)
         assert custom.load(write(tmp_path, code)).fingerprint != expected
 
 

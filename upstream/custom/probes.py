@@ -28,7 +28,7 @@ Told = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Probe:
     """Noise of that many samples; level: its standard deviation before it is clipped to [-1, 1]."""
 
     samples: int
@@ -40,15 +40,15 @@ class Trial:
 
 # States of the first two are in the fingerprint of models that cannot be looked into: another number of samples or
 # level there needs another CONTRACT_VERSION.
-TRIALS = (Trial(16_000, 0.1), Trial(27_680, 0.1), Trial(12_000, 0.001), Trial(16_000, 0.5))
+PROBES = (Probe(16_000, 0.1), Probe(27_680, 0.1), Probe(12_000, 0.001), Probe(16_000, 0.5))
 FINGERPRINTED = 2
-BATCHES = ((0, 3), (0, 1), (1, 2, 0, 3), (3, 2))  # of TRIALS; the first is not padded, which tells the fix
+BATCHES = ((0, 3), (0, 1), (1, 2, 0, 3), (3, 2))  # of PROBES; the first is not padded, which tells the fix
 
 
-def noise(trials: Sequence[Trial]) -> list[Tensor]:
-    """Return the waveforms of trials, the same at every call."""
+def noise(probes: Sequence[Probe]) -> list[Tensor]:
+    """Return the waveforms of probes, the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    return [(trial.level * torch.randn(trial.samples, generator=generator)).clamp(-1, 1) for trial in trials]
+    return [(probe.level * torch.randn(probe.samples, generator=generator)).clamp(-1, 1) for probe in probes]
 
 
 def nobody(step: str, found: str) -> None:
@@ -56,7 +56,7 @@ def nobody(step: str, found: str) -> None:
 
 
 def check_contract(upstream: Upstream, model: Any, told: Told = nobody) -> list[HiddenStates]:
-    """Test a model; return the states of the first trials, each alone.
+    """Test a model; return the states of the first probes, each alone.
 
     upstream: calls the model. told: called with every step that passed.
 
@@ -64,12 +64,12 @@ def check_contract(upstream: Upstream, model: Any, told: Told = nobody) -> list[
     its tensors change or are trainable.
     """
     who = f"The model of {upstream.name}"
-    waveforms, before = noise(TRIALS), tensors_digest(model)
+    waveforms, before = noise(PROBES), tensors_digest(model)
     alone = [upstream([waveform]) for waveform in waveforms]
     told("lengths", lengths_found([len(waveform) for waveform in waveforms], alone))
     states = [each.utterance(0) for each in alone]
-    for trial, own in zip(TRIALS, states, strict=True):
-        check_finite(own, trial, who)
+    for probe, own in zip(PROBES, states, strict=True):
+        check_finite(own, probe, who)
     told("finite", "no NaN and no infinite number for noise, quiet or loud")
     for own, waveform in list(zip(states, waveforms, strict=True))[:FINGERPRINTED]:
         check_repeatable(own, upstream([waveform]).utterance(0), who)
@@ -90,12 +90,12 @@ def lengths_found(samples: Sequence[int], states: Sequence[HiddenStates]) -> str
     )
 
 
-def check_finite(states: Tensor, trial: Trial, who: str) -> None:
+def check_finite(states: Tensor, probe: Probe, who: str) -> None:
     """Raise UserError for NaN or infinite states, (L, T, D)."""
     bad = [layer for layer, state in enumerate(states) if not bool(torch.isfinite(state).all())]
     if bad:
         raise UserError(
-            f"{who} gives NaN or infinite states for {trial} (layer {bad[0]}); "
+            f"{who} gives NaN or infinite states for {probe} (layer {bad[0]}); "
             "look for logarithms of zero, divisions by zero, or an overflow in half precision."
         )
 
@@ -125,9 +125,9 @@ def deviations(alone: Tensor, in_batch: Tensor) -> Tensor:
 def check_batch(
     upstream: Upstream, waveforms: Sequence[Tensor], alone: Sequence[Tensor], batch: Sequence[int], who: str
 ) -> float:
-    """Encode some of the trials together; return the largest deviation of a layer from the states of each alone.
+    """Encode some of the probes together; return the largest deviation of a layer from the states of each alone.
 
-    alone: (L, T, D) of each trial.
+    alone: (L, T, D) of each probe.
 
     Raises UserError if one deviates by more than rounding.
     """
@@ -147,9 +147,9 @@ def check_batch(
             frames = [one.shape[1] for one in (alone[index], together[place])]
             raise UserError(f"{who} gives an utterance {frames[0]} frames alone and {frames[1]} in a batch. {fix}")
         layer = int(found.argmax())
-        beside = " and ".join(str(TRIALS[other]) for other in batch if other != index)
+        beside = " and ".join(str(PROBES[other]) for other in batch if other != index)
         raise UserError(
-            f"{who} gives an utterance other states in a batch than alone: layer {layer} of {TRIALS[index]} differs "
+            f"{who} gives an utterance other states in a batch than alone: layer {layer} of {PROBES[index]} differs "
             f"by {float(found[layer]):.2g} of its norm beside {beside}. {fix}"
         )
     return largest

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import upstream
 from upstream import HiddenStates, Upstream, UserError, custom
-from upstream.custom.trials import BATCH_TOLERANCE, BATCHES, TRIALS, check_contract, deviations, noise
+from upstream.custom.probes import BATCH_TOLERANCE, BATCHES, PROBES, check_contract, deviations, noise
 
 # {batch} prepares a batch of waveforms, `waves`; each is then filtered by itself.
 MODEL = """\
@@ -183,7 +183,7 @@ def test_a_trained_encoder_is_far_below_the_tolerance(dtype: str) -> None:
 
 def check_well_below(encoder: Upstream) -> None:
     check_contract(encoder, None)
-    waveforms = noise(TRIALS)
+    waveforms = noise(PROBES)
     call: Callable[[list[Tensor]], HiddenStates] = encoder
     for batch in BATCHES:
         together = call([waveforms[index] for index in batch])

@@ -1,4 +1,4 @@
-"""Training parts that are too small for what a head is fitted to."""
+"""Are there enough speakers, and utterances of one, in a training part for what a head is fitted to?"""
 
 from __future__ import annotations
 

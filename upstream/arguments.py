@@ -1,14 +1,39 @@
-"""Types of numbers and folders for argparse's `type`; each raises ArgumentTypeError with what it expects."""
+"""Arguments of commands, in any order; and types of numbers and folders for argparse's `type`.
+
+Each type raises ArgumentTypeError with what it expects.
+"""
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from argparse import PARSER, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 Number = TypeVar("Number", int, float)
 
 LARGEST = 10**12  # of a count, of seconds, of hours: beyond it is no use but an overflow
+
+
+class AnyOrder(ArgumentParser):
+    """A parser that takes options before, between and behind positional arguments: `predict RUN -u wavlm_base a.wav`.
+
+    argparse by itself gives all optional positional arguments to the first run of them.
+    """
+
+    _options_alone = False  # True while argparse reads the options, and then the rest, through this very method
+
+    def parse_known_args(  # type: ignore[override]  # argparse types it by overloads
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Any, list[str]]:
+        """Parse as argparse does, but let options stand anywhere; a parser of subcommands has its own rules."""
+        if self._options_alone or any(action.nargs == PARSER for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._options_alone = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._options_alone = False
 
 
 def not_negative(text: str) -> float:

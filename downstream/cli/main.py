@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
+from upstream.arguments import AnyOrder
 from upstream.command_line import USER_ERROR, carry_out, take_any_text
 from upstream.nearest import did_you_mean
 from upstream.text import printable
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="See also wavprobe VERB --help. Exit status: 2 for an error that you can fix, 1 for a bug.",
     )
     made.add_argument("--version", action="store_true", help="print the version")
-    verbs = made.add_subparsers(dest="verb", metavar="|".join(VERBS))
+    verbs = made.add_subparsers(dest="verb", metavar="|".join(VERBS), parser_class=AnyOrder)
     for name, title in VERBS.items():
         verb(name).add_arguments(verbs.add_parser(name, help=title, description=f"{title[0].upper()}{title[1:]}."))
     return made

@@ -18,7 +18,7 @@ from tones import write_emotions
 
 import downstream
 from downstream.cli import validate
-from downstream.cli.main import VERBS, main
+from downstream.cli.main import VERBS, main, parser
 from downstream.results.record import read_result
 from upstream.errors import UserError
 from upstream.user import cache_folder, introduce_user
@@ -64,6 +64,37 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         main(arguments)
     assert leaving.value.code == 2
     assert "usage: wavprobe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("predict RUN -u U a.wav b.wav", {"run": "RUN", "recordings": ["a.wav", "b.wav"], "upstream": "U"}),
+        ("predict -u U RUN a.wav --head x b.wav", {"run": "RUN", "recordings": ["a.wav", "b.wav"], "head": ["x"]}),
+        ("predict RUN --pairs p.txt", {"run": "RUN", "recordings": [], "pairs": "p.txt"}),
+        ("predict RUN a.wav -v -- -b.wav", {"recordings": ["a.wav", "-b.wav"], "verbose": True}),
+        ("extract a -u U b --to d -l -1 -", {"recordings": ["a", "b", "-"], "layers": (-1,)}),
+        ("export RUN --head x h.safetensors", {"run": "RUN", "to": Path("h.safetensors"), "head": ["x"]}),
+        ("plot a --to d b", {"runs": [Path("a"), Path("b")], "to": Path("d")}),
+        ("check --device cpu U --json", {"upstream": "U", "device": "cpu", "json": True}),
+        ("store estimate --hours 3 -u U", {"store_command": "estimate", "hours": 3.0}),
+    ],
+)
+def test_options_stand_anywhere(line: str, expected: dict[str, object]) -> None:
+    options = vars(parser().parse_args(line.split()))
+    assert {name: options[name] for name in expected} == expected
+
+
+def test_options_that_exclude_each_other_or_do_not_exist_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, said in (
+        ("extract a -u U --to d --frames b --means", "not allowed with argument --frames"),
+        ("predict RUN --upstreem U a.wav", "unrecognized arguments: --upstreem"),
+        ("extract a b --to d", "the following arguments are required: -u/--upstream"),
+        ("extract -u U --to d", "the following arguments are required: FILES"),
+    ):
+        with pytest.raises(SystemExit):
+            parser().parse_args(line.split())
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -286,8 +317,6 @@ def test_every_wrong_recipe_is_named_with_its_fix(wrong: list[str], capsys: pyte
 
 
 def arguments(*given: str) -> object:
-    from downstream.cli.main import parser
-
     return parser().parse_args(["validate", *given])
 
 

@@ -147,7 +147,7 @@ class Upstream(ABC):
     fingerprint: hexadecimal digest of everything the states depend on (weights, settings); keys the store.
     provenance: where the weights came from.
     first_centre: samples from the beginning to the middle of the first frame's receptive field, 200 of 400; None where
-        that is not known.
+        that is not known. Of a user's model it is what the model declares, or the middle of `shortest`.
 
     A subclass sets these attributes and implements `encode`.
     """

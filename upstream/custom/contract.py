@@ -22,12 +22,13 @@ ONE_WIDTH = "Stack them with HiddenStates.from_layers(layers, lengths), which pa
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model declares: L, D, samples between two frames, and the shortest waveform that it takes."""
+    """What a model declares: L, D, and in samples its stride, its shortest waveform, and its first frame's middle."""
 
     num_layers: int
     dim: int
     stride: float
     shortest: int
+    first_centre: float
 
 
 def declared_sizes(model: Any, who: str) -> Sizes:
@@ -41,7 +42,20 @@ def declared_sizes(model: Any, who: str) -> Sizes:
         )
     num_layers, dim = (whole_number(model, attribute, who) for attribute in ("num_layers", "dim"))
     shortest = whole_number(model, "shortest", who) if hasattr(model, "shortest") else Upstream.shortest
-    return Sizes(num_layers, dim, declared_stride(model, who), shortest)
+    return Sizes(num_layers, dim, declared_stride(model, who), shortest, declared_centre(model, shortest, who))
+
+
+def declared_centre(model: Any, shortest: int, who: str) -> float:
+    """Return the samples to the middle of the first frame; half of the shortest waveform where a model says nothing."""
+    if not hasattr(model, "first_centre"):
+        return shortest / 2
+    value = model.first_centre
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value)):
+        raise UserError(
+            f"{who} has first_centre = {value!r}; expected the samples from the beginning to the middle of the first "
+            "frame, such as 0 for frames that are centred on where they begin."
+        )
+    return float(value)
 
 
 def whole_number(model: Any, attribute: str, who: str) -> int:

@@ -111,7 +111,7 @@ class CustomUpstream(Upstream):
         self.name, self.path = printable(spec), path
         self.device, self.dtype = device, dtype
         self.num_layers, self.dim, self.stride = sizes.num_layers, sizes.dim, sizes.stride
-        self.shortest = sizes.shortest
+        self.shortest, self.first_centre = sizes.shortest, sizes.first_centre
         self.model = frozen(model, device, dtype) if isinstance(model, nn.Module) else model
         self.provenance = Provenance(
             source=printable(spec),

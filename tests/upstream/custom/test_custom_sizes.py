@@ -88,12 +88,13 @@ def test_frames_end_where_the_last_fits(stride: float) -> None:
 
 
 def test_what_is_declared() -> None:
-    assert sizes(stride=320) == Sizes(1, 1, 320, 400)
+    assert sizes(stride=320) == Sizes(1, 1, 320, 400, 200)
     assert type(sizes(stride=320.0).stride) is int
     assert type(sizes(stride=np.int64(320)).stride) is int
     assert sizes(frames_per_second=50).stride == 320
     assert sizes(frames_per_second=75.0, stride=213.33333).stride == 640 / 3
-    assert sizes(stride=Fraction(640, 3), shortest=1_024) == Sizes(1, 1, 640 / 3, 1_024)
+    assert sizes(stride=Fraction(640, 3), shortest=1_024) == Sizes(1, 1, 640 / 3, 1_024, 512)
+    assert sizes(stride=160, first_centre=0) == Sizes(1, 1, 160, 400, 0.0)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -106,6 +107,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "text": ({"stride": "320"}, "stride = '320'; expected a positive number"),
     "not a number": ({"frames_per_second": float("nan")}, "frames_per_second = nan; expected a positive"),
     "true": ({"stride": True}, "stride = True"),
+    "centre": ({"stride": 320, "first_centre": "middle"}, "first_centre = 'middle'; expected the samples from"),
     "short": ({"stride": 320, "shortest": 25e-3}, r"shortest = 0\.025; expected a positive int"),
 }
 

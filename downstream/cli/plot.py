@@ -36,7 +36,8 @@ def draw(path: Path, to: Path | None = None) -> None:
 
     place = to or path.parent / PLOTS
     names = dict.fromkeys(file.stem for file in write_plots(read_result(path), place))
-    print(f"plots     {printable(str(place))}: {', '.join(names)} (.png and .svg)")
+    found = f"{', '.join(names)} (.png and .svg)" if names else "the record has nothing that can be drawn"
+    print(f"plots     {printable(str(place))}: {found}")
 
 
 def record_of(named: Path) -> Path:

@@ -81,6 +81,8 @@ class AudioCut:
         """
         whole = self.info or inspect(self.recording)
         self._refuse_absent_channel(whole.channels)
+        if whole.seconds == 0:
+            raise UserError(f"{self.recording.name} holds no samples; replace the file or leave it out.")
         rest = whole.seconds - (self.start or 0.0)
         if rest <= 0 or (self.duration or 0.0) > rest + CUT_TOLERANCE:
             cut = "its end" if self.duration is None else f"{self.duration:.3f} s later"

@@ -236,7 +236,7 @@ def test_missing_empty_and_non_finite_files(tmp_path: Path) -> None:
     empty = segment(tmp_path / "empty.wav", np.zeros((0, 1)), 16_000)
     with pytest.raises(UserError, match="holds no samples"):
         empty.load()
-    with pytest.raises(UserError, match="lasts 0.000 s"):
+    with pytest.raises(UserError, match="holds no samples"):
         empty.seconds()
     broken = tone(16_000)
     broken[7] = np.nan

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from upstream.command_line import add_verbose
-from upstream.text import printable
+from upstream.text import one_line
 
 FORMATS = ("csv", "jsonl", "npy")
 
@@ -63,6 +63,6 @@ def run(options: argparse.Namespace) -> int:
             skip_unreadable=options.skip_unreadable,
         )
     for note in answers.notes:
-        print(printable(note), file=sys.stderr)
+        print(one_line(note), file=sys.stderr)  # a file of somebody else may have named what it tells
     write_answers(answers.rows, place)
     return 0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 
 import yaml
 
+from downstream.prediction.sources import place_of_upstream
 from downstream.report import score_line
 from downstream.results import HeadFile, Result
 from upstream.text import counted, one_line
 
+LIBRARY = "wavprobe"
+CARD_BEGINS = f"---\nlibrary_name: {LIBRARY}\n"
 OUTPUTS_SHOWN = 40
 
 
@@ -20,7 +25,7 @@ def card_of(about: HeadFile, record: Result, file: str) -> str:
 
 def front_matter(about: HeadFile) -> Iterator[str]:
     """Yield the fields that the Hugging Face hub reads of a card."""
-    fields: dict[str, object] = {"library_name": "wavprobe", "tags": ["speech", about.recipe["name"]]}
+    fields: dict[str, object] = {"library_name": LIBRARY, "tags": ["speech", about.recipe["name"]]}
     if about.upstream.revision is not None:
         fields["base_model"] = about.upstream.source
     yield f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
@@ -28,7 +33,7 @@ def front_matter(about: HeadFile) -> Iterator[str]:
 
 def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
     """Yield the card's paragraphs: what it is, its upstream, its data, its score, what to know, and how to use it."""
-    yield f"# {one_line(str(record.recipe.resolved['title']))}"
+    yield f"# {one_line(record.title)}"
     yield f"\n{summary(about, record)}\n"
     yield "| | |\n|---|---|"
     for name, value in facts(about, record):
@@ -37,9 +42,20 @@ def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
     notes = [*record.caveats, *record.upstream.notes, *record.corpus.notes]
     for note in [*score_notes(about), *(notes or ["Nothing beyond the score and its interval was noted."])]:
         yield f"- {one_line(note)}"
-    yield f"\n## How to use it\n\n```sh\nwavprobe predict {file} recording.wav\n```\n"
-    yield f'```python\nimport downstream\n\nrows = downstream.predict("{file}", ["recording.wav"])\n```\n'
-    yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."
+    yield from how_to_use(about, file)
+
+
+def how_to_use(about: HeadFile, file: str) -> Iterator[str]:
+    """Yield the commands; a reader has to name an upstream that is somebody's path or function."""
+    path = place_of_upstream(about)
+    option, argument = ("", "") if path is None else (f" -u {shlex.quote(path)}", f", upstream={json.dumps(path)}")
+    yield f"\n## How to use it\n\n```sh\nwavprobe predict {shlex.quote(file)}{option} recording.wav\n```\n"
+    call = f'downstream.predict({json.dumps(file)}, ["recording.wav"]{argument})'
+    yield f"```python\nimport downstream\n\nrows = {call}\n```\n"
+    if path is None:
+        yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."
+    else:
+        yield f"The upstream, {one_line(about.upstream.name)}, has to be named: `FOLDER` is where you have it."
 
 
 def summary(about: HeadFile, record: Result) -> str:
@@ -71,7 +87,7 @@ def facts(about: HeadFile, record: Result) -> Iterator[tuple[str, str]]:
         ", ".join("weighted sum of all" if layer is None else str(layer) for layer in sorted(layers, key=str)),
     )
     used = corpus.used
-    yield "data", f"{corpus.title} ({corpus.licence}): {used.utterances:,} utterances, {used.speakers:,} speakers"
+    yield "data", f"{corpus.title} ({corpus.licence}): {used.utterances:,} utterances, {used.speakers_known}"
     yield "split", corpus.split_rule
     yield "score", f"{score_line(record)}, on the part {record.primary.part}"
     yield "recipe", f"{record.recipe.name}, version {record.recipe.version} ({record.recipe.protocol})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from downstream.prediction.card import card_of
+from downstream.prediction.card import CARD_BEGINS, card_of
 from downstream.prediction.opening import predictor_of
 from downstream.prediction.sources import SUFFIX, about_heads, chosen_heads, located
 from downstream.results import RECORD, HeadFile, opened_heads, written_heads
@@ -35,6 +35,7 @@ def export(run: str | Path, to: str | Path, names: Sequence[str] = (), family: s
             {f"{name}.{part}": tensor for name in chosen for part, tensor in tensors.of(name).items()}, kept
         )
     card = place.with_suffix(".md")
+    refuse_other_text(card)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(card, card_of(kept, source.record, place.name).encode())
     write_atomically(place, content)
@@ -47,6 +48,14 @@ def portable(about: HeadFile) -> HeadFile:
         return about
     task = Path(about.task).name
     return about.model_copy(update={"task": task, "recipe": about.recipe | {"task": task}})
+
+
+def refuse_other_text(card: Path) -> None:
+    """Raise UserError where the card's file is no model card of wavprobe: a README.md is somebody's work."""
+    if card.exists() and not card.read_bytes().startswith(CARD_BEGINS.encode()):
+        raise UserError(
+            f"{card} is there, and is no model card of wavprobe; name another file than {card.stem}{SUFFIX}."
+        )
 
 
 def checked_place(to: Path) -> Path:

@@ -37,7 +37,7 @@ def applied_heads(
             averages = next(iter(predictors.values())).averages
             chosen = chosen_heads(about, names, averages)
             refuse_other_outputs(chosen, about, source.path)
-            encoder = upstream_of(about, upstream, device)
+            encoder = upstream_of(about, upstream, device, run)
             heads = {name: rebuilt(name, about, predictors[name], tensors, source.path) for name in chosen}
     applied = AppliedHeads(about, recipe, encoder, predictors[chosen[0]], heads)
     for head in heads.values():
@@ -68,6 +68,8 @@ def rebuilt(name: str, about: HeadFile, predictor: Predictor, tensors: HeadTenso
             f"The head {name} in {path} does not fit its recipe: {wrong[0]} is {written(found.get(wrong[0]))} instead "
             f"of {written(expected.get(wrong[0]))}. Get the file again, or the version of wavprobe that wrote it."
         )
+    if bad := sorted(key for key, tensor in weights.items() if not tensor.isfinite().all()):
+        raise UserError(f"The head {name} in {path} has NaN or infinite weights in {bad[0]}. Get the file again.")
     head.load_state_dict(weights)
     return head.eval()
 

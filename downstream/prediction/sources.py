@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from downstream.recipes import Recipe, validated
 from downstream.results import (
+    ELSEWHERE,
     FINAL,
     HEADS,
     RECORD,
@@ -25,7 +27,7 @@ from upstream.base import Upstream
 from upstream.catalog import load, torch_device
 from upstream.errors import UserError
 from upstream.names import is_function
-from upstream.text import counted, printable
+from upstream.text import counted, one_line, printable
 
 SUFFIX = ".safetensors"
 FINAL_NAME = Path(FINAL).stem  # of the head in it
@@ -105,6 +107,11 @@ def about_heads(source: HeadSource, tensors: HeadTensors, family: str | None) ->
     found = tensors.metadata()
     if isinstance(found, HeadFile):
         chosen, recipe = family_and_recipe(found.task, found.recipe, family, source.path)
+        if found.score.name not in chosen.metrics:
+            raise UserError(
+                f"The heads of {source.path} have a score {found.score.name!r}, which {recipe.task} does not measure. "
+                "Get the file again, or the version of wavprobe that wrote it."
+            )
         return found, chosen, recipe
     if source.record is None:
         raise UserError(
@@ -145,8 +152,10 @@ def family_and_recipe(
 # ---------------------------------------------------------------- upstream
 
 
-def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: str) -> Upstream:
-    """Return the upstream that heads were learned on; given: what the user names instead of what is recorded.
+def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: str, run: str | Path) -> Upstream:
+    """Return the upstream that heads were learned on.
+
+    given: what the user names instead of what is recorded. run: as the user named it, for messages.
 
     Raises UserError where it cannot be loaded, and where it is another one.
     """
@@ -155,7 +164,7 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
         loaded = given
     else:
         torch_device(device)  # refused before the upstream is looked for
-        name = recorded_name(about) if given is None else str(given)
+        name = recorded_name(about, run) if given is None else str(given)
         seed, untrained = about.upstream_seed, recorded.random_init
         try:
             loaded = load(name, device=device, dtype=recorded.dtype, random_init=untrained, seed=seed)
@@ -165,7 +174,12 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
                 f"{error} The heads were learned on {kind}{recorded.name}; where it has moved, name it with -u."
             ) from error
     sizes = (loaded.num_layers, loaded.dim, loaded.stride)
-    if loaded.fingerprint != recorded.fingerprint or sizes != (recorded.layers, recorded.dim, recorded.stride):
+    if loaded.fingerprint == recorded.fingerprint and sizes != (recorded.layers, recorded.dim, recorded.stride):
+        raise UserError(
+            f"The metadata of the heads contradict themselves: {loaded.name} is the upstream that they were learned "
+            "on, but has other layers, another width or another stride than they say. Get the file again."
+        )
+    if loaded.fingerprint != recorded.fingerprint:
         raise UserError(
             f"{loaded.name} is not the upstream that the heads were learned on, {recorded.name}: weights or settings "
             f"differ (fingerprint {loaded.fingerprint[:12]} instead of {recorded.fingerprint[:12]}). Name the right "
@@ -174,22 +188,36 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
     return loaded
 
 
-def recorded_name(about: HeadFile) -> str:
+def recorded_name(about: HeadFile, run: str | Path) -> str:
     """Return the name to load an upstream by, as recorded; of a repository in the revision that was used.
 
     Raises UserError for code of others, which runs only where the user names it, and for a path that was not kept.
     """
     recorded = about.upstream
     name = os.path.expanduser(recorded.name)
+    place = place_of_upstream(about)
+    command = shlex.join(["wavprobe", "predict", printable(str(run)), "-u", place or name]) + " FILES"
     if is_function(name):
         raise UserError(
             f"The heads were learned on {recorded.name}, a function whose code would run. Read it, and name the file "
-            "that you trust with -u."
+            f"that you trust with -u: {command}"
         )
-    if name.startswith("..."):
-        raise UserError(f"The heads were learned on {recorded.name}, whose folder is not recorded; name it with -u.")
+    if place is not None:
+        raise UserError(
+            f"The heads were learned on {recorded.name}; a record does not say in which folder of whose machine that "
+            f"lies. Name it with -u: {command}"
+        )
     pinned = recorded.revision is not None and "@" not in name and not Path(name).exists()
     return f"{name}@{recorded.revision}" if pinned else name
+
+
+def place_of_upstream(about: HeadFile) -> str | None:
+    """Return "FOLDER/model" for an upstream whose folder only the user knows, to be written into a command, else None.
+
+    That is a function, whose code runs only where the user names it, and a path that a record does not keep.
+    """
+    name = one_line(about.upstream.name)
+    return f"FOLDER/{Path(name).name}" if is_function(name) or name.startswith(ELSEWHERE) else None
 
 
 # ---------------------------------------------------------------- heads

@@ -146,7 +146,7 @@ def used_line(result: Result) -> str:
     parts = [
         f"{used.utterances:,} utterances",
         duration(used.seconds),
-        f"{used.speakers:,} speakers" if used.speakers else "speakers not known",
+        used.speakers_known,
     ]
     if used.words is not None:
         parts.append(f"{used.words:,} words")

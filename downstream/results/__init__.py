@@ -1,5 +1,6 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
+from downstream.results.anonymous import ELSEWHERE
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.earlier import Earlier, finished, learned_before
@@ -35,6 +36,7 @@ from downstream.results.run import Run
 
 __all__ = [
     "Earlier",
+    "ELSEWHERE",
     "FINAL",
     "FinalRecord",
     "FitRecord",

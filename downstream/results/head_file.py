@@ -203,4 +203,7 @@ def checked(content: Any, path: Path) -> HeadFile:
         raise UserError(f"The metadata of {path} are damaged ({where}: {fault['msg']}). {FIX}") from error
     if lacking := {head.fold for head in about.heads.values()} - about.folds.keys():
         raise UserError(f"The metadata of {path} do not say what the outputs of {', '.join(lacking)} are. {FIX}")
+    for fold, own in about.folds.items():
+        if len(set(own.outputs)) < len(own.outputs):
+            raise UserError(f"The metadata of {path} give several outputs of {fold} the same name. {FIX}")
     return about

@@ -135,6 +135,11 @@ class SplitRecord(Section):
     labels: dict[str, int] = Field(description="utterances of each class; empty where the task has no classes")
     words: int | None = Field(description="words of the transcripts; null where the task has none")
 
+    @property
+    def speakers_known(self) -> str:
+        """The number of speakers in words."""
+        return f"{self.speakers:,} speakers" if self.speakers else "speakers not known"
+
 
 class CorpusRecord(Section):
     """The corpus as it was found."""

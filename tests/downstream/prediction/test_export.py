@@ -20,6 +20,8 @@ from small_runs import FAMILIES, small_run, write_words
 import upstream
 from downstream.cli.main import main
 from downstream.prediction import export, predict
+from downstream.prediction.card import card_of
+from downstream.results import HeadFile, opened_heads
 from downstream.results.record import read_result
 from upstream.errors import UserError
 
@@ -112,9 +114,11 @@ def test_places_that_are_none_are_refused(
 ) -> None:
     folder = run("class")
     kept = (folder / "head.safetensors").read_bytes()
+    (tmp_path / "README.md").write_text("# My own work\n")
     for arguments, said in (
         ([folder, folder / "head.safetensors"], "is the folder of a run, whose files stay"),
         ([folder, tmp_path], "is a folder; name the file"),
+        ([folder, tmp_path / "README.safetensors"], "README.md is there, and is no model card"),
         ([folder, tmp_path / "head.pt"], "does not end in .safetensors"),
         ([folder, tmp_path / "h.safetensors", "--head", "fold1"], "There is no head 'fold1'"),
         ([exported, tmp_path / "h.safetensors"], "has no record beside it"),
@@ -123,6 +127,28 @@ def test_places_that_are_none_are_refused(
         assert main(["export", *map(str, arguments)]) == 2
         assert said in capsys.readouterr().err
     assert (folder / "head.safetensors").read_bytes() == kept
+    assert (tmp_path / "README.md").read_text() == "# My own work\n"
+
+
+def test_the_card_claims_no_speakers_and_names_no_folder(run: Callable[..., Path]) -> None:
+    folder = run("class")
+    record = read_result(folder / "result.json")
+    with opened_heads(folder / "head.safetensors") as tensors:
+        about = tensors.metadata()
+    assert isinstance(about, HeadFile)
+    corpus = record.corpus.model_copy(
+        update={"speaker_disjoint": False, "used": record.corpus.used.model_copy(update={"speakers": 0})}
+    )
+    recipe = record.recipe.model_copy(update={"resolved": record.recipe.resolved | {"title": "Task, speaker-disjoint"}})
+    about = about.model_copy(update={"upstream": about.upstream.model_copy(update={"name": ".../my model"})})
+    text = card_of(about, record.model_copy(update={"corpus": corpus, "recipe": recipe}), "my heads.safetensors")
+    for said in (
+        "# Task, speakers may be shared by training and test",
+        "utterances, speakers not known |",
+        "wavprobe predict 'my heads.safetensors' -u 'FOLDER/my model' recording.wav",
+        'downstream.predict("my heads.safetensors", ["recording.wav"], upstream="FOLDER/my model")',
+    ):
+        assert said in text, said
 
 
 def test_a_folder_that_is_no_runs_tells_the_runs_below_it(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -166,7 +192,14 @@ def without_a_tensor(file: Path) -> None:
     save_file(tensors, file, {"wavprobe": json.dumps(about)})
 
 
+def not_finite(file: Path) -> None:
+    tensors, about = load_file(file), metadata(file)
+    tensors["published-seed0.output.bias"][1] = torch.nan
+    save_file(tensors, file, {"wavprobe": json.dumps(about)})
+
+
 SPOILT = {
+    not_finite: r"NaN or infinite weights in output\.bias",
     truncated: "is not a whole safetensors file",
     emptied: "is not a whole safetensors file",
     foreign: "holds 1 tensor and nothing that says of which heads",
@@ -191,14 +224,16 @@ def test_a_damaged_file_is_refused(exported: Path, corpus: Path, spoil: Callable
         ("code", "import os", r"are damaged \(code: Extra inputs"),
         ("heads", {}, r"are damaged \(heads: "),
         ("folds", {}, "do not say what the outputs of published are"),
-        ("folds.published.outputs", ["a"] * 5, r"instead of float32 \[5"),
+        ("folds.published.outputs", list("abcde"), r"instead of float32 \[5"),
         ("folds", {"published": {"outputs": ["a"]}, "x": {"outputs": ["b"]}}, "have different outputs; name one"),
         ("recipe.head", {"projection": 10**9}, "the largest that is allowed is 16,384"),
         ("heads.published-seed0.layer", 99, "There is no layer 99"),
-        ("upstream.dim", 10**9, "is not the upstream"),
+        ("upstream.dim", 10**9, "contradict themselves: .* has other layers, another width"),
+        ("score.name", "luck", "have a score 'luck', which classification does not measure"),
+        ("folds.published.outputs", ["a", "b", "b", "c"], "give several outputs of published the same name"),
         ("upstream.fingerprint", "0" * 64, "is not the upstream"),
-        ("upstream.name", "evil.py:build", "a function whose code would run"),
-        ("upstream.name", ".../model", "whose folder is not recorded"),
+        ("upstream.name", "evil.py:build", r"whose code would run.* -u FOLDER/evil.py:build FILES"),
+        ("upstream.name", ".../my model", r"with -u: wavprobe predict .*head.safetensors -u 'FOLDER/my model' FILES"),
         ("task", "evil.py:Family", "its code would run"),
         ("task", "singing", "There is no task 'singing'"),
     ],

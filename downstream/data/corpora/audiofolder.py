@@ -55,7 +55,11 @@ def read_file(path: Path) -> Table:
     def check(columns: list[str]) -> None:
         check_columns(columns, path)
 
-    table = read_json_lines(path) if path.suffix == ".jsonl" else read_table(path, check, numbers=TIMES)
+    table = (
+        read_json_lines(path)
+        if path.suffix == ".jsonl"
+        else read_table(path, check, numbers=TIMES, known=FIXED_COLUMNS)
+    )
     check(list(table.columns))
     meant = {column: SYNONYMS.get(plain_name(column)) for column in table.columns if column not in FIXED_COLUMNS}
     names: dict[str, str] = {}

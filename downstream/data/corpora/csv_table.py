@@ -43,13 +43,18 @@ class Table:
 
 
 def read_table(
-    path: Path, check_columns: Callable[[list[str]], None], tolerant: bool = False, numbers: Collection[str] = ()
+    path: Path,
+    check_columns: Callable[[list[str]], None],
+    tolerant: bool = False,
+    numbers: Collection[str] = (),
+    known: Collection[str] = (),
 ) -> Table:
     """Read a file of cells between commas, semicolons, tabs or bars; its first line names the columns.
 
     check_columns: raises UserError for column names that the file cannot have.
     numbers: columns of numbers. Between semicolons a comma in them is a decimal comma, as spreadsheets write it in
         many countries, and becomes a point.
+    known: columns that are found whatever their capitals, with a note.
     tolerant: bytes that are not UTF-8 are escaped, and missing cells are empty; for tables that corpora ship.
 
     Raises UserError, with the line's number, for a file that is not text in UTF-8 or not CSV, repeated columns, and
@@ -61,7 +66,9 @@ def read_table(
     lines = records(text, path, delimiter)
     if declared:
         next(lines)
-    names = [name.strip() for name in next(lines, (0, []))[1]]
+    written = [name.strip() for name in next(lines, (0, []))[1]]
+    meant = other_capitals(written, known)
+    names = [meant.get(name, name) for name in written]
     columns = tuple(name for name in names if name)
     check_columns(list(columns))
     repeated = sorted({name for name in columns if columns.count(name) > 1})
@@ -80,7 +87,18 @@ def read_table(
     notes = [] if delimiter == "," else [f"The cells of {path.name} are separated by {in_words(delimiter)}."]
     if unnamed:
         notes.append(f"A column of {path.name} has no name and was not read.")
-    return Table(columns, tuple(rows), tuple(notes))
+    return Table(columns, tuple(rows), (*notes, *taken_for(meant)))
+
+
+def other_capitals(names: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """Return the names that are those of known columns but for capitals, "Speaker", where these are not there too."""
+    small = {name: name.lower() for name in names if name not in known and name.lower() in known}
+    return {name: meant for name, meant in small.items() if [*names, *small.values()].count(meant) == 1}
+
+
+def taken_for(names: Mapping[str, str]) -> list[str]:
+    """Return a sentence on each column that was taken for another one."""
+    return [f"The column {column!r} was taken for the column {name}." for column, name in names.items()]
 
 
 def with_point(cell: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from downstream.data.corpora.csv_table import Table, read_table
+from downstream.data.corpora.csv_table import Table, read_table, taken_for
 from upstream.errors import UserError
 from upstream.nearest import nearest
 
@@ -44,7 +44,7 @@ def read_manifest_table(path: Path) -> Table:
 
     Raises UserError as `read_table` does, and for columns that a manifest cannot have.
     """
-    table = read_table(path, lambda columns: check_columns(columns, path), numbers=TIMES)
+    table = read_table(path, lambda columns: check_columns(columns, path), numbers=TIMES, known=FIXED_COLUMNS)
     if "path" in table.columns:
         return replace(table, notes=(*table.notes, *column_notes(table.columns)))
     return renamed(table, {next(column for column in table.columns if meaning(column) == "path"): "path"})
@@ -54,8 +54,7 @@ def renamed(table: Table, names: Mapping[str, str]) -> Table:
     """Return a table with other names of some columns, and sentences on them."""
     columns = tuple(names.get(column, column) for column in table.columns)
     rows = tuple((where, {names.get(name, name): cell for name, cell in row.items()}) for where, row in table.rows)
-    taken = [f"The column {column!r} was taken for the column {name}." for column, name in names.items()]
-    return Table(columns, rows, (*table.notes, *taken, *column_notes(columns)))
+    return Table(columns, rows, (*table.notes, *taken_for(names), *column_notes(columns)))
 
 
 def check_columns(columns: list[str], path: Path) -> None:

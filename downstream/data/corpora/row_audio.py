@@ -94,6 +94,8 @@ def memory_audio(cell: object, rate: object, name: str, where: str, kind: str | 
             rate, cell = cell.get("sampling_rate", rate), cell["array"]
         elif cell.get("bytes") is not None:
             cell = cell["bytes"]
+    if isinstance(cell, io.BytesIO):
+        cell = cell.getvalue()
     if isinstance(cell, bytes | bytearray | memoryview):
         return BytesAudio(bytes(cell), name)
     return ArrayAudio(samples_of(cell, where, kind), rate_of(rate, where), name)
@@ -101,7 +103,9 @@ def memory_audio(cell: object, rate: object, name: str, where: str, kind: str | 
 
 def samples_of(cell: object, where: str, kind: str | None = None) -> NDArray[Any]:
     """Return samples as (S, C) of float32 or int16; raise UserError for what has another form or scale."""
-    if hasattr(cell, "detach"):  # a tensor, perhaps on a GPU, or of a precision that numpy has not
+    if hasattr(cell, "detach") and hasattr(
+        cell, "is_floating_point"
+    ):  # a tensor, perhaps on a GPU, or of a precision that numpy has not
         tensor = cell.detach().cpu()
         cell = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     if not isinstance(cell, np.ndarray | list | tuple):

@@ -16,6 +16,7 @@ import numpy as np
 
 from downstream.data.audio import AudioFile, Recording
 from downstream.data.corpora.cards import TABLE as CARD
+from downstream.data.corpora.csv_table import other_capitals, taken_for
 from downstream.data.corpora.folder import existing_folder
 from downstream.data.corpora.manifest import named_recording, speaker_note, utterance_of
 from downstream.data.corpora.manifest_table import FIXED_COLUMNS, TIMES, column_notes, meaning, refuse_two_ends
@@ -49,7 +50,7 @@ def corpus_of(content: Table, folder: Path | None = None, title: str | None = No
 
     Raises UserError, with the row and the column, for what cannot be used.
     """
-    table = columns_of(content)
+    table = with_known_names(columns_of(content))
     place = Path.cwd() if folder is None else existing_folder(folder)
     check_columns(table)
     texts, left = text_columns(table)
@@ -67,6 +68,13 @@ def corpus_of(content: Table, folder: Path | None = None, title: str | None = No
         source=IN_MEMORY if folder is None else str(folder),
         notes=(*table.notes, *left, *column_notes(["path", *texts]), *speaker_note(utterances)),
     )
+
+
+def with_known_names(table: TableColumns) -> TableColumns:
+    """Return a table with the columns that a corpus has, whatever their capitals were, and a note on each."""
+    meant = other_capitals(list(table.columns), (*FIXED_COLUMNS, AUDIO, RATE))
+    columns = {meant.get(name, name): cells for name, cells in table.columns.items()}
+    return replace(table, columns=columns, notes=(*table.notes, *taken_for(meant)))
 
 
 def check_columns(table: TableColumns) -> None:

@@ -134,7 +134,7 @@ def test_a_channel_is_heard_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "meant"),
     [
-        *[("Speaker", "speaker"), ("speaker_id", "speaker"), ("spk", "speaker"), ("Start Time", "start")],
+        *[("speaker_id", "speaker"), ("spk", "speaker"), ("Start Time", "start")],
         *[
             ("end_time", "end"),
             ("transcript", "text"),
@@ -298,3 +298,15 @@ def test_a_table_that_is_no_file_is_said(tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to(tmp_path / "elsewhere.csv")
     assert f"{name} is a link to" in message(manifest.read, tmp_path)
+
+
+def test_a_spreadsheet_may_write_its_columns_with_capitals(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    write(tmp_path / "manifest.csv", "\ufeffPath;Speaker;Label;Start;END;Split\r\na.wav;ann;yes;0,1;0,25;Train\r\n")
+    corpus = manifest.read(tmp_path)
+    (one,) = corpus.utterances
+    assert (one.speaker, one.split, one.labels) == ("ann", "train", {"Label": "yes"})
+    assert (one.audio.start, one.audio.duration) == (0.1, 0.15)
+    assert "The column 'END' was taken for the column end." in corpus.notes
+    write(tmp_path / "manifest.csv", "path,speaker,Speaker\na.wav,ann,loud\n")  # both are there
+    assert [(u.speaker, u.labels) for u in manifest.read(tmp_path).utterances] == [("ann", {"Speaker": "loud"})]

@@ -101,6 +101,12 @@ def test_what_is_missing_is_not_given(missing: object, folder: Path) -> None:
         )  # fmt: skip
 
 
+def test_columns_may_have_capitals(folder: Path) -> None:
+    row = {"Audio": TONE, "Sampling_Rate": RATE, "Speaker": "ann", "Label": "yes"}
+    (one,) = corpus_of(pandas.DataFrame({name: [cell] for name, cell in row.items()})).utterances
+    assert (one.speaker, one.labels) == ("ann", {"Label": "yes"})
+
+
 def test_labels_are_text_whatever_they_were(folder: Path) -> None:
     cells = [3, np.int64(3), 3.0, 0.5, np.float32(0.1), True, np.bool_(False), "x ", 10**20]
     rows = [{"path": "a.wav", "id": str(number), "label": cell} for number, cell in enumerate(cells)]
@@ -114,6 +120,7 @@ def test_labels_are_text_whatever_they_were(folder: Path) -> None:
 
 FORMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "bytes": lambda path: {"audio": path.read_bytes()},
+    "a file in memory": lambda path: {"audio": io.BytesIO(path.read_bytes())},
     "bytes and a path": lambda path: {"audio": content(path)},
     "16 bits": lambda path: {"audio": soundfile.read(path, dtype="int16")[0], "sampling_rate": RATE},
     "array": lambda path: {"audio": {"array": soundfile.read(path, dtype="int16")[0], "sampling_rate": RATE}},
@@ -287,6 +294,7 @@ def indexed() -> pandas.DataFrame:
         ([{"audio": np.zeros((3, 3, 3)), "sampling_rate": RATE}], "has shape (3, 3, 3)"),
         ([{"audio": np.zeros(0), "sampling_rate": RATE}], "row 0 of the list: the audio is empty"),
         ([{"audio": [[1.0], [1.0, 2.0]], "sampling_rate": RATE}], "a list of lists of several lengths"),
+        ([{"audio": io.BufferedReader(io.BytesIO(b"RIFF"))}], "the audio is a BufferedReader; give a path, bytes of"),
         ([{"audio": object()}], "row 0 of the list: the audio is a object; give a path, bytes of a file"),
         (datasets.Dataset.from_dict({"label": [1]}), "The Dataset has no column path and none audio; found label"),
         (datasets.Dataset.from_dict({"path": ["a.wav"]}).to_iterable_dataset(), "gives its rows once and in turn"),

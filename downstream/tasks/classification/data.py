@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ import yaml
 from downstream.data import Choice, Corpus, Dataset, Targets, Utterance, consecutive_windows, left_out
 from downstream.tasks.classification.recipe import ClassCorpusSettings, ClassificationRecipe
 from upstream.errors import UserError
+
+FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def choose_utterances(recipe: ClassificationRecipe, corpus: Corpus) -> Choice:
             f"{corpus.title} in {corpus.source} has no utterance of class {', '.join(absent)}; the labels in its "
             f"column {column!r} are {written(labels)}. Fix the recipe with {fixes_of(settings, absent)}."
         )
-    if len(classes) < 2:
-        fix = f"Name two or more of {written(labels)} with -o corpus.classes=[…]"
+    if len(classes) < FEWEST_CLASSES:
+        every = for_shell(f"corpus.classes={written(labels)}")
+        fix = f"Type -o {every}, or two or more of these"
         if len(labels) < 2:
             fix = "Add recordings of another class, labelled likewise, or choose another column with -o corpus.label=…"
         raise UserError(
@@ -96,18 +100,29 @@ def written(labels: Sequence[str]) -> str:
 
 
 def fixes_of(settings: ClassCorpusSettings, absent: Sequence[str]) -> str:
-    """Return the overrides with which a recipe asks for no absent class; all named ones give way to what there is."""
+    """Return the overrides with which a recipe asks for no absent class.
+
+    All named classes give way to the labels that there are where fewer than two of them are among these.
+    """
     fixes = []
-    named = [name for name in settings.classes or () if name in absent]
-    none_is_here = bool(named) and len(named) == len(settings.classes or ())
-    if named:
-        fixes.append("corpus.classes=null" if none_is_here else "corpus.classes=[…]")
-    if settings.others is not None and (settings.others in absent or none_is_here):
+    there = [name for name in settings.classes or () if name not in absent]
+    takes_all = len(there) < FEWEST_CLASSES and set(settings.classes or ()) & set(absent)
+    if takes_all:
+        fixes.append("corpus.classes=null")
+    elif len(there) < len(settings.classes or ()):
+        fixes.append(f"corpus.classes={written(there)}")
+    if settings.others is not None and (settings.others in absent or takes_all):
         fixes.append("corpus.others=null")
     if settings.silence is not None and settings.silence.name in absent:
         fixes.append("corpus.silence=null")
-    said = " ".join(f"-o {fix}" for fix in fixes)
-    return f"{said}, which takes all labels as classes" if none_is_here else said
+    said = " ".join(f"-o {for_shell(fix)}" for fix in fixes)
+    return f"{said}, which takes all labels as classes" if takes_all else said
+
+
+def for_shell(override: str) -> str:
+    """Return an override as it is typed; its own quotes stay readable where double ones around it will do."""
+    plain = shlex.quote(override)
+    return f'"{override}"' if "'" in override and not set('"$`\\!') & set(override) else plain
 
 
 def apart(
@@ -134,11 +149,15 @@ def quiet(noise: Sequence[Utterance], recipe: ClassificationRecipe, column: str)
 
 
 def label_column(corpus: Corpus, wanted: Sequence[str]) -> str:
-    """Return the first of the recipe's label columns that the corpus has; raise UserError where it has none."""
+    """Return the first of the recipe's label columns that the corpus has, in any capitals.
+
+    Raises UserError where it has none.
+    """
     columns = sorted({column for u in corpus.utterances for column in u.labels})
-    for column in wanted:
-        if column in columns:
-            return column
+    for name in wanted:
+        of_any_capitals = [column for column in columns if column.lower() == name.lower()]
+        if name in columns or len(of_any_capitals) == 1:
+            return name if name in columns else of_any_capitals[0]
     fix = f"Type -o corpus.label={columns[0]}" if len(columns) == 1 else "Name one with -o corpus.label=…"
     if not columns:
         fix = "Lay the recordings of each class into a subfolder (-c folder) or write a column label (-c manifest)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 
@@ -111,7 +112,7 @@ def test_a_class_without_utterances_is_refused_with_the_labels_that_there_are() 
             chosen(keyword(), utterances)
     with pytest.raises(UserError, match="There is one class, go, .*Add recordings of another class"):
         chosen(load_recipe("keyword_words", ["corpus.label=[word]"]), [word("go")])
-    with pytest.raises(UserError, match=r"There is one class, go, .*Name two or more of \[bed, go\] with -o"):
+    with pytest.raises(UserError, match=r"There is one class, go, .*Type -o 'corpus.classes=\[bed, go\]', or two"):
         chosen(load_recipe("keyword_words", ["corpus.label=[word]", "corpus.classes=[go]"]), [word("go"), word("bed")])
 
 
@@ -122,6 +123,25 @@ def test_a_recipe_of_other_classes_can_take_what_there_is() -> None:
     typed = re.findall(r"-o (corpus[\w.=]+)", str(caught.value))
     assert typed == ["corpus.classes=null", "corpus.others=null", "corpus.silence=null"]
     assert chosen(keyword(*typed), utterances).classes == ("down", "up")
+
+
+def test_the_classes_that_are_there_can_be_typed() -> None:
+    utterances = [word("yes"), word("no"), word("up")]
+    recipe = ["corpus.label=[word]", "corpus.classes=['yes', 'no', stop]"]
+    with pytest.raises(UserError, match="no utterance of class stop") as caught:
+        chosen(load_recipe("keyword_words", recipe), utterances)
+    command = str(caught.value).partition("Fix the recipe with ")[2].rstrip(".")
+    flag, override = shlex.split(command)
+    assert flag == "-o"
+    assert chosen(load_recipe("keyword_words", [recipe[0], override]), utterances).classes == ("yes", "no")
+
+
+def test_a_label_column_may_have_capitals() -> None:
+    rows = [replace(word(name), labels={"Word": name}) for name in ("go", "bed")]
+    assert chosen(load_recipe("keyword_words", ["corpus.label=[word]"]), rows).column == "Word"
+    both = [replace(word(name), labels={"Word": name, "WORD": name}) for name in ("go", "bed")]
+    with pytest.raises(UserError, match="found WORD, Word"):
+        chosen(load_recipe("keyword_words", ["corpus.label=[word]"]), both)
 
 
 def test_without_labels_it_is_said_where_they_are_written() -> None:

@@ -15,7 +15,7 @@ from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
 from downstream.data.corpus_inspection import KEPT, inspected_items
 from downstream.data.dataset_notes import dataset_notes
-from downstream.data.division import depends_on_audio, divide, rule_for
+from downstream.data.division import depends_on_audio, divide, rule_for, unused_parts
 from downstream.data.effects import Effects
 from downstream.data.garbage_collection import garbage_collection_paused
 from downstream.data.repeated_audio import contradictions, repeated_audio
@@ -176,7 +176,9 @@ def read_dataset(
         choice, split = only_used(*divide(choice, recipe))
     items = choice.items or inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
     contradicting = contradictions(corpus, choice.column, choice.utterances, choice.labels, items)
-    split = replace(split, notes=(*split.notes, *repeated_audio(split, choice.utterances, items), *contradicting))
+    given_parts = () if corpus.synthetic else unused_parts(recipe.split, choice.utterances)
+    equal = (*repeated_audio(split, choice.utterances, items), *contradicting)
+    split = replace(split, notes=(*split.notes, *given_parts, *equal))
     split = without_short(split, items, recipe.split.longer_than)
     dataset = Dataset(
         corpus,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from downstream.data import drawn_splits, splits, superb_emotion_split, superb_splits
 from downstream.data.published_split import published_split
-from downstream.data.splits import Split, ties_of
+from downstream.data.splits import PARTS, Split, ties_of
 from downstream.recipes import Recipe, SplitSettings
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from downstream.data.corpus import Utterance
 
 DRAWN_PARTS = "drawn_parts"
+FOLDS = ("speaker_folds", "clip_folds")
 
 
 def rule_for(settings: SplitSettings, utterances: Sequence[Utterance]) -> str:
@@ -53,13 +54,32 @@ def divide(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
     Raises UserError where the utterances cannot be divided so.
     """
     divided, split = divided_by_rule(choice, recipe)
-    if recipe.split.seed and not depends_on_audio(rule_for(recipe.split, choice.utterances)):
-        split = replace(split, notes=(*split.notes, "split.seed changed nothing: this division is not drawn with it."))
-    return divided, split
+    return divided, replace(split, notes=(*split.notes, *unused_settings(recipe.split, choice.utterances)))
+
+
+def unused_settings(settings: SplitSettings, utterances: Sequence[Utterance]) -> list[str]:
+    """Return a sentence on each setting of which the division makes no use."""
+    rule, notes = rule_for(settings, utterances), []
+    if settings.seed and not depends_on_audio(rule):
+        notes.append("split.seed changed nothing: this division is not drawn with it.")
+    named = [f"split.{name}" for name in PARTS if getattr(settings, name)]
+    if rule in FOLDS and named:
+        notes.append(f"{' and '.join(named)} changed nothing: folds are made of all parts, and each is tested once.")
+    return notes
+
+
+def unused_parts(settings: SplitSettings, utterances: Sequence[Utterance]) -> list[str]:
+    """Return a sentence on parts that the corpus has and the folds make no use of."""
+    spoken = [utterance for utterance in utterances if utterance.speech]
+    parts = sorted({str(u.part or u.split) for u in spoken if u.part or u.split})
+    if not parts or rule_for(settings, utterances) not in FOLDS:
+        return []
+    fix = "; -o split.rule=published takes them" if {"train", "test"} <= {u.split for u in spoken} else ""
+    return [f"The corpus's own division ({', '.join(parts)}) is not used: folds are made of all its parts{fix}."]
 
 
 def divided_by_rule(choice: Choice, recipe: Recipe) -> tuple[Choice, Split]:
-    """As `divide`, without a note on the seed."""
+    """As `divide`, without notes on what is not used."""
     settings, utterances = recipe.split, choice.utterances
     rule, fewest = rule_for(settings, utterances), fewest_in_part(choice)
     if rule == "superb_ks":

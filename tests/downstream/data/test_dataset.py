@@ -207,7 +207,7 @@ def test_a_family_without_targets_knows_nothing_of_them() -> None:
 def test_a_seed_of_the_split_that_is_of_no_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     utterances = [replace(u, labels={"label": u.id[-1]}) for u in voices()]
     known = read(monkeypatch, load_recipe("emotion", ["split.seed=3"]), utterances)
-    assert known.split.notes == ("split.seed changed nothing: this division is not drawn with it.",)
+    assert known.split.notes[0] == "split.seed changed nothing: this division is not drawn with it."
     nameless = [replace(u, speaker="", split=None) for u in utterances]
     drawn = read(monkeypatch, load_recipe("emotion", ["split.seed=3"]), nameless)
     assert "in an order drawn with seed 3" in drawn.split.rule
@@ -240,3 +240,16 @@ def test_own_parts_are_used_where_nobody_is_known_and_folds_where_a_part_is_miss
     )
     without_test = [u for u in utterances if u.split != "test"]
     assert len(read(monkeypatch, load_recipe("emotion"), without_test).split.folds) == 5
+
+
+def test_parts_and_settings_that_folds_do_not_use_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    utterances = [replace(u, labels={"label": u.id[-1]}) for u in voices()]
+    parted = [replace(u, split="train" if number % 2 else "dev") for number, u in enumerate(utterances)]
+    unused, parts = read(monkeypatch, load_recipe("emotion", ["split.test=[test-clean]"]), parted).split.notes
+    assert unused.startswith("split.test changed nothing")
+    assert parts.startswith("The corpus's own division (dev, train) is not used")
+    assert "published" not in parts  # which would be refused without a test part
+    whole = [*parted[1:], replace(parted[0], split="test")]
+    (parts,) = read(monkeypatch, load_recipe("emotion"), whole).split.notes
+    assert parts.endswith("; -o split.rule=published takes them.")
+    assert read(monkeypatch, load_recipe("emotion"), [replace(u, split=None) for u in utterances]).split.notes == ()

@@ -39,6 +39,10 @@ def find_card(name: str) -> CorpusCard:
     for card in CARDS:
         if card.name == name:
             return card
+    if os.path.exists(name):
+        from downstream.data.corpora.suggestions import instead_of_path
+
+        raise UserError(f"There is no corpus {name!r}: -c takes a name. {instead_of_path(Path(name))}")
     known = f"The corpora are {', '.join(CORPORA)}."
     raise UserError(" ".join(filter(None, (f"There is no corpus {name!r}.", did_you_mean(name, CORPORA), known))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -64,6 +65,19 @@ def suggestion(card: CorpusCard, folder: Path) -> str:
         hold = f"Its subfolders hold recordings ({shown(classes)})"
         hints.append(f"{hold}: add -c {FOLDER.name} to take them for classes or speakers.")
     return " ".join(hints) or f"Give --data the folder that holds {card.layout}. {card.where}"
+
+
+def instead_of_path(path: Path) -> str:
+    """What to type for recordings whose place was given in place of a corpus's name."""
+    folder = path if path.is_dir() else path.parent
+    tables = [folder / MANIFEST_FILE, *metadata_files(folder)]
+    if path.is_file() and path not in tables:
+        return f"A table of recordings is called {MANIFEST_FILE}; name its folder: -c {MANIFEST.name} --data DIR."
+    found = [] if path.is_file() else recognised(folder)
+    name = found[0][0].name if len(found) == 1 else FOLDER.name
+    if any(table.is_file() for table in tables):
+        name = MANIFEST.name
+    return f"Type -c {name} --data {shlex.quote(str(folder))}."
 
 
 def subfolders_with_recordings(folder: Path) -> list[str]:

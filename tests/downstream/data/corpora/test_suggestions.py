@@ -92,3 +92,19 @@ def test_a_manifest_above_or_below(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "corpus/wav"):
         said = message(load, "manifest", folder)
         assert f"There is one in {tmp_path}/corpus: type --data {tmp_path}/corpus." in said
+
+
+def test_a_path_in_place_of_a_corpus_is_answered_with_what_to_type(tmp_path: Path) -> None:
+    sound(tmp_path / "my clips/yes/a.wav")
+    tree(tmp_path / "all", "ravdess")
+    listed = write(tmp_path / "listed/manifest.csv", "path\n")
+    other = write(tmp_path / "listed/rows.csv", "path\n")
+    typed = {
+        tmp_path / "my clips": f"Type -c folder --data '{tmp_path}/my clips'.",
+        tmp_path / "all": f"Type -c ravdess --data {tmp_path}/all.",
+        listed.parent: f"Type -c manifest --data {tmp_path}/listed.",
+        listed: f"Type -c manifest --data {tmp_path}/listed.",
+        other: "A table of recordings is called manifest.csv",
+    }
+    for path, said in typed.items():
+        assert said in message(find_card, str(path))

@@ -70,6 +70,8 @@ def whole_number(text: str) -> int:
 
 def layer(text: str) -> int:
     """Parse the number of a layer; negative ones count from the last."""
+    if text == "all":
+        raise ArgumentTypeError("one layer has a number; every layer beside the weighted sum is -o sweep.layer=all")
     number = parsed(text, int, "the number of a layer")
     if abs(number) >= 10_000:
         refuse(text, "the number of a layer")

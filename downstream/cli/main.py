@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from upstream.arguments import AnyOrder
 from upstream.command_line import USER_ERROR, carry_out, take_any_text
@@ -29,6 +29,17 @@ VERBS = {
 }
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A parser that says where the words belong that follow one setting of -o."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and a message."""
+        settings = [word for word in message.split() if "=" in word and not word.startswith("-")]
+        if message.startswith("unrecognized arguments") and settings:
+            message += f". Each setting has a flag of its own: -o {settings[0]}"
+        super().error(message)
+
+
 class Verb(Protocol):
     """A module of this folder."""
 
@@ -47,7 +58,7 @@ def verb(name: str) -> Verb:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line with all verbs."""
-    made = argparse.ArgumentParser(
+    made = CommandLine(
         prog="wavprobe",
         description="How much does a frozen speech encoder know, and in which of its layers?",
         epilog="See also wavprobe VERB --help. Exit status: 2 for an error that you can fix, 1 for a bug.",
@@ -90,7 +101,7 @@ def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
     take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     module = verb("run")
-    made = argparse.ArgumentParser(
+    made = CommandLine(
         prog=program,
         description="Score an upstream on a recipe: encode a corpus once, learn a small head on its layers, test it.",
         epilog="The same command resumes an interrupted run. Exit status: 2 for errors that you can fix, 1 for a bug.",

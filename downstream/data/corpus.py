@@ -136,7 +136,8 @@ class Corpus:
         if repeated:
             raise UserError(
                 f"{counted(len(repeated), 'utterance id occurs', 'utterance ids occur')} more than once in {self.name} "
-                f"in {self.source}, {repeated[0]!r} first; ids must be unique."
+                f"in {self.source}, {repeated[0]!r} first; ids must be unique. Rename "
+                "them, or write others into a column id."
             )
 
     def coverage(self) -> str:

@@ -15,7 +15,7 @@ from upstream.text import counted
 
 
 def repeated_audio(split: Split, utterances: Sequence[Utterance], items: Sequence[Item]) -> list[str]:
-    """Return sentences on audio that is here under two names: in training and test, or counted twice in a part."""
+    """Return sentences on audio that is here under several names: in training and test, or counted twice in a part."""
     ids: dict[str, list[str]] = defaultdict(list)
     for utterance, item in zip(utterances, items, strict=True):
         ids[item.digest].append(utterance.id)
@@ -28,7 +28,7 @@ def repeated_audio(split: Split, utterances: Sequence[Utterance], items: Sequenc
         names = sorted(name for digest in digests for name in ids[digest])
         if names:
             which = counted(len(digests), "recording is", "recordings are")
-            notes.append(f"{which} {what} under two names: {shown(names)}.")
+            notes.append(f"{which} {what} under several names: {shown(names)}.")
     return notes
 
 

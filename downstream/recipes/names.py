@@ -56,11 +56,16 @@ def shipped_recipe(name: str) -> Path:
 
 def task_of_s3prl(name: str) -> dict[str, str] | None:
     """Return the line of s3prl.csv for a task of s3prl, or SUPERB's abbreviation of one; None for any other name."""
-    lowered = name.casefold().removeprefix("superb/")
+    lowered = with_underscores(name.casefold().removeprefix("superb/"))
     for row in read_rows(shipped("recipes") / "s3prl.csv"):
-        if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
+        if any(fnmatchcase(lowered, with_underscores(pattern)) for pattern in words_of_cell(row, "names")):
             return row
     return None
+
+
+def with_underscores(name: str) -> str:
+    """Return a name as it is spelled in Python, "speech_commands" of "speech-commands"."""
+    return name.replace("-", "_")
 
 
 def names_in_s3prl(recipe: str) -> list[str]:

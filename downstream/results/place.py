@@ -86,9 +86,16 @@ class Place:
             )
         if found and not fresh:
             raise UserError(
-                f"{folder} holds another run: of other settings, other data or another upstream. Choose another name, "
-                "or add --fresh to discard that run."
+                f"{folder} holds another run: of other settings, other data or another upstream. "
+                f"{self._how_it_was_made()}Choose another name, or add --fresh to discard that run."
             )
+
+    def _how_it_was_made(self) -> str:
+        """Return a sentence on the command of the finished run in the folder; "" where none is recorded."""
+        if not (self.stored / RECORD).is_file():
+            return ""
+        command = read_json_object(self.stored / RECORD).get("command")
+        return f"`{command}` (paths shortened) shows that run. " if isinstance(command, str) and command else ""
 
     def _holds_the_run(self) -> bool:
         """Return True for a folder that says, in its file or by its name, that it holds the run of this question."""

@@ -33,3 +33,8 @@ def test_their_ends() -> None:
     for kind, text in ((not_negative, "-1"), (positive, "0"), (count, "0"), (whole_number, str(2**63)), (layer, "1e1")):
         with pytest.raises(ArgumentTypeError):
             kind(text)
+
+
+def test_all_layers_are_no_layer() -> None:
+    with pytest.raises(ArgumentTypeError, match="sweep.layer=all"):
+        layer("all")

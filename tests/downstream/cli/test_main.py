@@ -346,3 +346,9 @@ def test_an_unknown_verb_suggests_the_nearest_or_none(
     with pytest.raises(SystemExit, match="2"):
         main([typed, "emotion"])
     assert words in capsys.readouterr().err
+
+
+def test_settings_after_one_flag_are_answered_with_theirs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "-u", "fbank", "-d", "demo/emotion", "-o", "training.steps=5", "training.batch=4"])
+    assert "Each setting has a flag of its own: -o training.batch=4" in capsys.readouterr().err

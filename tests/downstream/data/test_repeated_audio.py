@@ -19,8 +19,8 @@ def test_audio_under_two_names_is_said() -> None:
     items = [Item(u.id, u.audio, digest, 1.0) for u, digest in zip(rows, "112344", strict=True)]
     apart = Split((Fold("f", (0, 2), (3,), (1, 4, 5)),), "rule")
     assert repeated_audio(apart, rows, items) == [
-        "1 recording is in training and test under two names: a, b.",
-        "1 recording is counted under two names: e, f.",
+        "1 recording is in training and test under several names: a, b.",
+        "1 recording is counted under several names: e, f.",
     ]
     distinct = [replace(item, digest=item.name) for item in items]
     assert repeated_audio(apart, rows, distinct) == []

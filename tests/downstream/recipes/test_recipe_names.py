@@ -133,3 +133,9 @@ def test_the_page_of_names_has_the_table() -> None:
     page = (REPOSITORY / "docs" / "names.md").read_text(encoding="utf-8")
     table = "\n".join(map(line_of, TASKS))
     assert f"\n{table}\n" in page, f"docs/names.md should have these lines:\n{table}"
+
+
+def test_a_task_of_s3prl_is_found_with_dashes_too() -> None:
+    assert find_recipe("speech-commands") == find_recipe("speech_commands")
+    with pytest.raises(UserError, match="no recipe for s3prl's fluent-commands yet"):
+        find_recipe("fluent-commands")

@@ -178,6 +178,11 @@ def test_a_named_folder_holds_one_question(tmp_path: Path) -> None:
     assert place(folder, "abcd").began_unstored()
     with pytest.raises(UserError, match="holds another run"):
         place(folder, "ef01").refuse_other_content(fresh=False)
+    (folder / "result.json").write_text('{"command": "wavprobe run -n run"}')
+    with pytest.raises(
+        UserError, match=r"`wavprobe run -n run` \(paths shortened\) shows that run. Choose another name"
+    ):
+        place(folder, "ef01").refuse_other_content(fresh=False)
     place(folder, "ef01").refuse_other_content(fresh=True)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from downstream.data.corpora.cards import CARDS, CorpusCard
+from downstream.data.corpora.readers import reader
 from upstream.errors import UserError
 from upstream.nearest import did_you_mean
 
@@ -40,7 +40,7 @@ def find_card(name: str) -> CorpusCard:
         if card.name == name:
             return card
     if os.path.exists(name):
-        from downstream.data.corpora.suggestions import instead_of_path
+        from downstream.data.corpora.suggestions import instead_of_path  # loads numpy
 
         raise UserError(f"There is no corpus {name!r}: -c takes a name. {instead_of_path(Path(name))}")
     known = f"The corpora are {', '.join(CORPORA)}."
@@ -76,14 +76,6 @@ def load_corpus(name: str, data: Path | None, cache: Path, seed: int = 0) -> Cor
     raise UserError(
         f"No data was given for {card.title}: type --data DIR with the folder that holds {card.layout}{variable}. "
         f"{card.where}"
-    )
-
-
-def reader(card: CorpusCard) -> Callable[[Path], Corpus]:
-    """The function that reads a corpus from its folder."""
-    module, _, function = (card.reader or f"{card.name}:read").partition(":")
-    return cast(
-        "Callable[[Path], Corpus]", getattr(importlib.import_module(f"downstream.data.corpora.{module}"), function)
     )
 
 

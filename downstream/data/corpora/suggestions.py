@@ -13,6 +13,7 @@ from downstream.data.audio import AUDIO_SUFFIXES
 from downstream.data.corpora.audiofolder import metadata_files
 from downstream.data.corpora.cards import CARDS, FOLDER, MANIFEST, MANIFEST_FILE, CorpusCard
 from downstream.data.corpora.files import OTHER_AUDIO, files_in, own_suffixes, shown, walk
+from downstream.data.corpora.readers import reader
 from upstream.errors import UserError
 from upstream.text import printable
 
@@ -102,8 +103,6 @@ def own_hint(card: CorpusCard, files: Sequence[Path], folder: Path) -> str:
 
 def places_of(card: CorpusCard, files: Sequence[Path], folder: Path) -> Iterator[Path]:
     """The folders from which the corpus of these files can be read: `folder`, or some above the files."""
-    from downstream.data.corpora.catalog import reader
-
     above = [path.absolute().parents for path in files]
     places = [parents[depth] for depth in (card.depth, card.depth - 1) for parents in above if depth < len(parents)]
     for place in list(dict.fromkeys((folder, *places)))[:PLACES_TRIED]:

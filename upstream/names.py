@@ -102,7 +102,7 @@ def python_file(name: str) -> str | None:
 
 def not_here(name: str) -> str | None:
     """Return a sentence for an upstream of s3prl that is not here; None for any other name."""
-    lowered = name.casefold().replace("-", "_")
+    lowered = name.casefold().replace("-", "_").replace("+", "_plus")
     for row in read_rows(HERE / "not_here.csv") if "/" not in name else ():
         if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
             if not row["title"]:

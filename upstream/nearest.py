@@ -19,14 +19,18 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return those of the known names that `name` may stand for, mostly one; none rather than a wrong one.
 
     It may be another spelling of a name (`plain`); else a slip of the finger, which is a letter that is missing, too
-    many, another one or swapped with its neighbour, one in five letters; else the beginning of a name. Another number
-    is another thing and no slip: wav2vec3 does not stand for wav2vec2.
+    many, another one or swapped with its neighbour, one in five letters; else the beginning of a name, which comes
+    before a slip in the first letter: mhubert begins mhubert_147 and is no slip for hubert. Another number is another
+    thing and no slip: wav2vec3 does not stand for wav2vec2.
     """
     typed = plain(name[:LONGEST])
     written = {one: spelling for one in known if (spelling := plain(one))} if typed else {}
     same = [one for one, spelling in written.items() if spelling == typed]
     longer = [one for one, spelling in written.items() if spelling.startswith(typed)]
-    return (same or slips(typed, written) or (longer if len(typed) >= SHORTEST_BEGINNING else []))[:MOST]
+    longer = longer if len(typed) >= SHORTEST_BEGINNING else []
+    slipped = slips(typed, written)
+    begun = [one for one in slipped if written[one][0] == typed[0]]
+    return (same or begun or longer or slipped)[:MOST]
 
 
 def slips(typed: str, written: dict[str, str]) -> list[str]:

@@ -129,6 +129,7 @@ def test_every_name_of_s3prl_is_here_or_said_not_to_be() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("PASE+", r"PASE\+ is PASE\+, which is not available here"),
         ("pase_plus", r"pase_plus is PASE\+, which is not available here"),
         ("apc_360hr", "is APC"),
         ("wav2vec_large", "wav2vec 2.0 is wav2vec2_base_960"),
@@ -141,6 +142,11 @@ def test_what_is_not_here_says_so_and_suggests_no_other(name: str, words: str, e
     with pytest.raises(UserError, match=words) as caught:
         upstream.load(name)
     assert "Did you mean" not in str(caught.value)
+
+
+def test_the_beginning_of_a_name_is_no_slip_in_the_first_letter_of_another(elsewhere: Path) -> None:
+    with pytest.raises(UserError, match=r"Did you mean mhubert_147\?"):
+        upstream.load("mhubert")
 
 
 def line_of(row: NamedUpstream) -> str:

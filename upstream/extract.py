@@ -88,14 +88,7 @@ def extract(
     progress: bool,
 ) -> None:
     """Encode the batches one by one and write their states; sizes: as for `fits_shard`, reduction: as for `encode`."""
-    bar: tqdm[Any] = tqdm(
-        total=sum(seconds_of(batch) for batch in batches),
-        desc=f"extracting {upstream.name}",
-        disable=not progress or not batches,
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio "
-        "[{elapsed}<{remaining}, {rate_noinv_fmt}]",
-        unit=" audio s",
-    )
+    bar = bar_of_audio(f"extracting {upstream.name}", batches, progress)
 
     def is_wanted(batch: list[Item]) -> bool:
         """Return False, and lower the total, if another process has written the batch in the meantime."""
@@ -116,6 +109,18 @@ def extract(
                 states = encode(upstream, batch, waveforms, reduction, memory)
                 writer.add(batch, [state.cpu() for state in states])
                 bar.update(seconds_of(batch))
+
+
+def bar_of_audio(what: str, batches: Sequence[Sequence[Item]], progress: bool) -> tqdm[Any]:
+    """Return a progress bar of seconds of audio, with their number a second; what: stands before it."""
+    return tqdm(
+        total=sum(map(seconds_of, batches)),
+        desc=what,
+        disable=not progress or not batches,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio "
+        "[{elapsed}<{remaining}, {rate_noinv_fmt}]",
+        unit=" audio s",
+    )
 
 
 def missing(destination: Destination, items: Iterable[Item]) -> list[Item]:

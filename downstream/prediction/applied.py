@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from downstream.recipes import Recipe
 from downstream.results import HeadFile
@@ -17,7 +15,7 @@ from downstream.states import move
 from downstream.tasks import Head, Predictor, errors_named, family_of
 from upstream.base import HiddenStates, States, Upstream
 from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
-from upstream.extract import plan
+from upstream.extract import bar_of_audio, plan
 from upstream.store import rounded
 
 
@@ -62,7 +60,7 @@ class AppliedHeads:
         """Yield batches of items with the prediction for each, on the CPU; the longest come first, equal audio once."""
         batches, memory = plan(items), Memory()
         with (
-            bar_of_audio(batches, progress) as bar,
+            bar_of_audio("predicting", batches, progress) as bar,
             closing(waveforms_ahead(batches, workers_for(self.upstream.device))) as decoded,
             errors_named(self.recipe.task),
         ):
@@ -85,15 +83,3 @@ class AppliedHeads:
         if len(of_heads) == 1:
             return of_heads[0]
         return [torch.stack(own).mean(dim=0) for own in zip(*of_heads, strict=True)]
-
-
-def bar_of_audio(batches: Sequence[Sequence[Item]], progress: bool) -> tqdm[Any]:
-    """Return a bar of seconds of audio."""
-    return tqdm(
-        total=sum(map(seconds_of, batches)),
-        desc="predicting",
-        disable=not progress or not batches,
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio "
-        "[{elapsed}<{remaining}, {rate_noinv_fmt}]",
-        unit=" audio s",
-    )

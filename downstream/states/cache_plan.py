@@ -65,39 +65,52 @@ def plan_cache(
 
     Raises UserError where the recipe asks for means and the heads need more, or for more bytes than are allowed.
     """
-    if settings.mode == "means" and needs != "means":
-        read = "all frames" if needs == "frames" else "means and standard deviations"
-        raise UserError(
-            f"This task's heads read {read}; means are not enough for them. Choose -o store.mode=auto, frames or off."
-        )
-    reduction = needs if settings.mode in {"auto", "off"} else settings.mode
-    key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
-    total = estimate_bytes(key, upstream.stride, durations(items))
-    is_there = settings.mode != "off" and (root / key.folder_name()).is_dir()
-    store = StateStore(root, key, upstream.name) if is_there else None
-    missing = estimate_bytes(key, upstream.stride, durations(items if store is None else extract.missing(store, items)))
+    reduction = reduction_of(settings, needs)
     allowed, source = (
         (limit, "--store-limit") if limit is not None else (free_space(root) // 2, "half of the free disk")
     )
-    audio = seconds_of(items)
-    form = f" as {key.codec}" if reduction == "frames" else ""
-    measured = (
-        f"{reduction.capitalize()} of {len(items):,} utterances ({audio / 60:,.1f} min) take {readable(total)} in the "
-        f"store{form}; {readable(missing)} would be written, {readable(allowed)} is the limit ({source})"
-    )
-    plan = CachePlan(reduction, key, root, store, total, missing, f"{measured}.")
+    plan = measured_plan(settings, reduction, upstream, items, root)
+    measured = f"{plan.sentence}, {readable(allowed)} is the limit ({source})"
+    plan = replace(plan, sentence=f"{measured}.")
     if settings.mode == "off":
         return replace(plan, key=None, sentence=f"{measured}. As asked, the upstream runs while heads learn.")
     if settings.mode == "auto" and began_without:
         how = "This run began without a store, and goes on so: the upstream runs while heads learn."
         return replace(plan, key=None, sentence=f"{how} --fresh begins it again, with a store.", fell_back=True)
-    if missing <= allowed:
+    if plan.missing <= allowed:
         return plan
     if settings.mode == "auto":
         sentence = f"{measured}: so the upstream runs while heads learn."
         return replace(plan, key=None, sentence=sentence, fell_back=True)
     smaller = ", -o store.codec=int8" if reduction == "frames" and settings.codec != "int8" else ""
     raise UserError(f"{measured}. Make room there, raise --store-limit, or choose -o store.mode=off{smaller}.")
+
+
+def reduction_of(settings: StoreSettings, needs: str) -> str:
+    """Return what heads read of the states; raise UserError where the recipe asks for less than they need."""
+    if settings.mode == "means" and needs != "means":
+        read = "all frames" if needs == "frames" else "means and standard deviations"
+        raise UserError(
+            f"This task's heads read {read}; means are not enough for them. Choose -o store.mode=auto, frames or off."
+        )
+    return needs if settings.mode in {"auto", "off"} else settings.mode
+
+
+def measured_plan(
+    settings: StoreSettings, reduction: str, upstream: Upstream, items: Sequence[Item], root: Path
+) -> CachePlan:
+    """Return the plan to store all states, whose sentence says what they take, without the limit."""
+    key = StoreKey.of(upstream, reduction, settings.codec if reduction == "frames" else None)
+    total = estimate_bytes(key, upstream.stride, durations(items))
+    is_there = settings.mode != "off" and (root / key.folder_name()).is_dir()
+    store = StateStore(root, key, upstream.name) if is_there else None
+    missing = estimate_bytes(key, upstream.stride, durations(items if store is None else extract.missing(store, items)))
+    form = f" as {key.codec}" if reduction == "frames" else ""
+    sentence = (
+        f"{reduction.capitalize()} of {len(items):,} utterances ({seconds_of(items) / 60:,.1f} min) take "
+        f"{readable(total)} in the store{form}; {readable(missing)} would be written"
+    )
+    return CachePlan(reduction, key, root, store, total, missing, sentence)
 
 
 def durations(items: Sequence[Item]) -> list[float]:

@@ -76,11 +76,14 @@ class Contents:
     def begin(self, folder: Path) -> None:
         """Make the folder with its extraction.json.
 
+        An extraction.json with nothing beside it, of a command that found no room for its states, is written anew.
+
         Raises UserError for a folder with other contents, or with anything else in it, and where it cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / CARD).exists() and (others := sorted(path.name for path in folder.iterdir())):
+            others = sorted(path.name for path in folder.iterdir() if path.name != CARD)
+            if others and not (folder / CARD).exists():
                 raise UserError(
                     f"{folder} is no folder of extracted states: it has {others[0]} in it. Choose a new one with --to."
                 )
@@ -89,7 +92,7 @@ class Contents:
                 f"Cannot make the folder {folder}: {error.strerror}. Choose another one with --to."
             ) from error
         own = self.described()
-        if (folder / CARD).exists():
+        if others:
             refuse_others(folder, own)
         else:
             write_atomically(folder / CARD, json.dumps(own, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -293,6 +294,8 @@ class TestRefusals:
         with monkeypatch.context() as patch:
             patch.setattr(f"{place}.free_space", lambda folder: 1000)
             assert "1.00 KB are free on the disk" in message(extracted) or "1 KB are free" in message(extracted)
+        downstream.extract(tiny, recordings, tmp_path / "to", means=True, progress=False)  # as the message advises
+        shutil.rmtree(tmp_path / "to")
         with monkeypatch.context() as patch:
             patch.setattr(f"{place}.free_memory", lambda: 1000)
             assert "of memory are free. Cut it by a manifest" in message(extracted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import yaml
 
@@ -18,9 +18,14 @@ CARD_BEGINS = f"---\nlibrary_name: {LIBRARY}\n"
 OUTPUTS_SHOWN = 40
 
 
-def card_of(about: HeadFile, record: Result, file: str) -> str:
-    """Return the card of the heads in a file; about: its metadata. record: of their run."""
-    return "\n".join([*front_matter(about), *sections(about, record, file)]) + "\n"
+def card_of(about: HeadFile, record: Result, file: str, compares: bool = False) -> str:
+    """Return the card of the heads in a file.
+
+    about: its metadata. record: of their run. compares: True for heads that answer about two recordings.
+    """
+    recordings = ["one.wav", "other.wav"] if compares else ["recording.wav"]
+    lines = [*front_matter(about), *sections(about, record), *how_to_use(about, file, recordings)]
+    return "\n".join(lines) + "\n"
 
 
 def front_matter(about: HeadFile) -> Iterator[str]:
@@ -31,8 +36,8 @@ def front_matter(about: HeadFile) -> Iterator[str]:
     yield f"---\n{yaml.safe_dump(fields, allow_unicode=True, sort_keys=False)}---"
 
 
-def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
-    """Yield the card's paragraphs: what it is, its upstream, its data, its score, what to know, and how to use it."""
+def sections(about: HeadFile, record: Result) -> Iterator[str]:
+    """Yield the card's paragraphs on what it is: its upstream, its data, its score, and what to know."""
     yield f"# {one_line(record.title)}"
     yield f"\n{summary(about, record)}\n"
     yield "| | |\n|---|---|"
@@ -42,15 +47,14 @@ def sections(about: HeadFile, record: Result, file: str) -> Iterator[str]:
     notes = [*record.caveats, *record.upstream.notes, *record.corpus.notes]
     for note in [*score_notes(about), *(notes or ["Nothing beyond the score and its interval was noted."])]:
         yield f"- {one_line(note)}"
-    yield from how_to_use(about, file)
 
 
-def how_to_use(about: HeadFile, file: str) -> Iterator[str]:
+def how_to_use(about: HeadFile, file: str, recordings: Sequence[str]) -> Iterator[str]:
     """Yield the commands; a reader has to name an upstream that is somebody's path or function."""
     path = place_of_upstream(about)
     option, argument = ("", "") if path is None else (f" -u {shlex.quote(path)}", f", upstream={json.dumps(path)}")
-    yield f"\n## How to use it\n\n```sh\nwavprobe predict {shlex.quote(file)}{option} recording.wav\n```\n"
-    call = f'downstream.predict({json.dumps(file)}, ["recording.wav"]{argument})'
+    yield f"\n## How to use it\n\n```sh\nwavprobe predict {shlex.quote(file)}{option} {' '.join(recordings)}\n```\n"
+    call = f"downstream.predict({json.dumps(file)}, {json.dumps(list(recordings))}{argument})"
     yield f"```python\nimport downstream\n\nrows = {call}\n```\n"
     if path is None:
         yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."

@@ -28,7 +28,8 @@ def export(run: str | Path, to: str | Path, names: Sequence[str] = (), family: s
     with opened_heads(source.path) as tensors:
         about, kind, recipe = about_heads(source, tensors, family)
         with errors_named(recipe.task):
-            averages = predictor_of(next(iter(about.heads)), about, kind).averages
+            predictor = predictor_of(next(iter(about.heads)), about, kind)
+            averages, compares = predictor.averages, predictor.compares
         chosen = chosen_heads(about, names, averages)
         kept = portable(about.only(chosen))
         content = written_heads(
@@ -37,8 +38,8 @@ def export(run: str | Path, to: str | Path, names: Sequence[str] = (), family: s
     card = place.with_suffix(".md")
     refuse_other_text(card)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(card, card_of(kept, source.record, place.name).encode())
-    write_atomically(place, content)
+    write_atomically(place, content)  # first: a card describes what is there
+    write_atomically(card, card_of(kept, source.record, place.name, compares).encode())
     return place, card
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def place_of_answers(to: Path | None, form: str | None, embeddings: bool) -> Pla
 
     form: as asked for; None for that of the file's ending. embeddings: True where rows have them.
 
-    Raises UserError for an ending of no format, an array of anything but embeddings, and a place for no file.
+    Raises UserError for an ending of no format, an array of anything but embeddings, and where no file can be written.
     """
     if to is not None and to.is_dir():
         raise UserError(f"{to} is a folder; name the file of the answers with --to, such as {to / 'answers.csv'}.")
@@ -48,6 +49,8 @@ def place_of_answers(to: Path | None, form: str | None, embeddings: bool) -> Pla
         raise UserError("An array is written of embeddings, into a file: --embeddings --to FILE.npy.")
     if to is not None:
         to.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(to.parent, os.W_OK):  # said before hours of audio are encoded for it
+            raise UserError(f"Nothing can be written into {to.parent}. Name another file with --to.")
     return Place(to, chosen)
 
 

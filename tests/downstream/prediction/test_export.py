@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def test_the_file_alone_answers_as_its_run(
     assert list(predict("shared.safetensors", files, progress=False).rows) == expected
     assert main(["predict", "shared.safetensors", *files, "--to", "rows.jsonl"]) == 0
     assert [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()] == expected
+    compares = "similarity" in expected[0]
+    assert ("one.wav other.wav\n" in Path("shared.md").read_text()) == compares
+    assert ('["one.wav", "other.wav"]' in Path("shared.md").read_text()) == compares
     content = Path("shared.safetensors").read_bytes() + Path("shared.md").read_bytes()
     assert str(tmp_path).encode() not in content
     assert str(corpus.parent).encode() not in content
@@ -128,6 +132,20 @@ def test_places_that_are_none_are_refused(
         assert said in capsys.readouterr().err
     assert (folder / "head.safetensors").read_bytes() == kept
     assert (tmp_path / "README.md").read_text() == "# My own work\n"
+
+
+def test_no_card_is_left_of_heads_that_found_no_room(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *contents: bytes) -> None:
+        if path.suffix == ".safetensors":
+            raise UserError("No space left on device")
+        path.write_bytes(b"".join(contents))
+
+    monkeypatch.setattr(sys.modules["downstream.prediction.export"], "write_atomically", full)
+    with pytest.raises(UserError, match="No space left"):
+        export(run("class"), tmp_path / "heads.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_card_claims_no_speakers_and_names_no_folder(run: Callable[..., Path]) -> None:

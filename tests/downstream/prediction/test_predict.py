@@ -177,6 +177,14 @@ def test_what_does_not_fit_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_folder_that_takes_no_answers_is_refused_before_audio_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("downstream.prediction.writing.os.access", lambda folder, mode: False)
+    assert main(["predict", "no-run", "no.wav", "--to", str(tmp_path / "answers.csv")]) == 2
+    assert f"Nothing can be written into {tmp_path}" in capsys.readouterr().err
+
+
 def test_several_heads_of_a_verifier_are_refused(run: Callable[..., Result], corpus: Path, tmp_path: Path) -> None:
     result = run("speaker")
     with pytest.raises(UserError, match="cannot be averaged over 2 heads; name one"):

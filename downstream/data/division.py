@@ -64,7 +64,7 @@ def unused_settings(settings: SplitSettings, utterances: Sequence[Utterance]) ->
         notes.append("split.seed changed nothing: this division is not drawn with it.")
     named = [f"split.{name}" for name in PARTS if getattr(settings, name)]
     if rule in FOLDS and named:
-        notes.append(f"{' and '.join(named)} changed nothing: folds are made of all parts, and each is tested once.")
+        notes.append(f"{', '.join(named)} changed nothing: folds are made of all parts, and each is tested once.")
     return notes
 
 

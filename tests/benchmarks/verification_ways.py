@@ -21,7 +21,16 @@ from upstream.errors import UserError
 from . import common
 
 SMALL = {"upstreams": ["fbank_no_cmvn"], "corpus": "demo", "data": None, "xvector_steps": 2, "overrides": []}
-HEADINGS = ("encoder", "way", "layer", "dev EER, %", "test EER, %", "95 % interval", "encoder, s", "learning, test, s")
+HEADINGS = (
+    "encoder",
+    "way",
+    "layer",
+    "dev EER, %",
+    "test EER, %",
+    "95 % interval",
+    "encoder, s",
+    "learning and test, s",
+)
 WAYS: dict[str, tuple[str, ...]] = {
     "cosine of the mean": ("sv", "head.pooling=mean", "head.transform=none"),
     "cosine of mean and deviation": ("sv", "head.transform=none"),
@@ -63,17 +72,7 @@ def main() -> None:
                 result = scored(encoder, recipe, given, Path(folder), options.data)
                 rows.append(row_of(encoder, title, result))
                 common.say(" | ".join(rows[-1]))
-    heading = (
-        "encoder",
-        "way",
-        "layer",
-        "dev EER, %",
-        "test EER, %",
-        "95 % interval",
-        "encoder, s",
-        "learning and test, s",
-    )
-    print("\n".join(" | ".join(("", *cells, "")).strip() for cells in [heading, ["---"] * len(heading), *rows]))
+    print("\n".join(" | ".join(("", *cells, "")).strip() for cells in [HEADINGS, ["---"] * len(HEADINGS), *rows]))
     print(f"\n{common.machine()}")
 
 

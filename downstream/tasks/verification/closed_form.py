@@ -74,13 +74,17 @@ def ledoit_wolf(differences: Tensor, variances: Tensor) -> float:
     """Return Ledoit and Wolf's shrinkage for the covariance of vectors with mean zero, (U, D).
 
     variances: eigenvalues of their covariance; those that are zero may be missing. It is scikit-learn's number, whose
-    import takes longer than a whole run of closed forms.
+    import takes longer than a whole run of closed forms, but for one: vectors that are a single one but for signs, as
+    the two utterances of one speaker give, scatter in no estimate and would not be shrunk. They tell of one direction
+    alone, and their covariance becomes a multiple of the identity.
     """
     count, dim = differences.shape
     squares = variances.square().sum()
-    error = (differences.square().sum(dim=1).square().mean() - squares) / count
+    scatter = differences.square().sum(dim=1).square().mean() - squares
     distance = squares - variances.sum().square() / dim
-    return float((error / distance).clamp(0.0, 1.0)) if distance > NEGLIGIBLE * squares else 0.0
+    if distance <= NEGLIGIBLE * squares:
+        return 0.0
+    return float((scatter / count / distance).clamp(0.0, 1.0)) if scatter > NEGLIGIBLE * squares else 1.0
 
 
 def discriminants(vectors: Tensor, speakers: Tensor, shrinkage: Shrinkage, width: int) -> Tensor:

@@ -66,6 +66,12 @@ def test_ledoit_and_wolfs_shrinkage_is_scikit_learns(count: int, dim: int) -> No
         assert 0.0 < expected < 1.0
 
 
+def test_two_utterances_of_one_speaker_do_not_take_all_other_directions_away() -> None:
+    one = noise(1, 6)
+    found = whitening(torch.cat([one, -one]), "auto")
+    torch.testing.assert_close(found, torch.eye(6).double() / one.square().mean().sqrt())
+
+
 def test_whitening_without_shrinkage_removes_directions_without_variance() -> None:
     differences = torch.tensor([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]).double()
     found = whitening(differences, 0.0)

@@ -438,9 +438,9 @@ def test_many_files_are_listed_quickly(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for clip in range(50):
             (folder / f"{clip:05d}.wav").touch()
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(load(VOXCELEB1, tmp_path).utterances) == 7500
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 # speechocean762

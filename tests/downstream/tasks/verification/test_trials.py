@@ -131,9 +131,9 @@ def test_a_long_list_is_read_in_no_time(tmp_path: Path) -> None:
     ]
     index = {name: number for number, name in enumerate({part for line in lines for part in line.split()[1:]})}
     path = listed(tmp_path, "\n".join(lines))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read_trials(path, index)) == 10**5
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_the_published_list_of_speechocean762() -> None:
@@ -233,9 +233,9 @@ def test_fewer_non_targets_where_there_are_no_more() -> None:
 def test_a_large_corpus_is_drawn_from_without_listing_its_pairs() -> None:
     """150,000 utterances of 1,200 speakers, as in VoxCeleb1: ten thousand million pairs."""
     speakers = [str(number % 1200) for number in range(150_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     trials = draw_trials(speakers, [None] * len(speakers), range(len(speakers)), most=40_000, seed=0)
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
     same = trials.enrolment % 1200 == trials.test % 1200
     assert torch.equal(same, trials.target)
     assert len({*pairs_of(trials, True), *pairs_of(trials, False)}) == len(trials) == 40_000

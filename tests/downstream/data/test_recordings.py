@@ -147,7 +147,7 @@ def test_an_empty_wav_with_a_chunk_behind_it_is_empty(tmp_path: Path) -> None:
     head = wav(0, 0)[:44]
     information = struct.pack("<4sI", b"LIST", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf63.1.102\0\0"
     empty = cut(tmp_path / "a.wav", head[:4] + struct.pack("<I", 36 + len(information)) + head[8:] + information)
-    assert "lasts 0.000 s" in refusal(empty.seconds)
+    assert "holds no samples" in refusal(empty.seconds)
 
 
 def test_a_wav_whose_size_alone_is_unknown_may_still_break_off(tmp_path: Path) -> None:

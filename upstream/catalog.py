@@ -30,6 +30,9 @@ OTHER_FORMS = (
 DTYPES = ("float32", "bfloat16", "float16")
 FASTEST = "auto"
 
+HUGGING_FACE = "upstream.huggingface:load"  # imported when an upstream is loaded
+CUSTOM = "upstream.custom:load"
+
 
 def load(
     name: str, *, device: str = "cpu", dtype: str = "float32", random_init: bool = False, seed: int = 0
@@ -65,9 +68,9 @@ def load(
     if name.endswith(".py"):
         raise UserError(f"{name} is a Python file; add the function that builds the model: {name}:function.")
     if name.startswith("hf:"):
-        return _load_hugging_face(request)
+        return _load_foreign(HUGGING_FACE, request)
     if is_function(name):
-        return _load_custom(request)
+        return _load_foreign(CUSTOM, request)
     if Path(name).exists() or Path(name).is_symlink():
         return _load_path(request)
     raise UserError(unknown_upstream(name))
@@ -131,26 +134,14 @@ def _load_path(request: Request) -> Upstream:
     from upstream.wavlm.upstream import load_path
 
     if is_of_another_model(Path(request.typed)):
-        return _load_hugging_face(request)
+        return _load_foreign(HUGGING_FACE, request)
     return load_path(request)
 
 
-def _load_hugging_face(request: Request) -> Upstream:
-    from upstream import huggingface
-
-    return huggingface.load(
-        request.typed,
-        device=request.device,
-        dtype=request.dtype_or_float32,
-        random_init=request.random_seed is not None,
-        seed=request.random_seed or 0,
-    )
-
-
-def _load_custom(request: Request) -> Upstream:
-    from upstream import custom
-
-    return custom.load(
+def _load_foreign(loader: str, request: Request) -> Upstream:
+    """Load an encoder of a library or of the user's own; loader: HUGGING_FACE or CUSTOM."""
+    load_by: Callable[..., Upstream] = import_object(loader)
+    return load_by(
         request.typed,
         device=request.device,
         dtype=request.dtype_or_float32,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from upstream.nearest import either, nearest, plain
 from upstream.request import NamedUpstream
-from upstream.shipped_tables import read_rows, words_of_cell
+from upstream.shipped_tables import read_rows, row_of_name
 
 logger = logging.getLogger("wavprobe")
 
@@ -102,16 +101,15 @@ def python_file(name: str) -> str | None:
 
 def not_here(name: str) -> str | None:
     """Return a sentence for an upstream of s3prl that is not here; None for any other name."""
-    lowered = name.casefold().replace("-", "_").replace("+", "_plus")
-    for row in read_rows(HERE / "not_here.csv") if "/" not in name else ():
-        if any(fnmatchcase(lowered, pattern) for pattern in words_of_cell(row, "names")):
-            if not row["title"]:
-                return f"{name} is a name of s3prl that is not needed here: {row['why']}."
-            return (
-                f"{name} is {row['title']}, which is not available here: {row['why']}. "
-                "`wavprobe list` shows what is; any model can be wrapped as module.py:function."
-            )
-    return None
+    row = row_of_name(HERE / "not_here.csv", name) if "/" not in name else None
+    if row is None:
+        return None
+    if not row["title"]:
+        return f"{name} is a name of s3prl that is not needed here: {row['why']}."
+    return (
+        f"{name} is {row['title']}, which is not available here: {row['why']}. "
+        "`wavprobe list` shows what is; any model can be wrapped as module.py:function."
+    )
 
 
 def first_word(name: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from upstream.errors import UserError
 
 DIGITS = 6  # of a similarity
 PAIRS_AT_ONCE = 100_000
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,25 @@ def predict(
     if not compares or embeddings:
         return Answers(answered(applied, found, progress), notes)
     places = all_pairs(len(found)) if named is None else places_of(named, found)
-    return Answers(compared(applied, found, embedded(applied, found, progress), places), notes)
+    return Answers(compared(applied, found, for_each(applied, found, progress, list), places), notes)
 
 
 def answered(applied: AppliedHeads, recordings: Sequence[NewRecording], progress: bool) -> list[dict[str, Any]]:
     """Return a row for each recording, in their order: its name, its length, and the family's answer."""
-    answers: dict[str, Any] = {}
-    for batch, predictions in applied.predictions([one.item for one in recordings], progress):
-        rows = applied.predictor.answers(predictions)
-        answers |= {item.digest: row for item, row in zip(batch, rows, strict=True)}
-    return [one.row | dict(answers[one.item.digest]) for one in recordings]
+    answers = for_each(applied, recordings, progress, applied.predictor.answers)
+    return [one.row | dict(answer) for one, answer in zip(recordings, answers, strict=True)]
 
 
-def embedded(applied: AppliedHeads, recordings: Sequence[NewRecording], progress: bool) -> list[Tensor]:
-    """Return the prediction for each recording, in their order."""
-    found: dict[str, Tensor] = {}
+def for_each(
+    applied: AppliedHeads,
+    recordings: Sequence[NewRecording],
+    progress: bool,
+    of_batch: Callable[[list[Tensor]], Iterable[Found]],
+) -> list[Found]:
+    """Return something for each recording, in their order; of_batch makes it of the predictions of a batch."""
+    found: dict[str, Found] = {}
     for batch, predictions in applied.predictions([one.item for one in recordings], progress):
-        found |= {item.digest: own for item, own in zip(batch, predictions, strict=True)}
+        found |= {item.digest: own for item, own in zip(batch, of_batch(predictions), strict=True)}
     return [found[one.item.digest] for one in recordings]
 
 

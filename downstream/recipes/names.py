@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from downstream.recipes.files import LONGEST_SHOWN, brief, shipped
 from upstream.errors import UserError
 from upstream.names import by_spelling
 from upstream.nearest import did_you_mean, plain
-from upstream.shipped_tables import read_rows, words_of_cell
+from upstream.shipped_tables import read_rows, row_of_name, words_of_cell
 
 
 def recipe_names() -> list[str]:
@@ -56,16 +55,7 @@ def shipped_recipe(name: str) -> Path:
 
 def task_of_s3prl(name: str) -> dict[str, str] | None:
     """Return the line of s3prl.csv for a task of s3prl, or SUPERB's abbreviation of one; None for any other name."""
-    lowered = with_underscores(name.casefold().removeprefix("superb/"))
-    for row in read_rows(shipped("recipes") / "s3prl.csv"):
-        if any(fnmatchcase(lowered, with_underscores(pattern)) for pattern in words_of_cell(row, "names")):
-            return row
-    return None
-
-
-def with_underscores(name: str) -> str:
-    """Return a name as it is spelled in Python, "speech_commands" of "speech-commands"."""
-    return name.replace("-", "_")
+    return row_of_name(shipped("recipes") / "s3prl.csv", name.casefold().removeprefix("superb/"))
 
 
 def names_in_s3prl(recipe: str) -> list[str]:

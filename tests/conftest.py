@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,3 +19,10 @@ def waveforms() -> list[torch.Tensor]:
     """Four utterances of odd and very different lengths, the shortest of a single frame."""
     generator = torch.Generator().manual_seed(7)
     return [torch.randn(n, generator=generator) * 0.1 for n in (16_123, 400, 31_999, 5_001)]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that is not the checkout."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -103,13 +103,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory that is not the checkout."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def write_files(page: Path) -> None:
     """Write what a page has as files, and its recipes by their names, into the working directory."""
     for block in blocks_of(page):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_encoder import ENERGY
 from safetensors.torch import load_file, save
 from tones import write_emotions
 
@@ -319,14 +320,7 @@ def test_nothing_that_a_run_leaves_names_the_users_home(tmp_path: Path, monkeypa
         folder.mkdir(parents=True)
     write_emotions(data)
     monkeypatch.setenv("HOME", str(home))
-    (models / "mine.py").write_text(
-        "import torch\nfrom upstream.base import HiddenStates\n"
-        "class Energy(torch.nn.Module):\n    num_layers, dim, stride = 1, 4, 160\n"
-        "    def forward(self, waveforms):\n"
-        "        each = [w.unfold(0, 400, 160).square().mean(-1)[None, :, None].expand(1, -1, 4) for w in waveforms]\n"
-        "        return HiddenStates.from_utterances(each)\n"
-        "def build():\n    return Energy()\n"
-    )
+    (models / "mine.py").write_text(ENERGY)
     given = f"python run_downstream.py -u {models}/mine.py:build --data '{data}' -o x=[{home}/a,1] --store={home}/s"
     options = Options(data, home / "results", home / "store", progress=False, command=given)
     outcome = experiment.run(upstream.load(f"{models}/mine.py:build"), load_recipe("emotion", FAST), options)

@@ -19,12 +19,6 @@ from upstream.request import NamedUpstream
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("typed", "name"),
     [

@@ -16,10 +16,7 @@ from upstream.shipped_tables import read_rows, words_of_cell
 TASKS = read_rows(shipped("recipes") / "s3prl.csv")
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.mark.parametrize(

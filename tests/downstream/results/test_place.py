@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_encoder import ENERGY
 from tones import write_emotions
 
 import downstream
@@ -25,14 +26,6 @@ from upstream.base import Provenance
 from upstream.errors import UserError
 
 FAST = ["corpus.name=manifest", "training.steps=20", "training.evaluate_every=10", "split.folds=3"]
-OWN = (
-    "import torch\nfrom upstream.base import HiddenStates\n"
-    "class Energy(torch.nn.Module):\n    num_layers, dim, stride = 1, 4, 160\n"
-    "    def forward(self, waveforms):\n"
-    "        each = [w.unfold(0, 400, 160).square().mean(-1)[None, :, None].expand(1, -1, 4) for w in waveforms]\n"
-    "        return HiddenStates.from_utterances(each)\n"
-    "def build():\n    return Energy()\n"
-)
 Run = Callable[..., Outcome]
 
 
@@ -59,7 +52,7 @@ def run(corpus: Path, tmp_path: Path) -> Run:
 
 
 def test_a_folder_says_which_recordings_and_which_model(run: Run, corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "mine.py").write_text(ENERGY)
     folder = run(model=f"{tmp_path}/mine.py:build").folder
     recipe, model, name = folder.relative_to(tmp_path / "results").parts
     assert recipe == "emotion"
@@ -119,7 +112,7 @@ def test_a_published_corpus_keeps_its_name_and_nobodys_home_is_one(
 
 @pytest.mark.parametrize("suffix", ["", "-unstored"])
 def test_a_run_under_its_earlier_name_is_found_again(suffix: str, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "mine.py").write_text(ENERGY)
     changes: dict[str, Any] = {"model": f"{tmp_path}/mine.py:build"} | ({"store_limit": 0} if suffix else {})
     first = run(**changes)
     assert first.folder.name.endswith(suffix or first.folder.name)

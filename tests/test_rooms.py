@@ -16,7 +16,7 @@ from places import REPOSITORY
 # From the bottom: a room imports from those before it alone; those in one line know nothing of each other.
 FLOORS = (
     ("upstream",),
-    ("recipes", "pictures"),
+    ("recipes", "pictures", "statistics"),
     ("data",),
     ("states", "tasks"),
     ("training",),

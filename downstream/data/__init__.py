@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
-    from downstream.data.dataset import NO_SPEECH as NO_SPEECH
-    from downstream.data.dataset import NOBODY as NOBODY
     from downstream.data.dataset import Dataset as Dataset
     from downstream.data.dataset import Part as Part
     from downstream.data.dataset import Targets as Targets
@@ -50,8 +48,6 @@ else:
             "Fold": "downstream.data.splits",
             "NamedRecording": "downstream.data.named_recordings",
             "NamedRecordings": "downstream.data.named_recordings",
-            "NO_SPEECH": "downstream.data.dataset",
-            "NOBODY": "downstream.data.dataset",
             "Part": "downstream.data.dataset",
             "Split": "downstream.data.splits",
             "Targets": "downstream.data.dataset",
@@ -84,8 +80,6 @@ __all__ = [
     "Fold",
     "NamedRecording",
     "NamedRecordings",
-    "NO_SPEECH",
-    "NOBODY",
     "Part",
     "Split",
     "Table",

@@ -22,15 +22,13 @@ from downstream.data.repeated_audio import contradictions, repeated_audio
 from downstream.data.shared_speakers import speaker_caveats
 from downstream.data.splits import Fold, Split
 from downstream.recipes import EffectsSettings, Recipe
+from downstream.statistics import cluster_of
 from upstream.encode import Item
 from upstream.errors import UserError
 from upstream.text import counted
 
 TEST = "test"  # name of a test set whose corpus names no parts of it
 DEVELOPMENT = "dev"
-# Beginnings of clusters of one utterance alone, as no speaker's name has: of nobody known, and of noise.
-NOBODY = "\0"
-NO_SPEECH = "\0\0"
 GIVEN = (
     "The corpus was given in Python and lies in no file that is named here; its fingerprint tells whether another is "
     "the same."
@@ -95,12 +93,9 @@ class Dataset:
         return speaker_caveats(self.split, self.utterances)
 
     def cluster(self, index: int) -> str:
-        """Return what an utterance shares with others that depend on it: its speaker, else itself alone.
-
-        Of noise it begins with NO_SPEECH, and of speech of nobody known with NOBODY.
-        """
+        """Return what an utterance shares with others that depend on it: its speaker, else itself alone."""
         utterance = self.utterances[index]
-        return utterance.speaker or f"{NOBODY if utterance.speech else NO_SPEECH}{utterance.id}"
+        return cluster_of(utterance.speaker, utterance.id, utterance.speech)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from downstream.results.names import slug
 from downstream.results.phases import Phases
 from downstream.results.place import Place
 from downstream.results.question import Question
+from downstream.results.read_items import HeadItems, heads_on_parts, items_of_heads
 from downstream.results.reading import load_results
 from downstream.results.record import (
     FinalRecord,
@@ -54,6 +55,7 @@ __all__ = [
     "Run",
     "SNAPSHOT",
     "Score",
+    "HeadItems",
     "Timing",
     "UnwrittenError",
     "altered",
@@ -63,6 +65,7 @@ __all__ = [
     "final_config",
     "finished",
     "head_name",
+    "heads_on_parts",
     "lacks_final_head",
     "learned_before",
     "load_results",
@@ -72,6 +75,7 @@ __all__ = [
     "record_final",
     "record_run",
     "slug",
+    "items_of_heads",
     "tidy",
     "written_heads",
 ]

@@ -5,6 +5,7 @@ A family from outside imports what it needs from here.
 
 from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
 from downstream.recipes import Closed, LearnedRecipe, Recipe, later
+from downstream.statistics import CountedItems, Items, cluster_of
 from downstream.tasks.base import (
     AffineTargets,
     Family,
@@ -35,6 +36,7 @@ __all__ = [
     "Closed",
     "Corpus",
     "CountedEvaluation",
+    "CountedItems",
     "Dataset",
     "Evaluation",
     "Family",
@@ -43,6 +45,7 @@ __all__ = [
     "HeadOnPart",
     "IntArray",
     "Interval",
+    "Items",
     "LearnedRecipe",
     "MarginTargets",
     "Metric",
@@ -56,6 +59,7 @@ __all__ = [
     "Task",
     "WeightedSum",
     "as_rows",
+    "cluster_of",
     "differences",
     "load_overridden",
     "errors_named",

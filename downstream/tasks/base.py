@@ -18,6 +18,7 @@ from torch import Tensor
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
 from downstream.recipes import Recipe
+from downstream.statistics import Items
 from downstream.tasks.evaluation import (
     CountedEvaluation,
     Evaluation,
@@ -224,6 +225,18 @@ class Family(ABC):
     def details(self, dataset: Dataset) -> Mapping[str, Any]:
         """Return the family's fields of a record, as JSON values; those of a head are in its evaluation."""
         return {}
+
+    @classmethod
+    def items(cls, details: Mapping[str, Any], head: HeadOnPart, rows: Sequence[Mapping[str, Any]]) -> Items:
+        """Return what was tested of a head on a test part, read back from the files of a run.
+
+        It is what `Evaluation.items` was, so that scores can be recomputed, and runs compared item by item.
+        details: of the record as a whole. rows: those of `Evaluation.rows`.
+        Raises UserError where the files of an earlier version lack something.
+        """
+        raise UserError(
+            f"{cls.__name__} keeps no tested items: the family does not define items; see docs/adding_a_family.md."
+        )
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:

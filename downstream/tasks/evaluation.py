@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.data import NO_SPEECH, NOBODY
+from downstream.statistics import NO_SPEECH, NOBODY, CountedItems, Items
 
 IntArray = NDArray[np.int64]
 
@@ -85,6 +85,10 @@ class Evaluation(ABC):
     def value(self, metric: str) -> float:
         """Return the value of one of the family's metrics."""
 
+    def items(self) -> Items:
+        """Return what was tested, item by item, with what each depends on."""
+        raise NotImplementedError(f"{type(self).__name__} does not define items")
+
     def details(self) -> Mapping[str, Any]:
         """Return the family's fields of the record beside the metrics, as JSON values."""
         return {}
@@ -122,6 +126,14 @@ class CountedEvaluation(Evaluation):
         of_counts = self._metrics[metric].of_counts
         assert of_counts is not None
         return of_counts(np.sum(list(self.by_speaker.values()), axis=0))
+
+    def items(self) -> Items:
+        """Return each speaker as one item; a family whose runs are compared item by item returns utterances."""
+        speakers = tuple(self.by_speaker)
+        of_counts = {name: one.of_counts for name, one in self._metrics.items() if one.of_counts}
+        alone = tuple((speaker,) for speaker in speakers)
+        counts = np.stack(list(self.by_speaker.values()))
+        return CountedItems(speakers, ("",) * len(speakers), None, alone, counts, of_counts)
 
 
 @dataclass(frozen=True)

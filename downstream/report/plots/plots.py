@@ -9,8 +9,8 @@ from pathlib import Path
 from downstream.pictures import ENDINGS, Picture
 from downstream.report.plots.layer_plots import layer_score_picture, layer_weight_picture
 from downstream.report.plots.learning_plot import learning_picture
-from downstream.results import HeadRecord, Result, head_name, slug
-from downstream.tasks import HeadOnPart, find_family
+from downstream.results import Result, heads_on_parts, slug
+from downstream.tasks import find_family
 from upstream.errors import UserError
 from upstream.files import write_atomically
 
@@ -49,20 +49,6 @@ def family_pictures(result: Result) -> Sequence[Picture]:
     except UserError as error:
         logger.warning("%s The pictures of the family are left out.", error)
         return ()
-    return family.pictures(result.details, [one for head in result.primary_heads() for one in parts_of(head, result)])
-
-
-def parts_of(head: HeadRecord, result: Result) -> list[HeadOnPart]:
-    """Return a head on each of its test parts."""
-    name = head_name(head.fold, head.seed, head.setting)
-    return [
-        HeadOnPart(
-            fold=head.fold,
-            seed=head.seed,
-            part=part,
-            metrics=metrics,
-            details=head.details.get(part, {}),
-            files=result.folder and result.folder / (f"{name}.{slug(part)}" if number else name),
-        )
-        for number, (part, metrics) in enumerate(head.metrics.items())
-    ]
+    return family.pictures(
+        result.details, [one for head in result.primary_heads() for one in heads_on_parts(head, result)]
+    )

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
+from downstream.statistics import cluster_of
 from downstream.tasks.base import AffineTargets, Family, Needs, Task
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
 from downstream.tasks.classification.heads import HEADS, UtteranceClassifier, classifier
+from downstream.tasks.classification.items import ClassifiedItems
 from downstream.tasks.classification.metrics import METRICS, confusion_matrix
 from downstream.tasks.classification.predictor import ClassPredictor, posteriors
 from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
@@ -68,6 +70,16 @@ class Classification(Family):
 
     def details(self, dataset: Dataset) -> Mapping[str, Any]:
         return ClassificationDetails(classes=list(dataset.classes)).model_dump()
+
+    @classmethod
+    def items(cls, details: Mapping[str, Any], head: HeadOnPart, rows: Sequence[Mapping[str, Any]]) -> ClassifiedItems:
+        return ClassifiedItems(
+            ids=tuple(row["id"] for row in rows),
+            truths=tuple(row["label"] for row in rows),
+            answers=tuple(row["predicted"] for row in rows),
+            clusters=tuple((cluster_of(row["speaker"], row["id"]),) for row in rows),
+            classes=details["classes"],
+        )
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
@@ -157,6 +169,16 @@ class ClassificationEvaluation(CountedEvaluation):
             own = found.setdefault(task.dataset.cluster(index), np.zeros((classes, classes), dtype=np.int64))
             own[int(task.targets[index]), answer] += 1
         return found
+
+    def items(self) -> ClassifiedItems:
+        task, dataset = self._task, self._task.dataset
+        return ClassifiedItems(
+            ids=tuple(dataset.utterances[index].id for index in self._utterances),
+            truths=tuple(task.classes[int(task.targets[index])] for index in self._utterances),
+            answers=tuple(task.classes[answer] for answer in self._answers),
+            clusters=tuple((dataset.cluster(index),) for index in self._utterances),
+            classes=task.classes,
+        )
 
     def details(self) -> Mapping[str, Any]:
         return ConfusionDetails(confusion=self.confusion.tolist()).model_dump()

@@ -9,19 +9,21 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
+from downstream.statistics import CountedItems, cluster_of
 from downstream.tasks.base import Family, Task
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
 from downstream.tasks.head import Head, Predictions
+from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
 from downstream.tasks.recognition import word_errors
 from downstream.tasks.recognition.alignment import alignment_caveats, unknown_letters
 from downstream.tasks.recognition.ctc import CTCHead, ctc_head, ctc_losses
 from downstream.tasks.recognition.decoding import Decoder, decoder_of, file_of, greedy, needs_words
-from downstream.tasks.recognition.metrics import COUNTS, METRICS
+from downstream.tasks.recognition.items import counts_of, recognised_items
+from downstream.tasks.recognition.metrics import METRICS
 from downstream.tasks.recognition.predictor import WORDS, TranscriptPredictor, frames_of
 from downstream.tasks.recognition.recipe import RecognitionRecipe
 from downstream.tasks.recognition.record import ErrorDetails, RecognitionDetails
@@ -96,6 +98,15 @@ class Recognition(Family):
     def test_files(self) -> Sequence[Path]:
         decoding = self._recipe.decoding
         return [path for path in map(file_of, (decoding.language_model, decoding.lexicon)) if path is not None]
+
+    @classmethod
+    def items(cls, details: Mapping[str, Any], head: HeadOnPart, rows: Sequence[Mapping[str, Any]]) -> CountedItems:
+        return recognised_items(
+            ids=[row["id"] for row in rows],
+            references=[row["reference"] for row in rows],
+            hypotheses=[row["hypothesis"] for row in rows],
+            clusters=[cluster_of(row["speaker"], row["id"]) for row in rows],
+        )
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
@@ -238,10 +249,15 @@ class RecognitionEvaluation(CountedEvaluation):
     def counts(self) -> dict[str, IntArray]:
         """Return word errors, words, character errors and characters of each speaker, (4,)."""
         found: dict[str, IntArray] = {}
-        for index, words, characters in zip(self._utterances, self.errors("wer"), self.errors("cer"), strict=True):
-            own = found.setdefault(self._dataset.cluster(index), np.zeros(COUNTS, dtype=np.int64))
-            own += [words.errors, words.reference_length, characters.errors, characters.reference_length]
+        for index, own in zip(self._utterances, counts_of(self.errors("wer"), self.errors("cer")), strict=True):
+            speaker = self._dataset.cluster(index)
+            found[speaker] = found.get(speaker, 0) + own
         return found
+
+    def items(self) -> CountedItems:
+        ids = [self._dataset.utterances[index].id for index in self._utterances]
+        clusters = list(map(self._dataset.cluster, self._utterances))
+        return recognised_items(ids, self._references, self._hypotheses, clusters)
 
     def details(self) -> Mapping[str, Any]:
         errors = ErrorDetails.model_validate(vars(word_errors.total(self.errors("wer"))))

@@ -1,13 +1,13 @@
-"""Metrics of recognition: word and character error rates."""
+"""Metrics of recognition: word and character error rates.
+
+Counts are word errors, words, character errors, characters.
+"""
 
 from __future__ import annotations
 
 import math
 
 from downstream.tasks.evaluation import IntArray, Metric
-
-# Counts of a speaker: word errors, words, character errors, characters.
-COUNTS = 4
 
 
 def word_error_rate(counts: IntArray) -> float:

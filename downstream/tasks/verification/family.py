@@ -25,13 +25,14 @@ from downstream.tasks.verification.detection_plot import detection_pictures, det
 from downstream.tasks.verification.enough_speakers import refuse_too_few
 from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
 from downstream.tasks.verification.heads import Verifier, verifier
+from downstream.tasks.verification.items import TrialItems, read_trial_items, trial_items, trial_lines
 from downstream.tasks.verification.metrics import METRICS
 from downstream.tasks.verification.pooled import ClosedFormHead, LinearHead
 from downstream.tasks.verification.predictor import SpeakerPredictor
 from downstream.tasks.verification.recipe import TrialsSettings, VerificationRecipe, VerifierSettings
 from downstream.tasks.verification.record import TrialDetails, VerificationDetails
 from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
-from downstream.tasks.verification.trial_scores import normalise_scores, score_lines, score_trials
+from downstream.tasks.verification.trial_scores import normalise_scores, score_trials
 from downstream.tasks.verification.trials import Trials
 from downstream.tasks.verification.xvector import XVector
 from upstream.base import HiddenStates, States, Upstream
@@ -41,6 +42,8 @@ from upstream.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
+
+TRIALS = "trials.txt"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,13 @@ class Verification(Family):
         # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
         parts = ("split.test",) if len(self._recipe.split.test) > 1 else ()
         return ("trials.normalisation", "trials.cohort", "trials.top", *parts)
+
+    @classmethod
+    def items(cls, details: Mapping[str, Any], head: HeadOnPart, rows: Sequence[Mapping[str, Any]]) -> TrialItems:
+        """Return the trials in a head's file of them; there are no rows."""
+        if (path := head.file(TRIALS)) is None:
+            raise UserError(f"{head.files}.{TRIALS} is missing; run the command that made the record again.")
+        return read_trial_items(path)
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:
@@ -272,6 +282,11 @@ class TrialEvaluation(Evaluation):
             return math.inf
         return self._ranking.value(metric, np.ones(len(self._trials)))
 
+    def items(self) -> TrialItems:
+        utterances = self._dataset.utterances
+        ids, speakers = [one.id for one in utterances], [one.speaker for one in utterances]
+        return trial_items(self._trials, self._scores, ids, speakers)
+
     def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return scores, targets and the speakers of both sides of every trial, (N,) each."""
         names = np.array([utterance.speaker for utterance in self._dataset.utterances])
@@ -289,10 +304,9 @@ class TrialEvaluation(Evaluation):
         return VerificationDetails(trials=found).model_dump()
 
     def files(self) -> dict[str, bytes]:
-        ids = [utterance.id for utterance in self._dataset.utterances]
         target = self._trials.target.numpy()
         return {
-            "trials.txt": score_lines(self._trials, self._scores, ids).encode(),
+            TRIALS: trial_lines(self.items()).encode(),
             "det.csv": detection_table(self._numbers, target).encode(),
             "det.png": detection_plot({self._part or "dev": (self._numbers, target)}),
         }

@@ -1,13 +1,12 @@
-"""Scores of verification trials: comparison of two embeddings, normalised against a cohort, and written to files."""
+"""Scores of verification trials: comparison of two embeddings, normalised against a cohort."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from downstream.tasks.evaluation import one_field
 from downstream.tasks.verification.comparison import Comparison, cosine
 from downstream.tasks.verification.trials import Trials
 from upstream.errors import UserError
@@ -99,14 +98,3 @@ def rows_of(rows: Rows, utterances: Tensor) -> Tensor:
     if isinstance(rows, Tensor):
         return rows[utterances]
     return torch.tensor([rows[which] for which in utterances.tolist()])
-
-
-def score_lines(trials: Trials, scores: Tensor, ids: Sequence[str]) -> str:
-    """Return a line per trial, "enrolment test score target|nontarget", scores with all digits a float32 has.
-
-    scores: (N,); ids: by utterance index, written by `one_field`.
-    """
-    ids = list(map(one_field, ids))
-    labels = {True: "target", False: "nontarget"}
-    columns = (trials.enrolment.tolist(), trials.test.tolist(), scores.tolist(), trials.target.tolist())
-    return "".join(f"{ids[a]} {ids[b]} {score:.9g} {labels[own]}\n" for a, b, score, own in zip(*columns, strict=True))

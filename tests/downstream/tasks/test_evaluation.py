@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from downstream.data.dataset import NO_SPEECH, NOBODY
+from downstream.statistics import NO_SPEECH, NOBODY
 from downstream.tasks.classification.metrics import METRICS
 from downstream.tasks.evaluation import Interval, count_intervals, drawn_of, one_field, summed_by_speaker
 

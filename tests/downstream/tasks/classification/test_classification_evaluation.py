@@ -11,8 +11,9 @@ from sklearn import metrics as sklearn_metrics
 from small_datasets import bootstrapped, small_dataset, whole_test
 from torch import Tensor
 
-from downstream.data.dataset import NO_SPEECH, Part, development_part, parts_of_test
+from downstream.data.dataset import Part, development_part, parts_of_test
 from downstream.data.splits import Fold
+from downstream.statistics import NO_SPEECH
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.classification.family import ClassificationEvaluation, ClassificationTask
 from downstream.tasks.classification.metrics import METRICS

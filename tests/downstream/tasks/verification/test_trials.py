@@ -15,7 +15,8 @@ import torch
 from places import SHARED_DATA
 
 from downstream.tasks.verification import trial_scores as module
-from downstream.tasks.verification.trial_scores import normalise_scores, score_lines, score_trials
+from downstream.tasks.verification.items import read_trial_items, trial_items, trial_lines
+from downstream.tasks.verification.trial_scores import normalise_scores, score_trials
 from downstream.tasks.verification.trials import (
     Trials,
     draw_trials,
@@ -117,8 +118,8 @@ def test_ids_with_blanks_are_read_between_tabs_or_quoted_and_written_so_that_the
     ):
         trials = read_trials(listed(tmp_path, text), index)
         assert (trials.enrolment.tolist(), trials.test.tolist()) == ([0, 2], [1, 0])
-    written = score_lines(trials, torch.tensor([0.5, -0.5]), ids)
-    assert written == "s%201/a.wav s_1/a.wav 0.5 target\ns%202/é.wav s%201/a.wav -0.5 nontarget\n"
+    written = trial_lines(trial_items(trials, torch.tensor([0.5, -0.5]), ids, ["s 1", "s_1", "s 2"]))
+    assert written == "s%201/a.wav s_1/a.wav 0.5 target s%201 s_1\ns%202/é.wav s%201/a.wav -0.5 nontarget s%202 s%201\n"
     for text in ("1 s 1/a s_1/a\n0 s 2/é s 1/a\n", "s 1/a s_1/a target\n", "1 s%201/a s_1/a\n0 s 2/é s_1/a\n"):
         with pytest.raises(UserError, match="ids with blanks cannot be told apart. Separate the fields by tabs, or"):
             read_trials(listed(tmp_path, text), index)
@@ -333,14 +334,15 @@ def test_a_cohort_that_says_nothing_is_refused() -> None:
     assert alike.tolist() == pytest.approx([1 - np.cos(np.pi / 6)], abs=1e-6)  # centred, not divided
 
 
-def test_lines_of_scores_can_be_read_again_to_the_bit() -> None:
+def test_lines_of_scores_can_be_read_again_to_the_bit(tmp_path: Path) -> None:
     scores = torch.tensor([0.1234567891, -1e-9, 1.0])
     trials = made([(0, 2), (1, 0), (2, 2)], [True, False, True])
-    text = score_lines(trials, scores, ["x/1", "x/2", "y/1"])
-    fields = [line.split() for line in text.splitlines()]
-    assert [(first, second, label) for first, second, _, label in fields] == [
-        ("x/1", "y/1", "target"),
-        ("x/2", "x/1", "nontarget"),
-        ("y/1", "y/1", "target"),
-    ]
-    assert torch.equal(torch.tensor([float(score) for _, _, score, _ in fields]), scores)
+    items = trial_items(trials, scores, ["x/1", "x/2", "y 1"], ["x", "x", "y y"])
+    (tmp_path / "trials.txt").write_text(trial_lines(items))
+    again = read_trial_items(tmp_path / "trials.txt")
+    assert again.ids == items.ids == ("x/1 y%201", "x/2 x/1", "y%201 y%201")
+    assert (again.truths, again.clusters) == (items.truths, (("x", "y y"), ("x", "x"), ("y y", "y y")))
+    assert np.array_equal(again.scores, items.scores)
+    (tmp_path / "trials.txt").write_text("x/1 y/1 0.5 target\n")
+    with pytest.raises(UserError, match="does not have 6 fields: an earlier version wrote no speakers"):
+        read_trial_items(tmp_path / "trials.txt")

@@ -149,6 +149,7 @@ def test_a_verifier_leaves_its_trials_and_the_tradeoff() -> None:
     assert [line[:2] for line in lines] == [[f"u{a}", f"u{b}"] for a, b in PAIRS.tolist()]
     assert [float(line[2]) for line in lines] == pytest.approx(RAW.tolist(), abs=1e-6)
     assert [line[3] for line in lines].count("target") == 3
+    assert lines[0][4:] == [VOICES[index] for index in PAIRS.tolist()[0]]
     assert files["det.png"].startswith(b"\x89PNG")
     table = list(csv.reader(io.StringIO(files["det.csv"].decode())))
     assert len(table) > 2

@@ -1,0 +1,82 @@
+"""Tested items of a run, read back from its folder: what scores can be recomputed from, and runs compared by."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from downstream.results.artifacts import PREDICTIONS, setting_name
+from downstream.results.head_file import head_name
+from downstream.results.names import slug
+from downstream.results.record import FIX, HeadRecord, Result
+from downstream.statistics import Items
+from downstream.tasks import HeadOnPart, find_family
+from downstream.training import LayerSetting
+from upstream.errors import UserError
+
+Rows = Mapping[tuple[str, int, int | str], list[dict[str, Any]]]  # by fold, seed and layer
+
+
+@dataclass(frozen=True)
+class HeadItems:
+    """A chosen head on one test part, and what was tested of it."""
+
+    head: HeadRecord
+    part: str
+    items: Items
+
+
+def items_of_heads(result: Result, setting: LayerSetting) -> list[HeadItems]:
+    """Return the heads of a layer setting on each of their test parts, with their items.
+
+    Raises UserError where the record is not on disk, or its files lack something.
+    """
+    if result.folder is None:
+        raise UserError("This record is not on disk, and its predictions are nowhere; give the folder of its run.")
+    family, rows = find_family(result.task, result.folder), prediction_rows_of(result)
+    found = []
+    for head in result.heads:
+        if head.setting != setting:
+            continue
+        own = rows.get((head.fold, head.seed, setting_name(head.setting)), [])
+        for place in heads_on_parts(head, result):
+            of_part = own if len(head.metrics) == 1 else [row for row in own if row["part"] == place.part]
+            found.append(HeadItems(head, place.part, family.items(result.details, place, of_part)))
+    return found
+
+
+def heads_on_parts(head: HeadRecord, result: Result) -> list[HeadOnPart]:
+    """Return a head on each of its test parts."""
+    name = head_name(head.fold, head.seed, head.setting)
+    return [
+        HeadOnPart(
+            fold=head.fold,
+            seed=head.seed,
+            part=part,
+            metrics=metrics,
+            details=head.details.get(part, {}),
+            files=result.folder and result.folder / (f"{name}.{slug(part)}" if number else name),
+        )
+        for number, (part, metrics) in enumerate(head.metrics.items())
+    ]
+
+
+def prediction_rows_of(result: Result) -> Rows:
+    """Return the rows of predictions.jsonl by head; none where the run has no such file.
+
+    Raises UserError where the file is missing though the record lists it, or cannot be read.
+    """
+    assert result.folder is not None
+    path, rows = result.folder / PREDICTIONS, defaultdict(list)
+    if PREDICTIONS not in result.artifacts and not path.is_file():
+        return {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows[row["fold"], row["seed"], row["layer"]].append(row)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}). {FIX}") from error
+    return rows

@@ -30,7 +30,7 @@ from downstream.results import (
     record_run,
     tidy,
 )
-from downstream.states import CachePlan, StateSource, prepare
+from downstream.states import CachePlan, StateSource, layer_norms, prepare
 from downstream.tasks import Task, differences, errors_named, load_overridden
 from downstream.training import (
     Fit,
@@ -89,9 +89,10 @@ def run(
         fits = earlier.fits if earlier is not None else learned(planned, task, source, folder)
         phases.begin("evaluation")
         scored = tested(planned, fits, task, source)
+        norms = layer_norms(source, planned.dataset.split.tested, upstream.dim)
         timing = phases.timing(planned.dataset, extracted + source.computed_seconds)
         taken_from = None if earlier is None else earlier.run
-        made = made_of(planned, task, plan, fits, scored, timing, taken_from)
+        made = made_of(planned, task, plan, fits, scored, norms, timing, taken_from)
         result = record_run(made, folder)
         tidy(folder)  # else the head of all data would find the snapshot of these
     else:
@@ -154,6 +155,7 @@ def made_of(
     plan: CachePlan,
     fits: Sequence[Fit],
     scored: Sequence[ScoredHead],
+    norms: Sequence[float],
     timing: Timing,
     taken_from: str | None,
 ) -> Run:
@@ -170,6 +172,7 @@ def made_of(
         planned.settings,
         fits,
         scored,
+        norms,
         timing,
         taken_from,
     )

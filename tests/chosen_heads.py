@@ -100,6 +100,7 @@ def run_of(
         settings=list(dict.fromkeys(one.setting for one in scored)),
         fits=[*(one.fit for one in scored), *further],
         scored=scored,
+        layer_norms=[1.0, 2.0],
         timing=Timing(
             reading=0.0, extraction=0.0, training=0.0, evaluation=0.0, audio_seconds=0.0, extracted_audio_seconds=0.0
         ),

@@ -88,6 +88,7 @@ def recorded(run: Run) -> Result:
         heads=heads,
         grid=[fit_record(fit, run) for fit in run.fits],
         layer_weights=np.mean([head.layer_weights for head in first], axis=0).tolist(),
+        layer_norms=list(run.layer_norms),
         timing=run.timing,
         environment=environment(upstream.device),
         command=run.options.command,

@@ -283,6 +283,9 @@ class Result(Section):
     heads: list[HeadRecord] = Field(description="heads that development chose, for each fold, seed and layer setting")
     grid: list[FitRecord] = Field(description="every config on every fold")
     layer_weights: list[float] = Field(description="of the first layer setting's heads, mean over folds and seeds")
+    layer_norms: list[float] | None = Field(
+        default=None, description="mean norm of each layer's states as heads add them up; null in earlier records"
+    )
     timing: Timing
     environment: dict[str, str]
     command: str
@@ -305,6 +308,8 @@ class Result(Section):
         """Refuse a record whose parts contradict each other, which would be shown as two different results."""
         if not (self.layers and all(layer.scores for layer in self.layers) and self.layer_weights):
             raise ValueError("it has no scores, or no layers")
+        if self.layer_norms is not None and len(self.layer_norms) != len(self.layer_weights):
+            raise ValueError("layer_norms and layer_weights are not of the same layers")
         named = {self.select, *(score.metric for layer in self.layers for score in layer.scores)}
         if unknown := sorted(named - self.metric_types.keys()):
             raise ValueError(f"metric_types lacks {', '.join(unknown)}")

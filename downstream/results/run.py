@@ -20,7 +20,7 @@ class Run:
     """Everything that a record is made of.
 
     learned: digest of what the heads depend on. settings: the layer settings that there are scores for.
-    fits: all of them; scored: those that were chosen and tested.
+    fits: all of them; scored: those that were chosen and tested. layer_norms: of the states that they read.
     taken_from: the run that learned the heads, None for this one.
     """
 
@@ -35,6 +35,7 @@ class Run:
     settings: Sequence[LayerSetting]
     fits: Sequence[Fit]
     scored: Sequence[ScoredHead]
+    layer_norms: Sequence[float]
     timing: Timing
     taken_from: str | None = None
 

@@ -376,7 +376,7 @@ def test_superbs_own_search_is_within_its_protocol(tmp_path: Path) -> None:
 
     def said(chosen: Options) -> list[str]:
         task: Task = SimpleNamespace(caveats=tuple)  # type: ignore[assignment]  # nothing was tested
-        run = Run(model, superb, chosen, family, task, nothing, plan, "", [None], [], [], TIMING)
+        run = Run(model, superb, chosen, family, task, nothing, plan, "", [None], [], [], [], TIMING)
         return caveats(run, [], LayerScores(layer=None, scores=[]), [])
 
     assert not any("Not SUPERB" in one for one in said(own))

@@ -12,7 +12,6 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from downstream.data import read_table
 from downstream.recipes import shipped
 from upstream.errors import UserError
-from upstream.names import BY_REPOSITORY
 
 SUPERB_SCORES = shipped("results/reference") / "superb.csv"
 
@@ -47,6 +46,11 @@ class ReferenceScore:
     def percent(self) -> float:
         """The value in percent, whatever the table prints."""
         return self.value if self.unit == "percent" else 100 * self.value
+
+    @property
+    def table(self) -> str:
+        """The table that it stands in, without its address: "Chen et al. 2021: WavLM, preprint of October 2021"."""
+        return self.source.partition(" (http")[0].rpartition(", ")[0]
 
 
 COLUMNS = [field.name for field in fields(ReferenceScore)]
@@ -95,12 +99,6 @@ def refuse_repeated(path: Path, scores: list[ReferenceScore]) -> None:
         seen.add(cell)
 
 
-def published(recipe: str, upstream: str, source: str | None = None) -> list[ReferenceScore]:
-    """Return the published scores of an upstream on a recipe's task; empty where there are none.
-
-    upstream: its name as recorded. source: the repository that it was loaded from, which may have another name here:
-        hf:facebook/hubert-base-ls960 is hubert_base.
-    """
-    row = BY_REPOSITORY.get(source)
-    names = {upstream} if row is None else {upstream, row.name}
-    return [score for score in read_reference_scores() if score.task == recipe and score.upstream in names]
+def published(recipe: str, upstream: str) -> list[ReferenceScore]:
+    """Return the published scores of an upstream on a recipe's task, both by their names here; empty without."""
+    return [score for score in read_reference_scores() if (score.task, score.upstream) == (recipe, upstream)]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from downstream.report.published import ReferenceScore, published
+from downstream.report.comparable import Comparison, compared
 from downstream.report.tables import tables_of
 from downstream.results import FinalRecord, Result, Score
 from upstream.text import counted, printable
@@ -47,11 +47,8 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
     if len(primary_score(result).by_seed) > 1:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
-    for score in comparable(result):
-        own = result.metric_types.get(score.metric)
-        doubt = "" if score.verified else ", not verified"
-        title = own.title if own else score.metric.replace("_", " ")
-        say("published", f"{title} {score.value:g}{' %' if score.unit == 'percent' else ''} ({score.source}{doubt})")
+    for comparison in compared(result):
+        say("published", published_line(comparison, result))
     if result.final is not None:
         say("final", final_line(result.final))
     say("states", states_line(result))
@@ -67,11 +64,15 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
         console.print(Text(f"record    {place}"), soft_wrap=True)  # in one piece, to be copied
 
 
-def comparable(result: Result) -> list[ReferenceScore]:
-    """Return published scores of the upstream on the task; none for an untrained one or a changed recipe."""
-    if result.upstream.random_init or any(said.startswith("Not SUPERB's recipe") for said in result.caveats):
-        return []
-    return published(result.recipe.name, result.upstream.name, result.upstream.source)
+def published_line(comparison: Comparison, result: Result) -> str:
+    """Return a published score, its table, and how far the result lies from it."""
+    reference, metric = comparison.reference, result.metric_types[comparison.own.metric]
+    doubt = "" if reference.verified else ", not verified"
+    unit = " %" if reference.unit == "percent" else ""
+    return (
+        f"{metric.title} {reference.value:g}{unit} ({reference.source}{doubt}); "
+        f"here {comparison.difference:+.2f}, {comparison.place}"
+    )
 
 
 def primary_score(result: Result) -> Score:

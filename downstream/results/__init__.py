@@ -3,6 +3,7 @@
 from downstream.results.anonymous import ELSEWHERE
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
+from downstream.results.caveats import CHANGED
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
@@ -30,12 +31,14 @@ from downstream.results.record import (
     Result,
     Score,
     Timing,
+    UpstreamRecord,
     read_result,
 )
 from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
 __all__ = [
+    "CHANGED",
     "Earlier",
     "ELSEWHERE",
     "FINAL",
@@ -58,6 +61,7 @@ __all__ = [
     "HeadItems",
     "Timing",
     "UnwrittenError",
+    "UpstreamRecord",
     "altered",
     "begin",
     "build_record",

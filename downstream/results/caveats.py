@@ -19,6 +19,8 @@ WITHIN_PROTOCOL = (
     "store.codec=",
 )
 
+CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides leave the protocol
+
 
 def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Sequence[HeadRecord]) -> list[str]:
     """Return what a reader of the score should know, the most important first."""
@@ -28,7 +30,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     changed = [one for one in options.overrides if not one.startswith(allowed)]
     changed += [] if options.layer is None else [f"layer {options.layer} alone"]
     if changed and recipe.protocol == "superb":
-        found.append(f"Not SUPERB's recipe: {', '.join(changed)}.")
+        found.append(f"{CHANGED}: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
         found.append("The upstream is untrained: this is a control, not a score of the pretrained model.")
     found += against_chance(run, first)

@@ -239,6 +239,11 @@ class Family(ABC):
         )
 
     @classmethod
+    def published_as(cls, metric: str, settings: Mapping[str, Any]) -> str:
+        """Return the name of a metric in tables of published scores, under the settings of a recipe as recorded."""
+        return metric
+
+    @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:
         """Return tables, or lines, for the terminal beside the scores.
 

@@ -109,6 +109,11 @@ class Recognition(Family):
         )
 
     @classmethod
+    def published_as(cls, metric: str, settings: Mapping[str, Any]) -> str:
+        """Return "wer_with_lm" for a WER of decoding with a language model, which has a column of its own."""
+        return f"{metric}_with_lm" if settings["decoding"]["language_model"] else metric
+
+    @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
         from downstream.tasks.recognition.record import error_table
 

@@ -5,6 +5,7 @@ result = downstream.run("demo/emotion", "wavlm_base", random_init=True)     # th
 result.primary.value, result.metrics, result.folder
 table = downstream.load_results("results")                                  # a DataFrame, one row a score
 files = downstream.extract("wavlm_base", "recordings", to="states")         # hidden states as files, and their index
+written = downstream.leaderboard("results", to="leaderboard")               # a page, Markdown and CSV of all records
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from downstream.data import Corpus, Table
+    from downstream.leaderboards import Written
     from downstream.recipes import Recipe as Recipe
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
@@ -40,7 +42,7 @@ _exported = lazy_exports(
     },
 )
 
-__all__ = ["Recipe", "Result", "extract", "load_recipe", "load_results", "predict", "read_result", "run"]
+__all__ = ["Recipe", "Result", "extract", "leaderboard", "load_recipe", "load_results", "predict", "read_result", "run"]
 
 
 def run(
@@ -164,6 +166,27 @@ def predict(
     for note in answers.notes if progress else ():
         print(note, file=sys.stderr)
     return list(answers.rows)
+
+
+def leaderboard(
+    folders: str | Path | Sequence[str | Path] = "results",
+    *,
+    to: str | Path = "leaderboard",
+    title: str | None = None,
+) -> Written:
+    """Write a leaderboard of all records below some folders: `wavprobe leaderboard` from Python.
+
+    folders: of records, one's own or others'; a run that is in two of them counts once. to: folder of the files
+    leaderboard.html, leaderboard.md and leaderboard.csv. title: heading of the page.
+
+    Returns the files (`page`, `markdown`, `csv`) and the tables (`board`); `board.refused` lists the records that were
+    left out, each with the sentence that says why.
+
+    Raises UserError for a folder that does not exist, and where the files cannot be written.
+    """
+    from downstream.leaderboards import write_leaderboard
+
+    return write_leaderboard(folders, to, title)
 
 
 def _corpus(corpus: str | Table | None, data: str | Path | None, title: str | None) -> str | Corpus | None:

@@ -22,7 +22,7 @@ FLOORS = (
     ("training",),
     ("results",),
     ("report", "planned_run.py"),
-    ("experiment.py",),
+    ("experiment.py", "leaderboards"),
     ("prediction",),
     ("__init__.py",),
     ("cli",),

@@ -19,6 +19,7 @@ VERBS = {
     "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
+    "leaderboard": "write a page, Markdown and CSV of records and published scores",
     "export": "write the heads of a run as one file to share, with a model card",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",

@@ -54,6 +54,7 @@ class ReferenceScore:
 
 
 COLUMNS = [field.name for field in fields(ReferenceScore)]
+ROW = TypeAdapter(ReferenceScore)
 
 
 def read_reference_scores(path: Path = SUPERB_SCORES) -> list[ReferenceScore]:
@@ -79,7 +80,7 @@ def check_columns(columns: list[str], path: Path) -> None:
 def read_row(place: str, row: Mapping[str, str]) -> ReferenceScore:
     """Return the score in one line of the file; raise UserError, naming the place, where it has none."""
     try:
-        return TypeAdapter(ReferenceScore).validate_python(row)
+        return ROW.validate_python(row)
     except ValidationError as error:
         fault = error.errors()[0]
         column = fault["loc"][0]

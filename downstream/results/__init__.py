@@ -16,7 +16,7 @@ from downstream.results.head_file import (
     opened_heads,
     written_heads,
 )
-from downstream.results.integrity import altered
+from downstream.results.integrity import altered, digest_of
 from downstream.results.names import slug
 from downstream.results.phases import Phases
 from downstream.results.place import Place
@@ -65,6 +65,7 @@ __all__ = [
     "altered",
     "begin",
     "build_record",
+    "digest_of",
     "discard",
     "final_config",
     "finished",

@@ -19,7 +19,7 @@ FLOORS = (
     ("recipes", "pictures", "statistics"),
     ("data",),
     ("states", "tasks"),
-    ("training",),
+    ("training", "similarity"),
     ("results",),
     ("report", "planned_run.py"),
     ("experiment.py", "leaderboards"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP*"
 MOST_NUMBERED = 16  # layers of all upstreams together whose values are written into the map
+NARROWEST = 6  # part of all layers that a panel takes at least, so that its name fits beside it
+LONGEST = 14  # letters of a line of a name
 EDGES = 1.9  # inches beside the map: names, numbers of layers, the scale
 
 
@@ -28,8 +31,9 @@ def draw_map(figure: Figure, names: list[str], found: Similarity) -> None:
     """Draw the panels on and below the diagonal: those above it would say the same."""
     by_pair = {(each.one, each.other): each for each in found.cka}
     layers = [len(by_pair[name, name].values) for name in names]
+    sides = [max(count, sum(layers) / NARROWEST) for count in layers]
     grid = figure.subplots(
-        len(names), len(names), squeeze=False, gridspec_kw={"width_ratios": layers, "height_ratios": layers}
+        len(names), len(names), squeeze=False, gridspec_kw={"width_ratios": sides, "height_ratios": sides}
     )
     writes = sum(layers) <= MOST_NUMBERED
     image: Any = None
@@ -67,9 +71,9 @@ def label_edges(axes: Axes, left: str, below: str) -> None:
         if not name:
             axis.set_ticklabels([])
     if left:
-        axes.set_ylabel(left)
+        axes.set_ylabel(fill(left, LONGEST))
     if below:
-        axes.set_xlabel(below)
+        axes.set_xlabel(fill(below, LONGEST))
 
 
 def label_picture(found: Similarity) -> Picture | None:

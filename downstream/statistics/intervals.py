@@ -1,0 +1,153 @@
+"""95 % intervals of scores: how far they would move with other test speakers of the same kind, and other seeds.
+
+The variance comes from the jackknife over clusters, which errs on the wide side for few of them (Efron & Stein, Annals
+of Statistics 9, 1981; Hansen, "Jackknife standard errors for clustered regression", 2022). The quantile is that of t,
+with the effective number of clusters less one as degrees of freedom (Cameron & Miller, "A practitioner's guide to
+cluster-robust inference", Journal of Human Resources 50(2), 2015). The ends are found as Wilson's are, by the variance
+that the score would have there and not here (JASA 22, 1927; with clusters: Dean & Pacheco, Journal of Survey Statistics
+and Methodology 3, 2015): near the end of its range a score varies less, and no interval leaves the range.
+docs/statistics.md has how often intervals hold what they should.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray
+from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
+from upstream.text import counted
+
+ALIKE = 1e-9  # deviation of scores below which they are equal but for rounding
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 95 % interval of a score; the ends are None where there is none.
+
+    how: what it holds and what it does not, or why there is none.
+    """
+
+    low: float | None
+    high: float | None
+    how: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the largest value that a metric can have; infinite where there is no such end."""
+
+    lowest: float
+    highest: float
+
+    @property
+    def variance(self) -> tuple[float, float, float]:
+        """What the variance of a score is taken to be proportional to, as a + b x + c x²; at either end it is 0.
+
+        Between two ends (x - lowest) (highest - x), as for a share; above one the distance, as for a rate; else 1.
+        """
+        low, high = self.lowest, self.highest
+        if math.isfinite(low) and math.isfinite(high):
+            return -low * high, low + high, -1.0
+        if math.isfinite(low):
+            return -low, 1.0, 0.0
+        return (high, -1.0, 0.0) if math.isfinite(high) else (1.0, 0.0, 0.0)
+
+    def variance_at(self, value: float) -> float:
+        a, b, c = self.variance
+        return a + b * value + c * value**2
+
+    def ends(self, value: float, ratio: float) -> tuple[float, float]:
+        """Return both solutions x of (value - x)² = ratio · variance(x); of a share they are Wilson's."""
+        a, b, c = self.variance
+        square, linear, constant = 1.0 - ratio * c, 2.0 * value + ratio * b, value**2 - ratio * a
+        root = math.sqrt(max(0.0, linear**2 - 4.0 * square * constant))
+        low, high = (linear - root) / (2.0 * square), (linear + root) / (2.0 * square)
+        return max(self.lowest, min(low, value)), min(self.highest, max(high, value))
+
+
+def score_intervals(
+    heads: Sequence[HeadItems], values: Mapping[str, float], ranges: Mapping[str, Range]
+) -> dict[str, Interval]:
+    """Return the interval of each score, a mean over the heads of all folds and seeds on one test part.
+
+    values: by metric, as reported.
+    """
+    clusters = {cluster for head in heads for item in head.items.clusters for cluster in item}
+    recordings = len({name for head in heads for item in head.items.ids for name in item.split(" ")})
+    tested = described(clusters)
+    if len(clusters) < 2:
+        return dict.fromkeys(values, Interval(None, None, f"none: {tested}, and it takes two or more"))
+    found: dict[str, Interval] = {}
+    for metric, jackknife in jackknives(heads, values).items():
+        if not jackknife.is_defined:
+            found[metric] = Interval(None, None, f"none: the metric is undefined without some of {tested}")
+            continue
+        low, high = ends_of(jackknife, values[metric], ranges[metric], recordings)
+        found[metric] = Interval(low, high, held(tested, len(jackknife.of_seeds)))
+    return found
+
+
+def described(clusters: Iterable[str]) -> str:
+    """Return how many speakers, utterances of nobody known, and noises scores vary over."""
+    kinds = Counter(
+        "noise" if name.startswith(NO_SPEECH) else "utterance" if name.startswith(NOBODY) else "speaker"
+        for name in clusters
+    )
+    ordered = (kind for kind in ("speaker", "utterance", "noise") if kinds[kind])
+    return " and ".join(counted(kinds[kind], f"test {kind}") for kind in ordered)
+
+
+def held(tested: str, seeds: int) -> str:
+    """Return what an interval holds, and what it does not."""
+    if seeds == 1:
+        return f"95 %, t over {tested} (jackknife); not in it: training data, other seeds"
+    return f"95 %, t over {tested} and {seeds} seeds (jackknife); not in it: training data"
+
+
+def ends_of(jackknife: Jackknife, value: float, possible: Range, recordings: int) -> tuple[float, float]:
+    """Return both ends of an interval about a reported value.
+
+    Where a score is the same without each cluster, as where everything is right, its variance is unknown; the interval
+    is then that of as many independent items as there are recordings.
+    """
+    speakers, seeds = clusters_variance(jackknife.without), seeds_variance(jackknife)
+    by_speakers = quantile(jackknife.degrees_of_freedom)
+    scale = possible.variance_at(value)
+    if speakers + seeds <= ALIKE**2 or scale <= 0.0:
+        return possible.ends(value, by_speakers**2 / recordings)
+    t = by_speakers
+    if seeds > 0.0:
+        # The weighted t of two variances with different degrees of freedom (Cochran, Biometrics 20, 1964).
+        t = (speakers * by_speakers + seeds * quantile(len(jackknife.of_seeds) - 1)) / (speakers + seeds)
+    return possible.ends(value, t**2 * (speakers + seeds) / scale)
+
+
+def clusters_variance(without: FloatArray) -> float:
+    """Return the jackknife's variance of a score from its values without each cluster, (…, G) -> sum of variances."""
+    number = without.shape[-1]
+    deviations = without - without.mean(axis=-1, keepdims=True)
+    return float((number - 1) / number * (deviations**2).sum())
+
+
+def seeds_variance(jackknife: Jackknife) -> float:
+    """Return the variance that seeds add to the mean over seeds; 0 with one, or where there is no sign of any.
+
+    The scores of seeds differ also because each meets the test speakers differently, which the variance over speakers
+    holds already; that part is subtracted, as for two crossed clusters (Cameron, Gelbach & Miller, Journal of Business
+    & Economic Statistics 29(2), 2011).
+    """
+    scores, number = jackknife.of_seeds, len(jackknife.of_seeds)
+    if number < 2:
+        return 0.0
+    both = clusters_variance(jackknife.of_seeds_without - jackknife.without) / (number * (number - 1))
+    return max(0.0, float(scores.var(ddof=1)) / number - both)
+
+
+def quantile(degrees_of_freedom: float) -> float:
+    """Return the 97.5 % quantile of t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, 0.975))

@@ -18,7 +18,7 @@ from downstream import tasks
 from downstream.data import segments_digest
 from upstream import HiddenStates, Upstream, UserError
 
-Counts = tasks.IntArray  # frames of a speaker: speech found, speech missed, false alarms, silence found
+Counts = tasks.IntArray  # frames: speech found, speech missed, false alarms, silence found
 
 
 def error_rate(counts: Counts) -> float:
@@ -134,15 +134,9 @@ class FrameEvaluation(tasks.CountedEvaluation):
     def __init__(
         self, dataset: tasks.Dataset, utterances: Sequence[int], answers: Sequence[Tensor], truth: Sequence[Tensor]
     ) -> None:
-        super().__init__(METRICS)
-        self._dataset, self._utterances = dataset, utterances
-        self._counts = [
-            np.array([int((t & a).sum()), int((t & ~a).sum()), int((~t & a).sum()), int((~t & ~a).sum())])
-            for a, t in zip(answers, truth, strict=True)
-        ]
+        super().__init__(METRICS, dataset, utterances)
+        self._pairs = list(zip(answers, truth, strict=True))
 
-    def counts(self) -> dict[str, Counts]:
-        found: dict[str, Counts] = {}
-        for index, own in zip(self._utterances, self._counts, strict=True):
-            found[self._dataset.cluster(index)] = found.get(self._dataset.cluster(index), 0) + own
-        return found
+    def counts(self) -> Counts:
+        """Frames of each utterance, (N, 4)."""
+        return np.array([[int(own.sum()) for own in (t & a, t & ~a, ~t & a, ~t & ~a)] for a, t in self._pairs])

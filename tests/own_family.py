@@ -145,18 +145,15 @@ class Hits(CountedEvaluation):
     """Answers against classes; counts are hits and utterances."""
 
     def __init__(self, task: ProjectionTask, answers: Sequence[int], part: Part) -> None:
-        super().__init__(METRICS)
+        super().__init__(METRICS, task.dataset, part.utterances)
         self._task, self._answers, self._part = task, answers, part
 
-    def counts(self) -> dict[str, IntArray]:
-        found: dict[str, IntArray] = {}
-        for index, answer in zip(self._part.utterances, self._answers, strict=True):
-            own = found.setdefault(self._task.dataset.cluster(index), np.zeros(2, dtype=np.int64))
-            own += [int(answer == self._task.numbers[index]), 1]
-        return found
+    def counts(self) -> IntArray:
+        pairs = zip(self._part.utterances, self._answers, strict=True)
+        return np.array([(answer == self._task.numbers[index], 1) for index, answer in pairs], dtype=np.int64)
 
     def details(self) -> Mapping[str, Any]:
-        return {"right": int(sum(own[0] for own in self.by_speaker.values()))}
+        return {"right": int(self.counts()[:, 0].sum())}
 
     def rows(self) -> list[dict[str, object]]:
         dataset = self._task.dataset

@@ -1,11 +1,9 @@
-"""Small datasets whose audio is never read, and the naive bootstrap that intervals are checked against."""
+"""Small datasets whose audio is never read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from downstream.data.audio import AudioCut, AudioFile
 from downstream.data.corpus import Corpus, Utterance
@@ -43,14 +41,3 @@ def small_dataset(
 def whole_test(fold: Fold) -> Part:
     """Return the test set of a fold as one part."""
     return Part(fold, "test", fold.test, is_test=True)
-
-
-def bootstrapped(
-    by_speaker: Sequence[Sequence[int]], rate: Callable[[list[int]], float], value: float, seed: int, highest: float
-) -> tuple[float, float]:
-    """Return the interval from single utterances: each draw of speakers has all their utterances pooled and scored."""
-    whole = rate([i for own in by_speaker for i in own])
-    drawn = np.random.default_rng(seed).integers(len(by_speaker), size=(2000, len(by_speaker)))
-    scores = [rate([i for speaker in speakers for i in by_speaker[speaker]]) for speakers in drawn]
-    low, high = np.quantile(np.array(scores) - whole, [0.025, 0.975])
-    return max(0.0, value + low), min(highest, value + high)

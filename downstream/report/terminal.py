@@ -47,6 +47,8 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
     if len(primary_score(result).by_seed) > 1:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
+    if not_held := result.primary.interval.partition("not in it: ")[2]:
+        say("interval", f"how far the score would move on another test set of this kind; not in it: {not_held}")
     for comparison in compared(result):
         say("published", published_line(comparison, result))
     if result.final is not None:
@@ -132,13 +134,18 @@ def score_line(result: Result) -> str:
     untrained = " of an UNTRAINED upstream" if result.upstream.random_init else ""
     interval = f"no interval, {primary.interval.removeprefix('none: ')}"
     if primary.low is not None and primary.high is not None:
-        _, said, drawn = primary.interval.partition("bootstrap over test ")
-        over = f" over {drawn}" if said else ""
+        over = interval_over(primary.interval)
         interval = f"95 % interval {metric.written(primary.low)} to {metric.written(primary.high)}{over}"
     return (
         f"{metric.title} {metric.written(primary.value)}{metric.unit} ({interval}; "
         f"chance {metric.written(result.chance)}{metric.unit}){untrained}{synthetic}"
     )
+
+
+def interval_over(how: str) -> str:
+    """Return what an interval is over (" over 24 test speakers and 3 seeds"), of its description in a record."""
+    _, over, what = how.split(";")[0].removesuffix(" (jackknife)").partition(" over ")
+    return over + what
 
 
 def used_line(result: Result) -> str:

@@ -29,7 +29,8 @@ from downstream.results.record import (
     UpstreamRecord,
 )
 from downstream.results.run import Run
-from downstream.tasks import Evaluation, Interval, Metric
+from downstream.statistics import HeadItems, Interval, score_intervals
+from downstream.tasks import Evaluation, Metric
 from downstream.training import Fit, LayerSetting, ScoredHead
 from upstream.errors import UserError
 
@@ -207,8 +208,8 @@ def layer_scores(
     scores: list[Score] = []
     for part in own[0].metrics:
         values = {name: mean(head.metrics[part][name] for head in own) for name in run.family.metrics}
-        evaluations = [one.evaluations[part] for one in scored if part in one.evaluations]
-        intervals = run.task.intervals(evaluations, values, run.options.seed)
+        tested = [HeadItems(one.fit.config.seed, one.evaluations[part].items()) for one in scored]
+        intervals = score_intervals(tested, values, {name: run.family.metrics[name].range for name in values})
         scores += [
             score(part, name, value, own, intervals[name], [fold.get(part, {}).get(name) for fold in chance])
             for name, value in values.items()

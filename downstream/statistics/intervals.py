@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray
+from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray, Items
 from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
 from upstream.text import counted
 
@@ -65,7 +65,7 @@ class Range:
         square, linear, constant = 1.0 - ratio * c, 2.0 * value + ratio * b, value**2 - ratio * a
         root = math.sqrt(max(0.0, linear**2 - 4.0 * square * constant))
         low, high = (linear - root) / (2.0 * square), (linear + root) / (2.0 * square)
-        return max(self.lowest, min(low, value)), min(self.highest, max(high, value))
+        return float(max(self.lowest, min(low, value))), float(min(self.highest, max(high, value)))
 
 
 def score_intervals(
@@ -76,7 +76,7 @@ def score_intervals(
     values: by metric, as reported.
     """
     clusters = {cluster for head in heads for item in head.items.clusters for cluster in item}
-    recordings = len({name for head in heads for item in head.items.ids for name in item.split(" ")})
+    recordings = len({name for head in heads for name in recordings_of(head.items)})
     tested = described(clusters)
     if len(clusters) < 2:
         return dict.fromkeys(values, Interval(None, None, f"none: {tested}, and it takes two or more"))
@@ -90,6 +90,12 @@ def score_intervals(
     return found
 
 
+def recordings_of(items: Items) -> Iterator[str]:
+    """Yield the names of the recordings, both of a trial."""
+    for name, clusters in zip(items.ids, items.clusters, strict=True):
+        yield from name.split(" ") if len(clusters) == 2 else (name,)
+
+
 def described(clusters: Iterable[str]) -> str:
     """Return how many speakers, utterances of nobody known, and noises scores vary over."""
     kinds = Counter(
@@ -97,7 +103,7 @@ def described(clusters: Iterable[str]) -> str:
         for name in clusters
     )
     ordered = (kind for kind in ("speaker", "utterance", "noise") if kinds[kind])
-    return " and ".join(counted(kinds[kind], f"test {kind}") for kind in ordered)
+    return ", ".join(counted(kinds[kind], f"test {kind}") for kind in ordered)
 
 
 def held(tested: str, seeds: int) -> str:

@@ -18,9 +18,8 @@ GROUPS = 200
 
 @dataclass(frozen=True, eq=False)
 class HeadItems:
-    """What was tested of one head."""
+    """What was tested of one head, of whatever fold."""
 
-    fold: str
     seed: int
     items: Items
 

@@ -5,7 +5,7 @@ A family from outside imports what it needs from here.
 
 from downstream.data import Choice, Corpus, Dataset, Part, Targets, left_out
 from downstream.recipes import Closed, LearnedRecipe, Recipe, later
-from downstream.statistics import CountedItems, Items, cluster_of
+from downstream.statistics import CountedItems, Interval, Items, cluster_of
 from downstream.tasks.base import (
     AffineTargets,
     Family,
@@ -13,7 +13,7 @@ from downstream.tasks.base import (
     Needs,
     Task,
 )
-from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Interval, Metric
+from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Metric
 from downstream.tasks.head import Head, Predictions, as_rows, initialised
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor

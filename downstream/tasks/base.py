@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,15 +18,7 @@ from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
 from downstream.recipes import Recipe
 from downstream.statistics import Items
-from downstream.tasks.evaluation import (
-    CountedEvaluation,
-    Evaluation,
-    Interval,
-    Metric,
-    count_intervals,
-    drawn_of,
-    summed_by_speaker,
-)
+from downstream.tasks.evaluation import Evaluation, Metric
 from downstream.tasks.head import Head, Predictions
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext, Predictor
@@ -140,26 +131,6 @@ class Task(ABC):
     def facts(self, fold: Fold) -> Mapping[str, Any]:
         """Return what else a `Predictor` needs to know of a fold's heads, as JSON values; it is kept with them."""
         return {}
-
-    def intervals(
-        self, evaluations: Sequence[Evaluation], values: Mapping[str, float], seed: int
-    ) -> Mapping[str, Interval]:
-        """Return the 95 % interval of every value, by metric.
-
-        evaluations: of the heads of all folds and seeds on one test part; values: the means of their metrics; seed: of
-        the bootstrap. By default the bootstrap is over speakers (utterances of nobody known are drawn by themselves),
-        from the counts of each; a family whose metrics are not functions of counts overrides this.
-        """
-        counted = [one.by_speaker for one in evaluations if isinstance(one, CountedEvaluation)]
-        if len(counted) < len(evaluations):
-            raise NotImplementedError(f"{type(self).__name__} has evaluations without counts; override intervals")
-        counts, drawn = summed_by_speaker(counted), drawn_of(chain.from_iterable(counted))
-        found = count_intervals(counts, self.metrics, values, seed)
-        undefined = Interval(None, None, f"none: the metric is undefined for some draws of {drawn}")
-        return {
-            name: undefined if ends is None and len(counts) > 1 else Interval.over_speakers(ends, drawn)
-            for name, ends in found.items()
-        }
 
 
 class Family(ABC):

@@ -1,10 +1,10 @@
-"""Evaluation of predictions: values of metrics, counts that intervals are resampled from, and files to keep."""
+"""Evaluation of predictions: values of metrics, what intervals are computed from, and files to keep."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.statistics import NO_SPEECH, NOBODY, CountedItems, Items
+from downstream.data import Dataset
+from downstream.statistics import CountedItems, Items, Range
 
 IntArray = NDArray[np.int64]
 
@@ -35,6 +36,11 @@ class Metric:
     percent: bool = True
     lowest: float = 0.0
     highest: float = 1.0
+
+    @property
+    def range(self) -> Range:
+        """The values that it can have."""
+        return Range(self.lowest, self.highest)
 
     def written(self, value: float) -> str:
         """Return the value as tables show it, without a unit."""
@@ -59,8 +65,6 @@ class Metric:
         """Factor that makes a higher value a better one."""
         return 1 if self.higher_is_better else -1
 
-
-DRAWS = 2000
 
 # White space, and a percent sign that could be taken for a quoted character.
 SEPARATING = re.compile(r"\s|%(?=[0-9A-Fa-f]{2})")
@@ -87,7 +91,10 @@ class Evaluation(ABC):
 
     def items(self) -> Items:
         """Return what was tested, item by item, with what each depends on."""
-        raise NotImplementedError(f"{type(self).__name__} does not define items")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define items, which intervals are computed from; see "
+            "docs/adding_a_family.md"
+        )
 
     def details(self) -> Mapping[str, Any]:
         """Return the family's fields of the record beside the metrics, as JSON values."""
@@ -103,105 +110,32 @@ class Evaluation(ABC):
 
 
 class CountedEvaluation(Evaluation):
-    """An evaluation whose metrics are functions of counts that add up over utterances.
+    """An evaluation whose metrics are functions of counts that add up over utterances."""
 
-    Its intervals come from the bootstrap over speakers, or over utterances of nobody known (`count_intervals`).
-    """
-
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Mapping[str, Metric], dataset: Dataset, utterances: Sequence[int]) -> None:
+        """utterances: of the part, by index."""
+        self._metrics, self._dataset, self._utterances = metrics, dataset, utterances
 
     @abstractmethod
-    def counts(self) -> Mapping[str, IntArray]:
-        """Return the counts of each speaker, all of one shape, by `Dataset.cluster`.
-
-        An utterance without a speaker is one by itself.
-        """
+    def counts(self) -> IntArray:
+        """Return the counts of every utterance, (N, …), in order."""
 
     @cached_property
-    def by_speaker(self) -> Mapping[str, IntArray]:
+    def _counted(self) -> IntArray:
         return self.counts()
 
     def value(self, metric: str) -> float:
         of_counts = self._metrics[metric].of_counts
         assert of_counts is not None
-        return of_counts(np.sum(list(self.by_speaker.values()), axis=0))
+        return of_counts(self._counted.sum(axis=0))
 
-    def items(self) -> Items:
-        """Return each speaker as one item; a family whose runs are compared item by item returns utterances."""
-        speakers = tuple(self.by_speaker)
-        of_counts = {name: one.of_counts for name, one in self._metrics.items() if one.of_counts}
-        alone = tuple((speaker,) for speaker in speakers)
-        counts = np.stack(list(self.by_speaker.values()))
-        return CountedItems(speakers, ("",) * len(speakers), None, alone, counts, of_counts)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The 95 % interval of a score; the ends are None where there is none.
-
-    how: the method, or why there is none.
-    """
-
-    low: float | None
-    high: float | None
-    how: str
-
-    @classmethod
-    def over_speakers(cls, ends: tuple[float, float] | None, drawn: str = "speakers") -> Interval:
-        """Return an interval by the bootstrap over speakers, or over what else is drawn (`drawn_of`), and say so."""
-        if ends is None:
-            return cls(None, None, f"none: too few test {drawn}")
-        return cls(*ends, f"95 %, bootstrap over test {drawn}")
-
-
-def drawn_of(clusters: Iterable[str]) -> str:
-    """Return what the bootstrap draws, speakers or utterances of nobody known; clusters: by `Dataset.cluster`."""
-    of_nobody = {cluster.startswith(NOBODY) for cluster in clusters if not cluster.startswith(NO_SPEECH)}
-    if of_nobody == {True}:
-        return "utterances"
-    return "speakers and utterances of nobody known" if True in of_nobody else "speakers"
-
-
-def summed_by_speaker(evaluations: Iterable[Mapping[str, IntArray]]) -> IntArray:
-    """Return the counts of each speaker summed over evaluations, (S, …), speakers in order of first appearance."""
-    merged: dict[str, IntArray] = {}
-    for own in evaluations:
-        for speaker, counts in own.items():
-            merged[speaker] = merged.get(speaker, 0) + counts
-    return np.stack(list(merged.values()))
-
-
-def count_intervals(
-    counts: IntArray, metrics: Mapping[str, Metric], values: Mapping[str, float], seed: int, draws: int = DRAWS
-) -> dict[str, tuple[float, float] | None]:
-    """Return 95 % intervals of scores that account for the sampling of test speakers.
-
-    Utterances of one speaker are not independent, so whole speakers are drawn with replacement, among all test
-    speakers of all folds (the cluster bootstrap; Davison & Hinkley 1997, section 3.8). The quantiles of the pooled
-    score's deviation from its value on all speakers are added to the reported value, which may be a mean over folds.
-    All metrics are computed on the same draws.
-
-    counts: (S, …), of each speaker. values: the reported values, by metric.
-    Returns (low, high) by metric, within the range of the metric; None with fewer than two speakers, and for a metric
-    that is NaN for some draw.
-    """
-    if len(counts) < 2:
-        return dict.fromkeys(values)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(draws, len(counts)))
-    pooled = [counts[speakers].sum(axis=0) for speakers in drawn]
-    whole = counts.sum(axis=0)
-    found: dict[str, tuple[float, float] | None] = {}
-    for name, value in values.items():
-        of_counts = metrics[name].of_counts
-        assert of_counts is not None
-        spread = np.array([of_counts(one) for one in pooled]) - of_counts(whole)
-        if np.isnan(spread).any():
-            found[name] = None
-            continue
-        low, high = np.quantile(spread, [0.025, 0.975])
-        found[name] = (
-            max(metrics[name].lowest, value + float(low)),
-            min(metrics[name].highest, value + float(high)),
+    def items(self) -> CountedItems:
+        """Return the utterances with their counts; a family whose runs are compared item by item fills in the rest."""
+        return CountedItems(
+            ids=tuple(self._dataset.utterances[index].id for index in self._utterances),
+            truths=("",) * len(self._utterances),
+            answers=None,
+            clusters=tuple((self._dataset.cluster(index),) for index in self._utterances),
+            counts=self._counted,
+            of_counts={name: metric.of_counts for name, metric in self._metrics.items() if metric.of_counts},
         )
-    return found

@@ -558,7 +558,7 @@ def test_one_test_speaker_has_no_interval(corpus: Path, tmp_path: Path) -> None:
     (alone / "manifest.csv").write_text("\n".join([f"{header},split", *rows]))
     outcome = run(alone, tmp_path, "fbank_no_cmvn", "split.rule=published")
     assert (outcome.result.primary.low, outcome.result.primary.high) == (None, None)
-    assert "no interval, too few test speakers" in report.score_line(outcome.result)
+    assert "no interval, 1 test speaker, and it takes two or more" in report.score_line(outcome.result)
 
 
 def test_a_class_that_training_lacks_is_said(corpus: Path, tmp_path: Path) -> None:

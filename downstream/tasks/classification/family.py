@@ -24,7 +24,7 @@ from downstream.tasks.classification.metrics import METRICS, confusion_matrix
 from downstream.tasks.classification.predictor import ClassPredictor, posteriors
 from downstream.tasks.classification.recipe import ClassificationRecipe, ClassifierSettings
 from downstream.tasks.classification.record import ClassificationDetails, ConfusionDetails
-from downstream.tasks.evaluation import CountedEvaluation, IntArray
+from downstream.tasks.evaluation import Evaluation, IntArray
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
@@ -137,12 +137,11 @@ class ClassificationTask(Task):
         return {name: metric.of_counts(confusion) for name, metric in METRICS.items() if metric.of_counts}
 
 
-class ClassificationEvaluation(CountedEvaluation):
+class ClassificationEvaluation(Evaluation):
     """Posteriors compared with the true classes."""
 
     def __init__(self, task: ClassificationTask, posteriors: Tensor, utterances: Sequence[int]) -> None:
         """posteriors: (U, C) of the utterances."""
-        super().__init__(METRICS)
         self._task, self._posteriors, self._utterances = task, posteriors, utterances
 
     @cached_property
@@ -160,15 +159,6 @@ class ClassificationEvaluation(CountedEvaluation):
         of_counts = METRICS[metric].of_counts
         assert of_counts is not None
         return of_counts(self.confusion)
-
-    def counts(self) -> dict[str, IntArray]:
-        """Return the confusion matrix of each speaker."""
-        task, classes = self._task, len(self._task.classes)
-        found: dict[str, IntArray] = {}
-        for index, answer in zip(self._utterances, self._answers, strict=True):
-            own = found.setdefault(task.dataset.cluster(index), np.zeros((classes, classes), dtype=np.int64))
-            own[int(task.targets[index]), answer] += 1
-        return found
 
     def items(self) -> ClassifiedItems:
         task, dataset = self._task, self._task.dataset

@@ -237,8 +237,8 @@ class RecognitionEvaluation(CountedEvaluation):
     """Hypotheses compared with transcripts."""
 
     def __init__(self, dataset: Dataset, utterances: Sequence[int], hypotheses: Sequence[str]) -> None:
-        super().__init__(METRICS)
-        self._dataset, self._utterances, self._hypotheses = dataset, utterances, hypotheses
+        super().__init__(METRICS, dataset, utterances)
+        self._hypotheses = hypotheses
         self._references = [text_targets(dataset).texts[index] for index in utterances]
         self._errors: dict[str, list[ErrorCounts]] = {}
 
@@ -251,18 +251,12 @@ class RecognitionEvaluation(CountedEvaluation):
     def value(self, metric: str) -> float:
         return word_errors.total(self.errors(metric)).rate if metric in word_errors.COUNTERS else super().value(metric)
 
-    def counts(self) -> dict[str, IntArray]:
-        """Return word errors, words, character errors and characters of each speaker, (4,)."""
-        found: dict[str, IntArray] = {}
-        for index, own in zip(self._utterances, counts_of(self.errors("wer"), self.errors("cer")), strict=True):
-            speaker = self._dataset.cluster(index)
-            found[speaker] = found.get(speaker, 0) + own
-        return found
+    def counts(self) -> IntArray:
+        """Return word errors, words, character errors and characters of each utterance, (N, 4)."""
+        return counts_of(self.errors("wer"), self.errors("cer"))
 
     def items(self) -> CountedItems:
-        ids = [self._dataset.utterances[index].id for index in self._utterances]
-        clusters = list(map(self._dataset.cluster, self._utterances))
-        return recognised_items(ids, self._references, self._hypotheses, clusters)
+        return replace(super().items(), truths=tuple(self._references), answers=tuple(self._hypotheses))
 
     def details(self) -> Mapping[str, Any]:
         errors = ErrorDetails.model_validate(vars(word_errors.total(self.errors("wer"))))

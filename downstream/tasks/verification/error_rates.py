@@ -1,4 +1,4 @@
-"""Error rates of verification: detection curve, equal error rate, detection cost, and intervals over speakers.
+"""Error rates of verification: detection curve, equal error rate and detection cost.
 
 A trial is accepted if its score is the threshold or higher, so trials of equal score are accepted or rejected
 together.
@@ -6,7 +6,7 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,12 @@ class Ranking:
         return float(costs[best] / min(c_miss * p_target, c_fa * (1.0 - p_target))), float(self.thresholds[best])
 
     def value(self, metric: str, weights: FloatArray) -> float:
-        """One of the family's metrics; weights: (N,) of the trials, in falling order."""
+        """One of the family's metrics; weights: (N,) of the trials, in falling order.
+
+        NaN where no target or no non-target has a weight.
+        """
+        if not 0.0 < weights @ self.target < weights.sum():
+            return math.nan
         return self.cost(weights, COSTS[metric])[0] if metric in COSTS else self.crossing(weights)[0]
 
 
@@ -119,49 +124,3 @@ def min_dcf(
     """
     ranking = Ranking.of(scores, target)
     return ranking.cost(np.ones(len(ranking.order)), p_target, c_miss, c_fa)
-
-
-def trial_intervals(
-    scores: ArrayLike,
-    target: ArrayLike,
-    enrolment_speakers: ArrayLike,
-    test_speakers: ArrayLike,
-    values: Mapping[str, float],
-    seed: int,
-    draws: int = 1000,
-) -> dict[str, tuple[float, float] | None]:
-    """Return 95 % intervals of error rates and costs that account for the sampling of speakers.
-
-    Trials that share a speaker are not independent, so whole speakers are drawn with replacement, as many as there
-    are (persons as the unit: Bolle, Ratha & Pankanti, Computer Vision and Image Understanding 93(1), 2004). A trial
-    of two speakers counts as often as the product of how often each was drawn, as in the bootstrap of crossed factors
-    (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007). A trial of one speaker counts as often
-    as the speaker was drawn; this is our rule: copies of a speaker are different people, and no trial between two
-    copies is made up. Draws that leave no target or no non-target are skipped. The quantiles of a
-    metric's deviation from its value on all trials are added to the reported value.
-
-    scores, target: (N,); enrolment_speakers, test_speakers: (N,) numbers or names; values: the reported values, by
-    metric ("eer", "min_dcf_0.01", ...). Returns (low, high) by metric, within [0, 1], or None with fewer than three
-    speakers.
-    """
-    ranking = Ranking.of(scores, target)
-    sides = np.stack([np.asarray(enrolment_speakers), np.asarray(test_speakers)])[:, ranking.order]
-    names, numbers = np.unique(sides, return_inverse=True)
-    if len(names) < 3:
-        return dict.fromkeys(values)
-    first, second = numbers.reshape(sides.shape)
-    second = np.where(first == second, len(names), second)  # a factor of one
-    generator = np.random.default_rng(seed)
-    drawn_values: dict[str, list[float]] = {metric: [] for metric in values}
-    for drawn in generator.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=draws):
-        times = np.append(drawn, 1).astype(np.float64)
-        weights = times[first] * times[second]
-        if 0.0 < weights @ ranking.target < weights.sum():
-            for metric, found in drawn_values.items():
-                found.append(ranking.value(metric, weights))
-    intervals: dict[str, tuple[float, float] | None] = {}
-    for metric, value in values.items():
-        whole = ranking.value(metric, np.ones(len(first)))
-        low, high = np.quantile(np.array(drawn_values[metric]) - whole, [0.025, 0.975])
-        intervals[metric] = max(0.0, value + float(low)), min(1.0, value + float(high))
-    return intervals

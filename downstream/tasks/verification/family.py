@@ -15,7 +15,7 @@ from torch import Tensor
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
 from downstream.pictures import Picture
 from downstream.tasks.base import Family, MarginTargets, Needs, Task
-from downstream.tasks.evaluation import Evaluation, Interval
+from downstream.tasks.evaluation import Evaluation
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
@@ -23,7 +23,7 @@ from downstream.tasks.verification.closed_form import standardisation
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
 from downstream.tasks.verification.enough_speakers import refuse_too_few
-from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate, trial_intervals
+from downstream.tasks.verification.error_rates import FloatArray, Ranking, equal_error_rate
 from downstream.tasks.verification.heads import Verifier, verifier
 from downstream.tasks.verification.items import TrialItems, read_trial_items, trial_items, trial_lines
 from downstream.tasks.verification.metrics import METRICS
@@ -251,15 +251,6 @@ class VerificationTask(Task):
         """Return the equal error rate and the normalised costs of uninformative scores."""
         return {name: 0.5 if name == "eer" else 1.0 for name in METRICS}
 
-    def intervals(
-        self, evaluations: Sequence[Evaluation], values: Mapping[str, float], seed: int
-    ) -> Mapping[str, Interval]:
-        """Return intervals by the bootstrap over speakers, with the trials of all heads pooled."""
-        pieces = [one.pieces() for one in evaluations if isinstance(one, TrialEvaluation)]
-        scores, target, enrolled, tested = map(np.concatenate, zip(*pieces, strict=True))
-        found = trial_intervals(scores, target, enrolled, tested, values, seed)
-        return {name: Interval.over_speakers(ends) for name, ends in found.items()}
-
 
 class TrialEvaluation(Evaluation):
     """Scores of trials compared with the truth."""
@@ -286,12 +277,6 @@ class TrialEvaluation(Evaluation):
         utterances = self._dataset.utterances
         ids, speakers = [one.id for one in utterances], [one.speaker for one in utterances]
         return trial_items(self._trials, self._scores, ids, speakers)
-
-    def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return scores, targets and the speakers of both sides of every trial, (N,) each."""
-        names = np.array([utterance.speaker for utterance in self._dataset.utterances])
-        enrolled, tested = names[self._trials.enrolment.numpy()], names[self._trials.test.numpy()]
-        return self._numbers, self._trials.target.numpy(), enrolled, tested
 
     def details(self) -> Mapping[str, Any]:
         trials = self._trials

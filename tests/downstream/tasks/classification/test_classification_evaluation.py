@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
-from small_datasets import bootstrapped, small_dataset, whole_test
+from small_datasets import small_dataset, whole_test
 from torch import Tensor
 
 from downstream.data.dataset import Part, development_part, parts_of_test
 from downstream.data.splits import Fold
-from downstream.statistics import NO_SPEECH
+from downstream.statistics import NO_SPEECH, HeadItems
+from downstream.statistics.jackknife import jackknives
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.classification.family import ClassificationEvaluation, ClassificationTask
 from downstream.tasks.classification.metrics import METRICS
@@ -58,13 +58,11 @@ def test_predictions_may_be_one_tensor_or_one_each() -> None:
     assert TASK.evaluate(torch.stack(single), part).rows() == TASK.evaluate(single, part).rows()
 
 
-def test_a_classifiers_confusions_are_divided_by_speaker() -> None:
+def test_a_classifiers_items_depend_on_their_speakers() -> None:
     """A recording without a speaker counts by itself."""
-    counts = classified(TWO).counts()
-    assert {who: confusion.sum() for who, confusion in counts.items()} == {"c": 2, f"{NO_SPEECH}u8": 1, "d": 1}
-    assert counts["c"].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
-    assert sum(counts.values()).tolist() == classified(TWO).details()["confusion"]
-    assert classified(TWO).by_speaker.keys() == counts.keys()
+    items = classified(TWO).items()
+    assert items.clusters == (("c",), ("c",), (f"{NO_SPEECH}u8",), ("d",))
+    assert {name: items.value(name) for name in METRICS} == {name: classified(TWO).value(name) for name in METRICS}
 
 
 def test_every_test_utterance_has_a_row() -> None:
@@ -73,40 +71,16 @@ def test_every_test_utterance_has_a_row() -> None:
     assert rows[1] == {"id": "u6", "speaker": "c", "label": "low", "predicted": "high", "posteriors": [0.1, 0.1, 0.8]}
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "unweighted_accuracy", "macro_f1"])
-def test_a_classifiers_interval_is_that_of_single_utterances(metric: str) -> None:
-    """Of two seeds on two folds; a speaker's utterances of both seeds stay together."""
-    given = [(ONE, [0, 1, 1, 1, 0, 1]), (TWO, [2, 2, 2, 0]), (ONE, [0, 0, 1, 2, 2, 1]), (TWO, [2, 0, 2, 2])]
-    truth = [TARGETS[i] for fold, _ in given for i in fold.test]
-    answers = [answer for _, own in given for answer in own]
-    members: dict[str, list[int]] = {}
-    for number, index in enumerate(i for fold, _ in given for i in fold.test):
-        members.setdefault(SPEAKERS[index] or f"u{index}", []).append(number)
-
-    def rate(numbers: list[int]) -> float:
-        pairs = [(truth[n], answers[n]) for n in numbers]
-        if metric == "accuracy":
-            return sum(one == other for one, other in pairs) / len(pairs)
-        if metric == "macro_f1":
-            scores = []
-            for own in {own for pair in pairs for own in pair}:
-                right = sum(pair == (own, own) for pair in pairs)
-                scores.append(2 * right / sum((one == own) + (other == own) for one, other in pairs))
-            return float(np.mean(scores))
-        recalls = [np.mean([other == own for one, other in pairs if one == own]) for own in {one for one, _ in pairs}]
-        return float(np.mean(recalls))
-
-    evaluations = [classified(*one) for one in given]
-    interval = TASK.intervals(evaluations, {metric: 0.6}, seed=4)[metric]
-    assert (interval.low, interval.high) == pytest.approx(bootstrapped(list(members.values()), rate, 0.6, 4, 1.0))
-    assert interval.how == "95 %, bootstrap over test speakers"
-    assert TASK.intervals(evaluations, dict.fromkeys(METRICS, 0.6), seed=4)[metric] == interval
-
-
-def test_one_speaker_has_no_interval() -> None:
-    alone = whole_test(Fold("alone", (0,), (), (2, 3)))
-    interval = TASK.intervals([TASK.evaluate(posteriors([1, 0]), alone)], {"accuracy": 0.5}, seed=0)["accuracy"]
-    assert (interval.low, interval.high, interval.how) == (None, None, "none: too few test speakers")
+def test_a_metric_without_a_speaker_is_that_of_the_other_utterances() -> None:
+    truth, answers = [TARGETS[i] for i in ONE.test], ANSWERS["one"]
+    others = [place for place, index in enumerate(ONE.test) if SPEAKERS[index] != "b"]
+    truth, answers = [truth[i] for i in others], [answers[i] for i in others]
+    left_out = jackknives([HeadItems(0, classified(ONE).items())], tuple(METRICS))
+    found = {name: one.without[2] for name, one in left_out.items()}
+    assert 0 < len(others) < len(ONE.test)
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(truth, answers))
+    assert found["unweighted_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(truth, answers))
+    assert found["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(truth, answers, average="macro"))
 
 
 def test_a_classifier_that_knows_nothing_answers_the_commonest_training_class() -> None:
@@ -149,7 +123,7 @@ def test_test_parts_are_evaluated_apart_the_first_named_one_first() -> None:
     assert found["clean"].value("accuracy") == pytest.approx(3 / 4)
     assert [row["id"] for row in found["noisy"].rows()] == ["u1", "u2", "u4", "u9"]
     assert found["noisy"].details() == {"confusion": [[0, 1, 0], [0, 1, 0], [1, 0, 1]]}
-    assert set(found["clean"].by_speaker) == {"a", "c", f"{NO_SPEECH}u7"}
+    assert set(found["clean"].items().clusters) == {("a",), ("c",), (f"{NO_SPEECH}u7",)}
 
 
 def test_utterances_of_no_named_part_are_one_part_more() -> None:

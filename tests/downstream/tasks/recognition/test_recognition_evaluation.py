@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from small_datasets import bootstrapped, small_dataset, whole_test
+from small_datasets import small_dataset, whole_test
 from torch import Tensor
 
 from downstream.data.dataset import Dataset, development_part, parts_of_test
 from downstream.data.splits import Fold
+from downstream.statistics import HeadItems, score_intervals
+from downstream.statistics.jackknife import jackknives
 from downstream.tasks.recognition.family import RecognitionEvaluation, RecognitionTask, TextTargets
 from downstream.tasks.recognition.metrics import METRICS
 from downstream.tasks.recognition.recipe import RecognitionRecipe
@@ -117,37 +118,29 @@ def test_folds_with_different_parts_have_the_same_parts_where_none_is_named() ->
     assert {tuple(values(one["test"])) for one in found} == {("wer", "cer")}
 
 
-def test_a_recognisers_counts_are_errors_and_lengths_by_speaker() -> None:
-    counts = by_part("other")["other"].counts()
-    assert {who: own[:2].tolist() for who, own in counts.items()} == {"s": [1, 2], "t": [2, 6]}
-    assert {who: own[2:].tolist() for who, own in counts.items()} == {"s": [4, 7], "t": [7, 14]}
+def test_a_recognisers_items_are_errors_and_lengths_of_utterances() -> None:
+    items = by_part("other")["other"].items()
+    assert items.clusters == (("s",), ("t",), ("t",))
+    # Word errors, words, character errors, characters: DAD for BAD DAD, all right, and nothing for CAB CAB.
+    assert items.counts.tolist() == [[1, 2, 4, 7], [0, 4, 0, 7], [2, 2, 7, 7]]
+    assert items.answers == tuple(WRITTEN[i] for i in (3, 4, 5))
+    assert items.value("wer") == by_part("other")["other"].value("wer")
 
 
-@pytest.mark.parametrize(
-    ("metric", "errors", "lengths"),
-    [
-        ("wer", [1, 0, 1, 1, 0, 2, 4, 4, 0, 1, 2, 1], [3, 1, 2, 2, 4, 2] * 2),
-        ("cer", [1, 0, 2, 4, 0, 7, 6, 6, 0, 4, 4, 4], [9, 3, 5, 7, 7, 7] * 2),
-    ],
-)
-def test_a_recognisers_interval_is_that_of_single_utterances(
-    metric: str, errors: list[int], lengths: list[int]
-) -> None:
+def test_rates_without_a_speaker_are_those_of_the_other_utterances() -> None:
     """Of two seeds; rates above one are rates."""
     task = recognisers(UNDIVIDED)
     worse = ("A A A A A", "B B B B", "A CAB", "BAD", "A B", "CAB CAB CAB")
-    by_reader = [[i for i in range(12) if READERS[i % 6] == reader] for reader in "rst"]
+    errors, lengths = [[1, 0, 1, 1, 0, 2], [4, 4, 0, 1, 2, 1]], [3, 1, 2, 2, 4, 2]
     evaluations = [recognised(task), recognised(task, written=worse)]
-    assert [e.errors for one in evaluations for e in one.errors(metric)] == errors
-    interval = task.intervals(evaluations, {metric: 1.1}, seed=2)[metric]
-
-    def rate(utterances: list[int]) -> float:
-        return sum(errors[i] for i in utterances) / sum(lengths[i] for i in utterances)
-
-    assert (interval.low, interval.high) == pytest.approx(bootstrapped(by_reader, rate, 1.1, 2, math.inf))
-    assert interval.high > 1.1
-    assert interval.how == "95 %, bootstrap over test speakers"
-    assert task.intervals(evaluations, {"wer": 1.1, "cer": 1.1}, seed=2)[metric] == interval
+    assert [[own.errors for own in one.errors("wer")] for one in evaluations] == errors
+    heads = [HeadItems(seed, one.items()) for seed, one in enumerate(evaluations)]
+    for place, reader in enumerate("rst"):
+        others = [i for i in range(6) if READERS[i] != reader]
+        rates = [sum(own[i] for i in others) / sum(lengths[i] for i in others) for own in errors]
+        assert jackknives(heads, ["wer"])["wer"].without[place] == pytest.approx(np.mean(rates))
+    intervals = score_intervals(heads, {"wer": 1.1}, {"wer": METRICS["wer"].range})
+    assert intervals["wer"].high > 1.1
 
 
 def test_a_recogniser_leaves_rows_transcripts_and_a_report() -> None:

@@ -18,8 +18,10 @@ from downstream.data.dataset import Part, parts_of_test
 from downstream.data.splits import Fold
 from downstream.recipes.sections import CropSettings
 from downstream.states.preparation import read_whole
+from downstream.statistics import HeadItems, score_intervals
+from downstream.statistics.jackknife import jackknives
 from downstream.tasks.registry import family_of, load_recipe
-from downstream.tasks.verification.error_rates import equal_error_rate, min_dcf, trial_intervals
+from downstream.tasks.verification.error_rates import equal_error_rate, min_dcf
 from downstream.tasks.verification.family import SpeakerTargets, TrialEvaluation, VerificationTask
 from downstream.tasks.verification.metrics import METRICS
 from downstream.tasks.verification.recipe import TrialsSettings, VerifierSettings
@@ -80,10 +82,11 @@ def verified(task: VerificationTask) -> TrialEvaluation:
 
 def test_a_verifier_is_tested_on_the_cosines_of_its_trials() -> None:
     found = verified(verifiers())
-    scores, target, first, second = found.pieces()
+    items = found.items()
+    scores, target = items.scores, np.array([truth == "target" for truth in items.truths])
     assert scores == pytest.approx(RAW, abs=1e-6)
     assert target.sum() == 3
-    assert (list(first), list(second)) == ([VOICES[a] for a in PAIRS[:, 0]], [VOICES[b] for b in PAIRS[:, 1]])
+    assert items.clusters == tuple((VOICES[a], VOICES[b]) for a, b in PAIRS.tolist())
     # Targets lie 30, 35 and 40 degrees apart; of twelve non-targets one lies 20 apart, one 30, all others 50 or more.
     assert found.value("eer") == pytest.approx(2 / 12)
     assert found.value("min_dcf_0.01") == pytest.approx(min_dcf(scores, target, 0.01)[0])
@@ -110,37 +113,47 @@ def test_scores_are_normalised_by_what_both_sides_score_against_the_cohort(norma
     first, second = PAIRS.T.numpy()
     wanted = ((RAW - mean[first]) / deviation[first] + (RAW - mean[second]) / deviation[second]) / 2
     task = verifiers(normalisation=normalisation, top=top if normalisation == "as_norm" else 100)
-    assert verified(task).pieces()[0] == pytest.approx(wanted, rel=1e-4)
+    assert verified(task).items().scores == pytest.approx(wanted, rel=1e-4)
 
 
 def test_development_scores_are_never_normalised() -> None:
     task = verifiers(normalisation="s_norm")
     developed = task.evaluate(embeddings(ANGLES), Part(VERIFIED, "dev", VERIFIED.test, is_test=False))
-    assert developed.pieces()[0] == pytest.approx(RAW, abs=1e-6)
+    assert developed.items().scores == pytest.approx(RAW, abs=1e-6)
     assert developed.value("eer") == verified(verifiers()).value("eer")
 
 
-def test_a_verifiers_intervals_are_over_the_speakers_of_all_heads() -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_error_rate_without_a_speaker_is_that_of_the_trials_of_others(metric: str) -> None:
+    others = [n for n, (a, b) in enumerate(PAIRS.tolist()) if "w" not in (VOICES[a], VOICES[b])]
+    target = np.array([VOICES[a] == VOICES[b] for a, b in PAIRS[others].tolist()])
+    score = equal_error_rate(RAW[others], target)[0]
+    if metric != "eer":
+        score = min_dcf(RAW[others], target, float(metric.removeprefix("min_dcf_")))[0]
+    found = jackknives([HeadItems(0, verified(verifiers()).items())], [metric])[metric]
+    assert found.without[1] == pytest.approx(score)
+    assert found.shares.tolist() == [[9 / 15] * 3]  # 2 x 4 trials with others, and one of the speaker's own
+
+
+def test_a_verifiers_interval_is_of_the_mean_over_heads() -> None:
     task = verifiers()
-    one = verified(task)
-    other = task.evaluate(embeddings([0, 80, 70, 10, 150, 20]), TEST)
-    pieces = zip(one.pieces(), other.pieces(), strict=True)
-    scores, target, first, second = (np.concatenate(pair) for pair in pieces)
-    values = dict.fromkeys(METRICS, 0.3)
-    intervals = task.intervals([one, other], values, seed=7)
-    expected = trial_intervals(scores, target, first, second, values, 7)
-    assert list(intervals) == ["eer", "min_dcf_0.01", "min_dcf_0.05"]
-    assert intervals["eer"].low < intervals["eer"].high
-    for name, interval in intervals.items():
-        assert (interval.low, interval.high) == expected[name]
-        assert interval.how == "95 %, bootstrap over test speakers"
+    heads = [verified(task), task.evaluate(embeddings([0, 80, 70, 10, 150, 20]), TEST)]
+    tested = [HeadItems(seed, one.items()) for seed, one in enumerate(heads)]
+    values = {metric: float(np.mean([one.value(metric) for one in heads])) for metric in METRICS}
+    intervals = score_intervals(tested, values, {name: one.range for name, one in METRICS.items()})
+    for metric, interval in intervals.items():
+        assert 0 <= interval.low <= values[metric] <= interval.high <= 1
+        assert interval.low < interval.high
+        assert interval.how == "95 %, t over 3 test speakers and 2 seeds (jackknife); not in it: training data"
 
 
 def test_a_test_of_two_speakers_has_no_interval() -> None:
     task = verifiers({(0, 1, 2, 3): all_pairs(range(4))})
     part = Part(VERIFIED, "test", (0, 1, 2, 3), is_test=True)
-    interval = task.intervals([task.evaluate(embeddings(ANGLES[:4]), part)], {"eer": 0.3}, seed=0)["eer"]
-    assert (interval.low, interval.high, interval.how) == (None, None, "none: too few test speakers")
+    tested = [HeadItems(0, task.evaluate(embeddings(ANGLES[:4]), part).items())]
+    interval = score_intervals(tested, {"eer": 0.3}, {"eer": METRICS["eer"].range})["eer"]
+    assert (interval.low, interval.high) == (None, None)
+    assert interval.how == "none: the metric is undefined without some of 2 test speakers"
 
 
 def test_a_verifier_leaves_its_trials_and_the_tradeoff() -> None:
@@ -213,8 +226,8 @@ def test_test_parts_are_scored_apart_the_first_named_one_first(normalisation: st
         assert isinstance(found, TrialEvaluation)
         # The small deviation against an untrained head's cohort magnifies the rounding of batches.
         close = 1e-5 if normalisation == "none" else 1e-2
-        assert found.pieces()[0] == pytest.approx(expected.pieces()[0], abs=close)
-        assert found.pieces()[2].tolist() == expected.pieces()[2].tolist()
+        assert found.items().scores == pytest.approx(expected.items().scores, abs=close)
+        assert found.items().clusters == expected.items().clusters
         assert found.details()["trials"]["trials"] == 3
         assert found.details()["trials"]["targets"] == 1
         assert set(found.files()) == {"trials.txt", "det.csv", "det.png"}

@@ -144,7 +144,7 @@ def score_line(result: Result) -> str:
 
 def interval_over(how: str) -> str:
     """Return what an interval is over (" over 24 test speakers and 3 seeds"), of its description in a record."""
-    _, over, what = how.split(";")[0].removesuffix(" (jackknife)").partition(" over ")
+    _, over, what = how.split(";", maxsplit=1)[0].removesuffix(" (jackknife)").partition(" over ")
     return over + what
 
 

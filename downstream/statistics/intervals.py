@@ -4,7 +4,7 @@ The variance comes from the jackknife over clusters, which errs on the wide side
 of Statistics 9, 1981; Hansen, "Jackknife standard errors for clustered regression", 2022). The quantile is that of t,
 with the effective number of clusters less one as degrees of freedom (Cameron & Miller, "A practitioner's guide to
 cluster-robust inference", Journal of Human Resources 50(2), 2015). The ends are found as Wilson's are, by the variance
-that the score would have there and not here (JASA 22, 1927; with clusters: Dean & Pacheco, Journal of Survey Statistics
+that the score would have there and not here (JASA 22, 1927; with clusters: Dean & Pagano, Journal of Survey Statistics
 and Methodology 3, 2015): near the end of its range a score varies less, and no interval leaves the range.
 docs/statistics.md has how often intervals hold what they should.
 """
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray, Items
+from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray
 from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
 from upstream.text import counted
 
@@ -76,7 +76,6 @@ def score_intervals(
     values: by metric, as reported.
     """
     clusters = {cluster for head in heads for item in head.items.clusters for cluster in item}
-    recordings = len({name for head in heads for name in recordings_of(head.items)})
     tested = described(clusters)
     if len(clusters) < 2:
         return dict.fromkeys(values, Interval(None, None, f"none: {tested}, and it takes two or more"))
@@ -85,15 +84,10 @@ def score_intervals(
         if not jackknife.is_defined:
             found[metric] = Interval(None, None, f"none: the metric is undefined without some of {tested}")
             continue
-        low, high = ends_of(jackknife, values[metric], ranges[metric], recordings)
+        ends = ends_of(jackknife, values[metric], ranges[metric])
+        low, high = ends or ends_without_spread(heads, jackknife, values[metric], ranges[metric])
         found[metric] = Interval(low, high, held(tested, len(jackknife.of_seeds)))
     return found
-
-
-def recordings_of(items: Items) -> Iterator[str]:
-    """Yield the names of the recordings, both of a trial."""
-    for name, clusters in zip(items.ids, items.clusters, strict=True):
-        yield from name.split(" ") if len(clusters) == 2 else (name,)
 
 
 def described(clusters: Iterable[str]) -> str:
@@ -113,22 +107,30 @@ def held(tested: str, seeds: int) -> str:
     return f"95 %, t over {tested} and {seeds} seeds (jackknife); not in it: training data"
 
 
-def ends_of(jackknife: Jackknife, value: float, possible: Range, recordings: int) -> tuple[float, float]:
-    """Return both ends of an interval about a reported value.
-
-    Where a score is the same without each cluster, as where everything is right, its variance is unknown; the interval
-    is then that of as many independent items as there are recordings.
-    """
+def ends_of(jackknife: Jackknife, value: float, possible: Range) -> tuple[float, float] | None:
+    """Return both ends of an interval about a reported value; None where the score is the same without each cluster."""
     speakers, seeds = clusters_variance(jackknife.without), seeds_variance(jackknife)
     by_speakers = quantile(jackknife.degrees_of_freedom)
     scale = possible.variance_at(value)
     if speakers + seeds <= ALIKE**2 or scale <= 0.0:
-        return possible.ends(value, by_speakers**2 / recordings)
+        return None
     t = by_speakers
     if seeds > 0.0:
         # The weighted t of two variances with different degrees of freedom (Cochran, Biometrics 20, 1964).
         t = (speakers * by_speakers + seeds * quantile(len(jackknife.of_seeds) - 1)) / (speakers + seeds)
     return possible.ends(value, t**2 * (speakers + seeds) / scale)
+
+
+def ends_without_spread(
+    heads: Sequence[HeadItems], jackknife: Jackknife, value: float, possible: Range
+) -> tuple[float, float]:
+    """Return both ends where nothing varies over clusters, as where everything is right, so that no variance is known.
+
+    They are those of as many independent items as there are recordings.
+    """
+    pairs = (pair for head in heads for pair in zip(head.items.ids, head.items.clusters, strict=True))
+    recordings = {name for item, sides in pairs for name in (item.split(" ") if len(sides) == 2 else (item,))}
+    return possible.ends(value, quantile(jackknife.degrees_of_freedom) ** 2 / len(recordings))
 
 
 def clusters_variance(without: FloatArray) -> float:

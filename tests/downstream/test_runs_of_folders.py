@@ -48,7 +48,7 @@ def test_a_folder_of_classes_gets_a_score_that_claims_no_more_than_it_can(
     shown = capsys.readouterr().out
     assert "speaker-disjoint" not in shown
     assert "Emotion recognition, speakers may be shared by training and test" in shown
-    assert "over utterances; chance" in shown
+    assert "over 72 test utterances; chance" in shown
     assert "speakers not known" in shown
 
 

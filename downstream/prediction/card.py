@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
-from downstream.prediction.sources import place_of_upstream
 from downstream.report import score_line
-from downstream.results import HeadFile, Result
+from downstream.results import HeadFile, Result, place_of_upstream
 from upstream.text import counted, one_line
 
 LIBRARY = "wavprobe"
@@ -51,7 +50,7 @@ def sections(about: HeadFile, record: Result) -> Iterator[str]:
 
 def how_to_use(about: HeadFile, file: str, recordings: Sequence[str]) -> Iterator[str]:
     """Yield the commands; a reader has to name an upstream that is somebody's path or function."""
-    path = place_of_upstream(about)
+    path = place_of_upstream(about.upstream)
     option, argument = ("", "") if path is None else (f" -u {shlex.quote(path)}", f", upstream={json.dumps(path)}")
     yield f"\n## How to use it\n\n```sh\nwavprobe predict {shlex.quote(file)}{option} {' '.join(recordings)}\n```\n"
     call = f"downstream.predict({json.dumps(file)}, {json.dumps(list(recordings))}{argument})"

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from downstream.prediction.card import CARD_BEGINS, card_of
-from downstream.prediction.opening import predictor_of
 from downstream.prediction.sources import SUFFIX, about_heads, chosen_heads, located
-from downstream.results import RECORD, HeadFile, opened_heads, written_heads
+from downstream.results import RECORD, HeadFile, opened_heads, predictor_of, written_heads
 from downstream.tasks import errors_named, is_external
 from upstream.errors import UserError
 from upstream.files import write_atomically

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from downstream.prediction.applied import AppliedHeads
 from downstream.prediction.sources import about_heads, chosen_heads, located, upstream_of
-from downstream.results import HeadFile, HeadTensors, opened_heads
-from downstream.tasks import Family, Head, HeadContext, Predictor, errors_named
-from downstream.training import shapes_and_types
+from downstream.results import HeadFile, opened_heads, predictor_of, rebuilt
+from downstream.tasks import errors_named
 from upstream.base import Upstream
 from upstream.errors import UserError
 
@@ -45,38 +44,7 @@ def applied_heads(
     return applied
 
 
-def predictor_of(name: str, about: HeadFile, family: Family) -> Predictor:
-    """Return the predictor of a head of a file."""
-    fold = about.folds[about.heads[name].fold]
-    shape = about.upstream
-    return family.predictor(HeadContext(fold.outputs, fold.facts, shape.layers, shape.dim, shape.stride))
-
-
 def refuse_other_outputs(names: Sequence[str], about: HeadFile, path: Path) -> None:
     """Raise UserError for heads that cannot answer together, because their outputs have different meanings."""
     if len({tuple(about.folds[about.heads[name].fold].outputs) for name in names}) > 1:
         raise UserError(f"The heads {', '.join(names)} in {path} have different outputs; name one with --head.")
-
-
-def rebuilt(name: str, about: HeadFile, predictor: Predictor, tensors: HeadTensors, path: Path) -> Head:
-    """Return a head with its weights, in evaluation mode; raise UserError where the file has those of another one."""
-    head, weights = predictor.build(about.heads[name].layer), tensors.of(name)
-    expected, found = shapes_and_types(head.state_dict()), shapes_and_types(weights)
-    if expected != found:
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        raise UserError(
-            f"The head {name} in {path} does not fit its recipe: {wrong[0]} is {written(found.get(wrong[0]))} instead "
-            f"of {written(expected.get(wrong[0]))}. Get the file again, or the version of wavprobe that wrote it."
-        )
-    if bad := sorted(key for key, tensor in weights.items() if not tensor.isfinite().all()):
-        raise UserError(f"The head {name} in {path} has NaN or infinite weights in {bad[0]}. Get the file again.")
-    head.load_state_dict(weights)
-    return head.eval()
-
-
-def written(shape_and_type: tuple[object, ...] | None) -> str:
-    """Return the shape and type of a tensor in words."""
-    if shape_and_type is None:
-        return "missing"
-    shape, dtype = shape_and_type
-    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"  # type: ignore[call-overload]

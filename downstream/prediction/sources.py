@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from downstream.recipes import Recipe, validated
+from downstream.recipes import Recipe
 from downstream.results import (
-    ELSEWHERE,
     FINAL,
     HEADS,
     RECORD,
@@ -19,15 +18,15 @@ from downstream.results import (
     HeadTensors,
     Result,
     altered,
+    family_and_recipe,
     of_record,
     read_result,
+    upstream_as_recorded,
 )
-from downstream.tasks import Family, find_family, is_external
+from downstream.tasks import Family
 from upstream.base import Upstream
-from upstream.catalog import load, torch_device
 from upstream.errors import UserError
-from upstream.names import is_function
-from upstream.text import counted, one_line, printable
+from upstream.text import counted, printable
 
 SUFFIX = ".safetensors"
 FINAL_NAME = Path(FINAL).stem  # of the head in it
@@ -129,26 +128,6 @@ def of_old_record(record: Result, folds: Mapping[str, FoldOutputs], family: Fami
     return of_record(record, folds, reduction, record.seeds["head"][0])
 
 
-def family_and_recipe(
-    task: str, content: Mapping[str, object], family: str | None, where: Path
-) -> tuple[Family, Recipe]:
-    """Return the family of heads for their recipe; code of others is imported only where the user names it."""
-    if is_external(task):
-        if family is None:
-            raise UserError(
-                f"The heads of {where} are of the family {task}, which is not part of wavprobe, and its code would "
-                "run. Read it, and name the file that you trust: --family PATH.py:CLASS."
-            )
-        task = family
-    elif family is not None:
-        raise UserError(
-            f"The heads of {where} are of the family {task}, which is part of wavprobe; leave --family out."
-        )
-    kind = find_family(task)
-    recipe = validated({**content, "task": task}, kind.recipe_type, f"The recipe in {where}")
-    return kind(recipe), recipe
-
-
 # ---------------------------------------------------------------- upstream
 
 
@@ -160,19 +139,11 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
     Raises UserError where it cannot be loaded, and where it is another one.
     """
     recorded = about.upstream
-    if isinstance(given, Upstream):
-        loaded = given
-    else:
-        torch_device(device)  # refused before the upstream is looked for
-        name = recorded_name(about, run) if given is None else str(given)
-        seed, untrained = about.upstream_seed, recorded.random_init
-        try:
-            loaded = load(name, device=device, dtype=recorded.dtype, random_init=untrained, seed=seed)
-        except UserError as error:
-            kind = "an untrained " if untrained else ""
-            raise UserError(
-                f"{error} The heads were learned on {kind}{recorded.name}; where it has moved, name it with -u."
-            ) from error
+
+    def typed(name: str) -> str:
+        return shlex.join(["wavprobe", "predict", printable(str(run)), "-u", name]) + " FILES"
+
+    loaded = upstream_as_recorded(recorded, about.upstream_seed, given, device, typed)
     sizes = (loaded.num_layers, loaded.dim, loaded.stride)
     if loaded.fingerprint == recorded.fingerprint and sizes != (recorded.layers, recorded.dim, recorded.stride):
         raise UserError(
@@ -186,38 +157,6 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
             "one with -u."
         )
     return loaded
-
-
-def recorded_name(about: HeadFile, run: str | Path) -> str:
-    """Return the name to load an upstream by, as recorded; of a repository in the revision that was used.
-
-    Raises UserError for code of others, which runs only where the user names it, and for a path that was not kept.
-    """
-    recorded = about.upstream
-    name = os.path.expanduser(recorded.name)
-    place = place_of_upstream(about)
-    command = shlex.join(["wavprobe", "predict", printable(str(run)), "-u", place or name]) + " FILES"
-    if is_function(name):
-        raise UserError(
-            f"The heads were learned on {recorded.name}, a function whose code would run. Read it, and name the file "
-            f"that you trust with -u: {command}"
-        )
-    if place is not None:
-        raise UserError(
-            f"The heads were learned on {recorded.name}; a record does not say in which folder of whose machine that "
-            f"lies. Name it with -u: {command}"
-        )
-    pinned = recorded.revision is not None and "@" not in name and not Path(name).exists()
-    return f"{name}@{recorded.revision}" if pinned else name
-
-
-def place_of_upstream(about: HeadFile) -> str | None:
-    """Return "FOLDER/model" for an upstream whose folder only the user knows, to be written into a command, else None.
-
-    That is a function, whose code runs only where the user names it, and a path that a record does not keep.
-    """
-    name = one_line(about.upstream.name)
-    return f"FOLDER/{Path(name).name}" if is_function(name) or name.startswith(ELSEWHERE) else None
 
 
 # ---------------------------------------------------------------- heads

@@ -23,6 +23,7 @@ from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.read_items import HeadItems, heads_on_parts, items_of_heads
 from downstream.results.reading import load_results
+from downstream.results.rebuilding import family_and_recipe, predictor_of, rebuilt
 from downstream.results.record import (
     FinalRecord,
     FitRecord,
@@ -34,6 +35,7 @@ from downstream.results.record import (
     UpstreamRecord,
     read_result,
 )
+from downstream.results.recorded_upstream import place_of_upstream, upstream_as_recorded
 from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
@@ -67,6 +69,7 @@ __all__ = [
     "build_record",
     "digest_of",
     "discard",
+    "family_and_recipe",
     "final_config",
     "finished",
     "head_name",
@@ -76,11 +79,15 @@ __all__ = [
     "load_results",
     "of_record",
     "opened_heads",
+    "place_of_upstream",
+    "predictor_of",
     "read_result",
+    "rebuilt",
     "record_final",
     "record_run",
     "slug",
     "items_of_heads",
     "tidy",
+    "upstream_as_recorded",
     "written_heads",
 ]

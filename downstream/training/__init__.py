@@ -6,9 +6,10 @@ from downstream.training.loop import Fit, Snapshots, shapes_and_types
 from downstream.training.one_layer import distinct, for_every_config
 from downstream.training.scoring import ScoredHead, score_heads
 from downstream.training.separate import under
-from downstream.training.sweep import Config, LayerSetting, choose, configs, layer_settings
+from downstream.training.sweep import Chosen, Config, LayerSetting, choose, configs, layer_settings
 
 __all__ = [
+    "Chosen",
     "Config",
     "Fit",
     "LayerSetting",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from upstream.wavlm.checkpoint import Checkpoint
     from upstream.wavlm.config import WavLMConfig
     from upstream.wavlm.model import WavLM, untrained
-    from upstream.wavlm.upstream import WavLMUpstream, standardise
+    from upstream.wavlm.upstream import WavLMUpstream, standardise, untrained_fingerprints
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -22,7 +22,8 @@ else:
             "untrained": "upstream.wavlm.model",
             "WavLMUpstream": "upstream.wavlm.upstream",
             "standardise": "upstream.wavlm.upstream",
+            "untrained_fingerprints": "upstream.wavlm.upstream",
         },
     )
 
-__all__ = ["Checkpoint", "WavLM", "WavLMConfig", "WavLMUpstream", "standardise", "untrained"]
+__all__ = ["Checkpoint", "WavLM", "WavLMConfig", "WavLMUpstream", "standardise", "untrained", "untrained_fingerprints"]

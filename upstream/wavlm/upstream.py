@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from upstream.base import HiddenStates, Provenance, Upstream, deviations, frozen
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
+from upstream.names import NAMED
 from upstream.request import NamedUpstream, Request
 from upstream.wavlm import checkpoint, products, ways
 from upstream.wavlm.config import WavLMConfig
@@ -112,10 +113,28 @@ def load_untrained(
     """
     parameters = sum(math.prod(shape) for shape in expected_shapes(config).values())
     require_drawable(parameters, f"The configuration of {name}")
-    settings = {"extractor": EXTRACTOR_VERSION, "drawing": DRAWING_VERSION, "seed": seed}
-    fingerprint = fingerprint_tensors({}, config.drawing_settings() | settings)
     provenance = Provenance(f"drawn from seed {seed}", "untrained", random_init=True)
-    return WavLMUpstream(name, untrained(config, seed), fingerprint, provenance, device, dtype)
+    return WavLMUpstream(name, untrained(config, seed), untrained_fingerprint(config, seed), provenance, device, dtype)
+
+
+def untrained_fingerprint(config: WavLMConfig, seed: int) -> str:
+    """Return the fingerprint of weights drawn from `seed`, without drawing them."""
+    settings = {"extractor": EXTRACTOR_VERSION, "drawing": DRAWING_VERSION, "seed": seed}
+    return fingerprint_tensors({}, config.drawing_settings() | settings)
+
+
+def untrained_fingerprints(seeds: Iterable[int]) -> dict[str, str]:
+    """Return the name and seed of each untrained WavLM of the catalogue ("wavlm_base of seed 0"), by fingerprint.
+
+    Of two names for one architecture the first one's is returned; their untrained weights are the same.
+    """
+    rows = [row for row in NAMED.values() if row.kind == "wavlm" and row.configuration]
+    found: dict[str, str] = {}
+    for seed in seeds:
+        for row in rows:
+            config: WavLMConfig = import_object(f"upstream.wavlm.config:{row.configuration}")
+            found.setdefault(untrained_fingerprint(config, seed), f"{row.name} of seed {seed}")
+    return found
 
 
 def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:

@@ -18,7 +18,7 @@ WITHIN_PROTOCOL = (
     "store.mode=",
     "store.codec=",
 )
-UNTRAINED = "The upstream is untrained: this is a control, not a score of the pretrained model."
+UNTRAINED = "The upstream is untrained"
 
 CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides leave the protocol
 
@@ -33,7 +33,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     if changed and recipe.protocol == "superb":
         found.append(f"{CHANGED}: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
-        found.append(UNTRAINED)
+        found.append(f"{UNTRAINED}: this is a control, not a score of the pretrained model.")
     found += against_chance(run, first)
     found += run.task.caveats()
     found += run.dataset.speaker_caveats

@@ -215,6 +215,15 @@ class Family(ABC):
         return metric
 
     @classmethod
+    def contradictions(cls, head: HeadOnPart, items: Items, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """Return what the family's own fields of a record, or of its rows, say otherwise than the tested items.
+
+        Each one is a clause ("the confusion matrix is not that of the predictions"); records of others are refused
+        for it. Metrics are compared without this. items: of `items`, from the same head and rows.
+        """
+        return ()
+
+    @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:
         """Return tables, or lines, for the terminal beside the scores.
 

@@ -11,6 +11,7 @@ from downstream.results.artifacts import HEADS
 from downstream.results.checking.choice import contradictions_of_choice
 from downstream.results.checking.heads import contradictions_of_heads
 from downstream.results.checking.numbers import contradictions_of_numbers
+from downstream.results.checking.tested import TestedAgain
 from downstream.results.checking.upstream import contradictions_of_upstream
 from downstream.results.folder import RECORD
 from downstream.results.head_file import opened_heads
@@ -81,6 +82,10 @@ class Examination:
         family, recipe = self._family_and_recipe()
         if recipe is not None:
             yield from contradictions_of_choice(record, recipe)
+        if family is not None:
+            again = TestedAgain(record, family)
+            yield from again.contradictions()
+            self.unchecked += again.unchecked
         yield from self._of_heads(family)
 
     def _family_and_recipe(self) -> tuple[Family | None, Recipe | None]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from downstream.results.checking.numbers import SHARES_TOLERANCE, alike, name_of
-from downstream.results.head_file import HeadFile, HeadTensors, Section, of_record
+from downstream.results.head_file import HeadFile, HeadTensors, of_record
 from downstream.results.rebuilding import predictor_of, rebuilt
-from downstream.results.record import HeadRecord, Result
+from downstream.results.record import HeadRecord, Result, Section
 from downstream.tasks import Family, WeightedSum
 from downstream.training import shapes_and_types, under
 from upstream.errors import UserError

@@ -19,8 +19,8 @@ def contradictions_of_upstream(record: Result) -> Iterator[str]:
     """
     recorded = record.upstream
     yield from of_training(recorded)
-    if recorded.random_init != (UNTRAINED in record.caveats):
-        yield "its caveats and its upstream's random_init do not agree on whether the upstream is untrained"
+    if not recorded.random_init and any(caveat.startswith(UNTRAINED) for caveat in record.caveats):
+        yield "its caveats say that its upstream is untrained, and it calls it trained"
     row = NAMED.get(recorded.name.partition("@")[0])
     sizes = (recorded.layers, recorded.dim, recorded.stride)
     if row is not None and sizes != (row.layers, row.width, row.stride):

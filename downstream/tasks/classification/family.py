@@ -14,7 +14,7 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
-from downstream.statistics import cluster_of
+from downstream.statistics import Items, cluster_of
 from downstream.tasks.base import AffineTargets, Family, Needs, Task
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
@@ -82,6 +82,17 @@ class Classification(Family):
         )
 
     @classmethod
+    def contradictions(cls, head: HeadOnPart, items: Items, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Compare the confusion matrix, and look for answers that are not the most probable class."""
+        assert isinstance(items, ClassifiedItems)
+        found = []
+        if head.details["confusion"] != items.confusion.tolist():
+            found.append("the confusion matrix is not that of the predictions")
+        if wrong := [row["id"] for row in rows if not is_most_probable(row, items.classes)]:
+            found.append(f"the answer to {wrong[0]} is not the class of its largest posterior")
+        return found
+
+    @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:
         from downstream.tasks.classification.record import confusion_or_recall_table
 
@@ -98,6 +109,12 @@ class Classification(Family):
             confusion_picture(details["classes"], counts[part], "confusion" if len(parts) == 1 else f"confusion-{part}")
             for part in parts
         ]
+
+
+def is_most_probable(row: Mapping[str, Any], classes: Sequence[str]) -> bool:
+    """Return True where the answer of a row has the largest of its posteriors, which are rounded."""
+    posteriors = dict(zip(classes, row["posteriors"], strict=True))
+    return bool(posteriors[row["predicted"]] == max(posteriors.values()))
 
 
 class ClassificationTask(Task):

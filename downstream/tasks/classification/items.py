@@ -27,6 +27,12 @@ class ClassifiedItems(Items):
         pairs = zip(self.truths, self.answers, strict=True)
         return np.array([numbers[truth] * len(numbers) + numbers[answer] for truth, answer in pairs], dtype=np.int64)
 
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (truth, predicted), (C, C)."""
+        size = len(self.classes)
+        return np.bincount(self.cells, minlength=size * size).reshape(size, size)
+
     def value(self, metric: str, weights: FloatArray | None = None) -> float:
         size, of_counts = len(self.classes), METRICS[metric].of_counts
         assert of_counts is not None

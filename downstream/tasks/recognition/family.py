@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, left_out
-from downstream.statistics import CountedItems, cluster_of
+from downstream.statistics import CountedItems, Items, cluster_of
 from downstream.tasks.base import Family, Task
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
 from downstream.tasks.head import Head, Predictions
@@ -112,6 +112,14 @@ class Recognition(Family):
     def published_as(cls, metric: str, settings: Mapping[str, Any]) -> str:
         """Return "wer_with_lm" for a WER of decoding with a language model, which has a column of its own."""
         return f"{metric}_with_lm" if settings["decoding"]["language_model"] else metric
+
+    @classmethod
+    def contradictions(cls, head: HeadOnPart, items: Items, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Compare the counts of kinds of word errors."""
+        assert items.answers is not None
+        again = word_errors.total(word_errors.COUNTERS["wer"](items.truths, items.answers))
+        same = head.details["errors"] == ErrorDetails.model_validate(vars(again)).model_dump()
+        return [] if same else ["the numbers of word errors are not those of the hypotheses"]
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table]:

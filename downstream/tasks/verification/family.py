@@ -14,6 +14,7 @@ from torch import Tensor
 
 from downstream.data import Choice, Corpus, Dataset, Fold, Part, Targets, Utterance, left_out
 from downstream.pictures import Picture
+from downstream.statistics import Items
 from downstream.tasks.base import Family, MarginTargets, Needs, Task
 from downstream.tasks.evaluation import Evaluation
 from downstream.tasks.head import Head, Predictions, as_rows
@@ -121,6 +122,18 @@ class Verification(Family):
         if (path := head.file(TRIALS)) is None:
             raise UserError(f"{head.files}.{TRIALS} is missing; run the command that made the record again.")
         return read_trial_items(path)
+
+    @classmethod
+    def contradictions(cls, head: HeadOnPart, items: Items, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Compare the numbers of trials and targets, and the threshold at the equal error rate."""
+        assert isinstance(items, TrialItems)
+        listed = TrialDetails.model_validate(head.details["trials"])
+        found = []
+        if (listed.trials, listed.targets) != (len(items), int(items.targets.sum())):
+            found.append("the numbers of trials and of targets are not those of the file of trials")
+        if not math.isclose(listed.threshold, equal_error_rate(items.scores, items.targets)[1], rel_tol=1e-6):
+            found.append("the threshold at the equal error rate is not that of the trials")
+        return found
 
     @classmethod
     def tables(cls, details: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> Sequence[Table | Text]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from downstream.statistics import FloatArray, Items
@@ -30,7 +31,12 @@ class TrialItems(Items):
     @cached_property
     def ranking(self) -> Ranking:
         """The trials by falling score."""
-        return Ranking.of(self.scores, [truth == TARGET for truth in self.truths])
+        return Ranking.of(self.scores, self.targets)
+
+    @cached_property
+    def targets(self) -> NDArray[np.bool_]:
+        """True for the trials of one speaker, (N,)."""
+        return np.array([truth == TARGET for truth in self.truths])
 
     def value(self, metric: str, weights: FloatArray | None = None) -> float:
         each = np.ones(len(self)) if weights is None else weights[self.ranking.order]

@@ -4,6 +4,7 @@ from downstream.results.anonymous import ELSEWHERE
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.caveats import CHANGED
+from downstream.results.checking import CheckedRecord, Records, Refused, checked, checked_records
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
@@ -41,6 +42,11 @@ from downstream.results.run import Run
 
 __all__ = [
     "CHANGED",
+    "CheckedRecord",
+    "Records",
+    "Refused",
+    "checked",
+    "checked_records",
     "Earlier",
     "ELSEWHERE",
     "FINAL",

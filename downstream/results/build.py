@@ -20,6 +20,7 @@ from downstream.results.record import (
     LayerScores,
     MetricRecord,
     Metrics,
+    OptionsRecord,
     Primary,
     RecipeRecord,
     Result,
@@ -69,6 +70,7 @@ def recorded(run: Run) -> Result:
             mode=run.plan.mode, codec=run.plan.key.codec if run.plan.key else None, bytes=run.plan.total
         ),
         learned=run.learned,
+        options=OptionsRecord(seed=run.options.seed, layer=run.options.layer),
         seeds={"head": list(primary.by_seed), "order": order},
         details=dict(run.family.details(dataset)),
         metric_types={name: metric_record(metric) for name, metric in run.family.metrics.items()},

@@ -238,6 +238,13 @@ class LayerScores(Section):
         return next(one for one in self.scores if (one.part, one.metric) == (wanted, metric))
 
 
+class OptionsRecord(Section):
+    """What was asked beside recipe and upstream, as far as it affects scores."""
+
+    seed: int = Field(description="of heads and intervals, and of an untrained upstream that was loaded by name")
+    layer: int | None = Field(description="the only layer, where the recipe's sweep lists none (-l); null for none")
+
+
 class StatesRecord(Section):
     """Source of the states that the heads read."""
 
@@ -296,6 +303,9 @@ class Result(Section):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
+    options: OptionsRecord | None = Field(
+        default=None, description="what was asked beside recipe and upstream; null in earlier records"
+    )
     final: FinalRecord | None = Field(
         default=None, description="the head that learned from all data; null where none was asked for (--final)"
     )

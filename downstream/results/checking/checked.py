@@ -16,6 +16,7 @@ from downstream.results.checking.upstream import contradictions_of_upstream
 from downstream.results.folder import RECORD
 from downstream.results.head_file import opened_heads
 from downstream.results.integrity import altered
+from downstream.results.read_items import HeadItems
 from downstream.results.rebuilding import family_and_recipe
 from downstream.results.record import Result, read_result
 from downstream.tasks import Family, is_external
@@ -44,6 +45,11 @@ def checked(path: str | Path, families: Sequence[str] = ()) -> CheckedRecord:
 
     Raises UserError, with the record's path, where it cannot be read, was altered, or contradicts itself.
     """
+    return examined(path, families)[0]
+
+
+def examined(path: str | Path, families: Sequence[str] = ()) -> tuple[CheckedRecord, list[HeadItems]]:
+    """Return a record as `checked` does, and what was tested of its heads, as far as that is beside it."""
     place = Path(path)
     place = place if place.name == RECORD else place / RECORD
     record = read_result(place)
@@ -55,7 +61,7 @@ def checked(path: str | Path, families: Sequence[str] = ()) -> CheckedRecord:
     contradictions = list(examination.contradictions())
     if contradictions:
         raise refused(place, contradictions)
-    return CheckedRecord(record, tuple(examination.unchecked))
+    return CheckedRecord(record, tuple(examination.unchecked)), examination.found
 
 
 def refused(path: Path, contradictions: Sequence[str]) -> UserError:
@@ -66,11 +72,15 @@ def refused(path: Path, contradictions: Sequence[str]) -> UserError:
 
 
 class Examination:
-    """The checks of one record; `unchecked` says afterwards what could not be checked."""
+    """The checks of one record.
+
+    Afterwards `unchecked` says what could not be checked, and `found` has what was tested.
+    """
 
     def __init__(self, record: Result, folder: Path, families: Sequence[str]) -> None:
         self._record, self._folder, self._families = record, folder, families
         self.unchecked: list[str] = []
+        self.found: list[HeadItems] = []
 
     def contradictions(self) -> Iterator[str]:
         """Yield a clause for each contradiction."""
@@ -85,7 +95,7 @@ class Examination:
         if family is not None:
             again = TestedAgain(record, family)
             yield from again.contradictions()
-            self.unchecked += again.unchecked
+            self.unchecked, self.found = [*self.unchecked, *again.unchecked], again.found
         yield from self._of_heads(family)
 
     def _family_and_recipe(self) -> tuple[Family | None, Recipe | None]:

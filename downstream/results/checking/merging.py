@@ -6,9 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from downstream.results.checking.checked import CheckedRecord, checked
+from downstream.results.checking.checked import CheckedRecord, examined
+from downstream.results.checking.others import OtherRecords
 from downstream.results.folder import RECORD
+from downstream.results.integrity import digest_of
 from upstream.errors import UserError
+
+ORDER = "One of the two is wrong, and the one that was found first is kept: name the folder that you trust most first."
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,25 @@ def checked_records(folders: Iterable[str | Path], families: Sequence[str] = ())
     Folders are named in the order of trust: of two records that contradict each other, the one that was found first is
     kept. families: as in `checked`. Raises UserError for a folder that is not there.
     """
-    kept: list[CheckedRecord] = []
+    kept: dict[str, CheckedRecord] = {}  # by the digest of all that the record says
     refused: list[Refused] = []
     repeated: list[Path] = []
+    others = OtherRecords()
     for path in records_below(folders):
         try:
-            one = checked(path, families)
+            one, items = examined(path, families)
         except UserError as error:
             refused.append(Refused(path, str(error)))
             continue
-        kept.append(one)
-    return Records(tuple(kept), tuple(refused), tuple(repeated))
+        digest = digest_of(one.result.model_dump(mode="json", by_alias=True))
+        if digest in kept:
+            repeated.append(path)
+        elif contradicting := list(others.contradictions(one.result, items)):
+            refused.append(Refused(path, f"{path} is refused: {'; '.join(contradicting)}. {ORDER}"))
+        else:
+            kept[digest] = one
+            others.add(path, one.result, items)
+    return Records(tuple(kept.values()), tuple(refused), tuple(repeated))
 
 
 def records_below(folders: Iterable[str | Path]) -> Iterator[Path]:

@@ -37,6 +37,7 @@ class TestedAgain:
             self.unchecked.append(f"Its scores were not computed again: {error}")
             return
         yield from of_unknown_heads(record, list(rows))
+        tested = []
         for head in record.heads:
             own = rows.get((head.fold, head.seed, setting_name(head.setting)), [])
             for place in heads_on_parts(head, record):
@@ -46,8 +47,10 @@ class TestedAgain:
                     yield f"the predictions of the head {name_of(head)} on the part {place.part} {items}"
                 elif items is not None:
                     self.found.append(HeadItems(head, place.part, items))
-                    yield from self._of_part(self.found[-1], place, of_part)
+                    tested.append((self.found[-1], place, of_part))
         yield from of_folds(record, self.found)
+        for one in tested:
+            yield from self._of_part(*one)
 
     def _items(self, place: HeadOnPart, rows: Sequence[Row]) -> Items | str | None:
         """Return the items of a head; None, and say so, where they are not there; a clause where they are damaged."""
@@ -71,8 +74,6 @@ class TestedAgain:
     def _of_part(self, one: HeadItems, place: HeadOnPart, rows: Sequence[Row]) -> Iterator[str]:
         """Yield clauses on one head on one test part."""
         where = f"of the head {name_of(one.head)} on the part {one.part}"
-        if len(set(one.items.ids)) < len(one.items):
-            yield f"the predictions {where} have an item twice"
         try:
             again = {metric: one.items.value(metric) for metric in place.metrics}
             if place.details:  # not of every part in records of schema 3
@@ -97,6 +98,8 @@ def of_folds(record: Result, found: Sequence[HeadItems]) -> Iterator[str]:
     """Yield clauses where heads of one fold were tested on other items, and where these are not those that it lists."""
     first: dict[tuple[str, str], HeadItems] = {}
     for one in found:
+        if len(set(one.items.ids)) < len(one.items):
+            yield f"the predictions of the head {name_of(one.head)} on the part {one.part} have an item twice"
         other = first.setdefault((one.head.fold, one.part), one)
         if sorted(test_set(one.items)) != sorted(test_set(other.items)):
             yield (

@@ -29,7 +29,7 @@ def contradictions_of_upstream(record: Result) -> Iterator[str]:
             f"{recorded.stride:g} samples; that of this name has {row.layers} of {row.width}, every {row.stride}"
         )
     if not recorded.random_init:
-        seeds = {0, *record.seeds.get("head", ()), *record.seeds.get("run", ())}
+        seeds = {0, *record.seeds.get("head", ()), *([record.options.seed] if record.options else ())}
         drawn = untrained_fingerprints(sorted(seeds)).get(recorded.fingerprint)
         if drawn is not None:
             yield f"its fingerprint is that of an untrained {drawn}, and it calls its upstream trained"

@@ -1,0 +1,127 @@
+"""Records held against each other: what claims to be the same corpus, upstream or question must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from downstream.results.checking.tested import test_set
+from downstream.results.integrity import digest_of
+from downstream.results.read_items import HeadItems
+from downstream.results.record import Result, UpstreamRecord
+from upstream.names import NAMED
+
+# Sections of a recipe that change nothing of what is tested, and with what truths.
+OF_HEADS = ("title", "deviations", "sweep", "store", "primary", "optimizer", "training", "head", "decoding")
+
+Tested = dict[str, tuple[str, tuple[str, ...]]]  # truth and clusters of an item, by its id
+
+
+class OtherRecords:
+    """What records that are believed say of corpora, upstreams and questions, by their digests."""
+
+    def __init__(self) -> None:
+        self._corpora: dict[str, tuple[Path, Result]] = {}
+        self._upstreams: dict[str, tuple[Path, UpstreamRecord]] = {}
+        self._questions: dict[str, tuple[Path, Result]] = {}
+        self._truths: dict[str, tuple[Path, Tested]] = {}
+        self._test_sets: dict[str, tuple[Path, set[str]]] = {}
+
+    def add(self, path: Path, record: Result, items: Sequence[HeadItems]) -> None:
+        """Believe a record."""
+        self._corpora.setdefault(record.corpus.fingerprint, (path, record))
+        self._upstreams.setdefault(record.upstream.fingerprint, (path, record.upstream))
+        self._questions.setdefault(record.learned, (path, record))
+        for one in items:
+            tested = tested_items(one)
+            self._truths.setdefault(truths_key(record), (path, {}))[1].update(tested)
+            if not are_pairs(one):  # trials may come from another list
+                self._test_sets.setdefault(test_set_key(record, one), (path, set(tested)))
+
+    def contradictions(self, record: Result, items: Sequence[HeadItems]) -> Iterator[str]:
+        """Yield a clause for each contradiction of a record and those that are believed."""
+        yield from self._of_corpus(record)
+        yield from self._of_upstream(record)
+        yield from self._of_question(record)
+        yield from self._of_items(record, items)
+
+    def _of_corpus(self, record: Result) -> Iterator[str]:
+        path, other = self._corpora.get(record.corpus.fingerprint, (None, record))
+        for name in ("utterances", "seconds", "speakers"):
+            own, theirs = getattr(record.corpus.used, name), getattr(other.corpus.used, name)
+            if own != theirs:
+                yield f"it has {own} {name} of a corpus with the fingerprint of {path}, which has {theirs}"
+
+    def _of_upstream(self, record: Result) -> Iterator[str]:
+        own = record.upstream
+        path, other = self._upstreams.get(own.fingerprint, (None, own))
+        for name in ("layers", "dim", "stride", "random_init"):
+            if getattr(own, name) != getattr(other, name):
+                yield (
+                    f"its upstream has {name} {getattr(own, name)} and the fingerprint of {path}, where it is "
+                    f"{getattr(other, name)}"
+                )
+        names = [one.name.partition("@")[0] for one in (own, other)]
+        if not own.random_init and len(set(names)) > 1 and all(name in NAMED for name in names):
+            yield f"its upstream is called {own.name} and has the fingerprint of {path}, where it is {other.name}"
+
+    def _of_question(self, record: Result) -> Iterator[str]:
+        path, other = self._questions.get(record.learned, (None, record))
+        for title, own, theirs in (
+            ("upstream", record.upstream.fingerprint, other.upstream.fingerprint),
+            ("precision", record.upstream.dtype, other.upstream.dtype),
+            ("corpus", record.corpus.fingerprint, other.corpus.fingerprint),
+            ("seeds", record.seeds.get("head"), other.seeds.get("head")),
+        ):
+            if own != theirs:
+                yield f"its heads have the digest of those of {path} (learned), and another {title}"
+
+    def _of_items(self, record: Result, items: Sequence[HeadItems]) -> Iterator[str]:
+        path, known = self._truths.get(truths_key(record), (None, {}))
+        for one in items:
+            own = tested_items(one)
+            for name in own.keys() & known.keys():
+                if own[name] != known[name]:
+                    yield (
+                        f"the truth of {name} is {said(own[name])}, and {said(known[name])} in {path}, which has the "
+                        "same corpus by its fingerprint"
+                    )
+                    return
+            where, expected = self._test_sets.get(test_set_key(record, one), (None, set(own)))
+            if not are_pairs(one) and set(own) != expected:
+                yield (
+                    f"it was tested on other utterances of {one.head.fold} than {where}, which has the same corpus by "
+                    "its fingerprint, and the same split"
+                )
+                return
+
+
+def tested_items(one: HeadItems) -> Tested:
+    """Return truth and clusters of a head's items, by their ids."""
+    return {name: (truth, clusters) for name, truth, clusters in test_set(one.items)}
+
+
+def are_pairs(one: HeadItems) -> bool:
+    """Return True for trials."""
+    return any(len(clusters) > 1 for clusters in one.items.clusters)
+
+
+def said(item: tuple[str, tuple[str, ...]]) -> str:
+    """Return truth and clusters of an item in words."""
+    truth, clusters = item
+    return f"{truth!r:.60} ({', '.join(clusters)})"
+
+
+def truths_key(record: Result) -> str:
+    """Return a digest of all that the truths of utterances depend on."""
+    resolved: dict[str, Any] = record.recipe.resolved
+    classes = {name: value for name, value in resolved["corpus"].items() if name != "name"}
+    same = [record.task, record.corpus.label_column, classes, resolved.get("text")]
+    return digest_of([record.corpus.fingerprint, *same])
+
+
+def test_set_key(record: Result, one: HeadItems) -> str:
+    """Return a digest of all that the test set of a fold depends on."""
+    settings = {name: value for name, value in record.recipe.resolved.items() if name not in OF_HEADS}
+    return digest_of([record.corpus.fingerprint, settings, one.head.fold, one.part])

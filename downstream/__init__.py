@@ -4,6 +4,7 @@ import downstream
 result = downstream.run("demo/emotion", "wavlm_base", random_init=True)     # the record, as on disk
 result.primary.value, result.metrics, result.folder
 table = downstream.load_results("results")                                  # a DataFrame, one row a score
+layers = downstream.probe("demo/emotion", ["wavlm_base", "fbank"])          # every layer: tables and figures
 files = downstream.extract("wavlm_base", "recordings", to="states")         # hidden states as files, and their index
 written = downstream.leaderboard("results", to="leaderboard")               # a page, Markdown and CSV of all records
 """
@@ -14,13 +15,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from downstream.data import Corpus, Table
     from downstream.leaderboards import Written
+    from downstream.probing import Probe
     from downstream.recipes import Recipe as Recipe
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
@@ -42,7 +44,18 @@ _exported = lazy_exports(
     },
 )
 
-__all__ = ["Recipe", "Result", "extract", "leaderboard", "load_recipe", "load_results", "predict", "read_result", "run"]
+__all__ = [
+    "Recipe",
+    "Result",
+    "extract",
+    "leaderboard",
+    "load_recipe",
+    "load_results",
+    "predict",
+    "probe",
+    "read_result",
+    "run",
+]
 
 
 def run(
@@ -111,6 +124,69 @@ def run(
     outcome = run_named(recipe, named, options, overrides=_strings(overrides), loading=loading, corpus=own)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
+
+
+def probe(
+    recipes: str | Path | Recipe | Sequence[str | Path | Recipe],
+    upstreams: str | Path | Upstream | Sequence[str | Path | Upstream],
+    *,
+    data: str | Path | Mapping[str, str | Path] | None = None,
+    corpus: str | Table | Mapping[str, str] | None = None,
+    corpus_title: str | None = None,
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    control: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    random_init: bool = False,
+    results: str | Path = "results",
+    store: str | Path | None = None,
+    store_limit: int | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Probe:
+    """Score every layer of upstreams on recipes: `wavprobe probe` from Python, with the same runs and records.
+
+    recipes, upstreams: one or several, each as `run` takes it.
+    data, corpus: of all recipes as `run` takes them; or {recipe: folder}, {recipe: name}.
+    overrides: of all recipes; a key of one alone begins with its name: {"asr:training.steps": 200}.
+    seeds: of the heads' first weights; None for those that a recipe lists, else 0, 1, 2.
+    control: also probe the same architecture with untrained weights, which are drawn from `seed`.
+    The other arguments are those of `run`.
+
+    Returns the probe: `.table` and `.weights` are DataFrames, `.pictures` a list that notebooks show, `.probed` the
+    records, `.failures` a sentence for each run that failed; `.write(folder)` writes CSV files and figures.
+
+    Raises UserError for whatever the caller can fix before anything is computed, and where no run is left.
+    """
+    from downstream.probing import by_recipe, probed_recipes
+    from downstream.probing import probe as carried_out
+    from downstream.recipes import Options
+    from downstream.recipes import Recipe as AnyRecipe
+    from upstream.files import DEFAULT_STORE
+
+    names = corpus if isinstance(corpus, Mapping) else None
+    own = None if names else _corpus(cast("str | Table | None", corpus), _folder(data), corpus_title)
+    asked = probed_recipes(
+        [one if isinstance(one, AnyRecipe) else str(one) for one in _several(recipes)],
+        seeds=seeds,
+        overrides=_strings(overrides),
+        data=by_recipe(data),
+        corpora=by_recipe(names or (own if isinstance(own, str) else None)),
+        corpus=None if isinstance(own, str) else own,
+    )
+    options = Options(
+        results=Path(results),
+        store=DEFAULT_STORE if store is None else Path(store),
+        store_limit=store_limit,
+        seed=seed,
+        fresh=fresh,
+        progress=progress,
+    )
+    loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
+    encoders = [str(one) if isinstance(one, Path) else one for one in _several(upstreams)]
+    return carried_out(encoders, asked, options, loading=loading, control=control)
 
 
 def predict(
@@ -204,6 +280,16 @@ def _corpus(corpus: str | Table | None, data: str | Path | None, title: str | No
             "corpus=datasets.load_dataset(NAME) of the hub, and a folder as data=DIR."
         )
     return corpus
+
+
+def _several(given: Any) -> list[Any]:
+    """Return one or several things as a list."""
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _folder(data: object) -> Path | None:
+    """Return the one folder of the data; None where there is none, or one for each recipe."""
+    return Path(data) if isinstance(data, str | Path) else None
 
 
 def _strings(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:

@@ -213,18 +213,24 @@ def run_named(
     overrides: "key=value" of the recipe. loading: further arguments of `upstream.load`, for a name.
     corpus: the name of another one than the recipe's, or one that was read already; None for the recipe's.
     """
+    chosen, changed = chosen_recipe(recipe, overrides, corpus)
     given = corpus if isinstance(corpus, Corpus) else None
-    if corpus is not None:
-        overrides = [f"corpus.name={given.name if given else corpus}", *overrides]
-    if isinstance(recipe, Recipe):
-        content, kind = recipe.model_dump(mode="json"), type(recipe)
-        chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
-        changed = differences(chosen) or effective(content, overrides, kind)
-    else:
-        chosen, changed = load_overridden(recipe, overrides)
     encoder = upstream if isinstance(upstream, Upstream) else load(upstream, **(loading or {}))
     with logging_redirect_tqdm(), errors_named(chosen.task):  # what is logged appears above the progress bar, not in it
         return run(encoder, chosen, replace(options, overrides=changed), ranks, given)
+
+
+def chosen_recipe(
+    recipe: str | Path | Recipe, overrides: Sequence[str], corpus: str | Corpus | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Return a recipe on a corpus with overrides, and those that change something; see `run_named`."""
+    if corpus is not None:
+        overrides = [f"corpus.name={corpus.name if isinstance(corpus, Corpus) else corpus}", *overrides]
+    if not isinstance(recipe, Recipe):
+        return load_overridden(recipe, overrides)
+    content, kind = recipe.model_dump(mode="json"), type(recipe)
+    chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
+    return chosen, differences(chosen) or effective(content, overrides, kind)
 
 
 def refuse_learning(earlier: Earlier | None, folder: Path, options: Options) -> None:

@@ -23,7 +23,7 @@ FLOORS = (
     ("results",),
     ("report", "planned_run.py"),
     ("experiment.py", "leaderboards"),
-    ("prediction",),
+    ("prediction", "probing"),
     ("__init__.py",),
     ("cli",),
 )

@@ -16,6 +16,7 @@ from upstream.text import printable
 
 VERBS = {
     "run": "score an upstream on a recipe",
+    "probe": "score every layer of upstreams on recipes, with tables and figures",
     "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
@@ -115,7 +116,7 @@ def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
 
 def carry_out_verb(module: Verb, options: argparse.Namespace, program: str) -> int:
     """Run a verb; return its exit status, with a sentence on standard error where it is not 0."""
-    goes_on = module in (verb("run"), verb("extract"))
+    goes_on = module in (verb("run"), verb("probe"), verb("extract"))
     more = "; what was computed is kept, and the same command goes on from here" if goes_on else ""
     return carry_out(lambda: module.run(options), program, options.verbose, more)
 

@@ -36,7 +36,14 @@ def add_data(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--data", type=folder, metavar="DIR", help="folder of the corpus in its published layout")
     add("-c", "--corpus", metavar="NAME", help="another corpus; 'manifest' is any folder with a manifest.csv")
-    add("--check-audio", action="store_true", help="read all recordings, also those unchanged since an earlier run")
+    add_check(group)
+
+
+def add_check(group: argparse._ArgumentGroup) -> None:
+    """Add whether recordings are read that were read before."""
+    group.add_argument(
+        "--check-audio", action="store_true", help="read all recordings, also those unchanged since an earlier run"
+    )
 
 
 def add_upstream(group: argparse._ArgumentGroup) -> None:
@@ -57,6 +64,12 @@ def add_places(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("-n", "--name", metavar="NAME", help="of the run: RESULTS/RECIPE/UPSTREAM/NAME (default: made of its settings)")
     add("-p", "--folder", type=folder, metavar="DIR", help="exactly the folder of the run, instead of -n and --results")
+    add_stores(group)
+
+
+def add_stores(group: argparse._ArgumentGroup) -> None:
+    """Add the folders of all results and all states."""
+    add = group.add_argument
     add("--results", type=folder, default=Path("results"), metavar="DIR", help="folder of records (default results)")
     add(
         "--store",

@@ -1,6 +1,17 @@
 """The one style of every picture, for families, reports and the documentation."""
 
 from downstream.pictures.fonts import drawable
-from downstream.pictures.style import COLOURS, ENDINGS, GREY, LINES, WIDTH, Picture, legend_below
+from downstream.pictures.style import COLOURS, ENDINGS, GREY, LINES, WIDTH, Picture, legend_below, panels, panels_size
 
-__all__ = ["COLOURS", "ENDINGS", "GREY", "LINES", "Picture", "WIDTH", "drawable", "legend_below"]
+__all__ = [
+    "COLOURS",
+    "ENDINGS",
+    "GREY",
+    "LINES",
+    "Picture",
+    "WIDTH",
+    "drawable",
+    "legend_below",
+    "panels",
+    "panels_size",
+]

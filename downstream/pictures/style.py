@@ -7,13 +7,14 @@ in print without colour, come first. Line styles differ besides.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from downstream.pictures.fonts import families_for
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -63,6 +64,10 @@ class Picture:
     draw: Callable[[Figure], None]
     text: str = ""
 
+    def _repr_png_(self) -> bytes:
+        """Show the picture in a notebook."""
+        return self.rendered()
+
     def rendered(self, ending: str = "png") -> bytes:
         """Return the file's content: "png" or "svg"; the same picture gives the same bytes."""
         import matplotlib
@@ -84,10 +89,32 @@ class Picture:
 
 
 def legend_below(figure: Figure, columns: int = 2) -> None:
-    """Draw the legend below the axes, within which it would hide some curve; what has bars comes first."""
+    """Draw the legend below the axes, within which it would hide some curve; what has bars comes first.
+
+    What several axes name alike is named once.
+    """
     from matplotlib.container import Container
 
-    named = [entry for axes in figure.axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    entries = [entry for axes in figure.axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    named = list({label: (handle, label) for handle, label in reversed(entries)}.values())[::-1]
     named.sort(key=lambda entry: not isinstance(entry[0], Container))
     if named:
         figure.legend(*zip(*named, strict=True), loc="outside lower center", ncols=columns)
+
+
+def panels(figure: Figure, titles: Sequence[str], columns: int = 2) -> list[Axes]:
+    """Return small axes beside and below each other, each with its title if there are several."""
+    columns = min(columns, len(titles))
+    grid = figure.subplots(-(-len(titles) // columns), columns, squeeze=False).ravel()
+    for axes in grid[len(titles) :]:
+        axes.set_axis_off()
+    made = list(grid[: len(titles)])
+    for axes, title in zip(made, titles, strict=True):
+        if len(titles) > 1:
+            axes.set_title(title, fontsize=9, loc="left")
+    return made
+
+
+def panels_size(count: int, columns: int = 2, height: float = 2.2, legend: float = 0.7) -> tuple[float, float]:
+    """Return width and height, in inches, of a figure of so many panels; height: of a row; legend: of what is below."""
+    return WIDTH, height * -(-count // min(columns, count)) + legend

@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from downstream.recipes import BEST
+from downstream.report.layer_curve import LayerCurve, choices, learns, mean_development
 from downstream.results import MetricRecord, Result, Score
 from downstream.tasks import find_family
+from downstream.training import LayerSetting
 from upstream.errors import UserError
 from upstream.terminal import plain_table
 
@@ -23,10 +25,10 @@ def tables_of(result: Result) -> list[Table | Text]:
     tables = [fold_table(result), score_table(result), *family_tables(result)]
     if len({fit.lr for fit in result.grid}) > 1:
         tables.append(rate_table(result))
-    if result.layers[0].layer == BEST and result.upstream.layers > 1:
-        tables.append(development_table(result))
     if len(result.layers) > 1:
         tables.append(layer_table(result))
+    elif result.layers[0].layer == BEST and result.upstream.layers > 1:
+        tables.append(development_table(result))
     return tables
 
 
@@ -129,41 +131,47 @@ def rate_table(result: Result) -> Table:
 
 def development_table(result: Result) -> Table:
     """Return the development scores of every layer, among which the best was chosen, over all folds and seeds."""
-    metric = result.metric_types[result.select]
-    best = max if metric.higher_is_better else min
+    metric, means = result.metric_types[result.select], mean_development(result)
     table = plain_table(title=f"development {metric.title} by layer{',' if metric.unit else ''}{metric.unit}")
     for heading in ("layer", "mean", "chosen"):
         table.add_column(heading, justify="right")
     chosen = [head.layer for head in result.primary_heads()]
     for layer in range(result.upstream.layers):
-        found: dict[tuple[str, int], float] = {}
-        for fit in result.grid:
-            if fit.layer == layer and fit.development is not None:
-                at = (fit.fold, fit.seed)
-                found[at] = best(found.get(at, fit.development), fit.development)
         table.add_row(
             str(layer),
-            metric.written(float(np.mean(list(found.values())))) if found else "-",
+            metric.written(means[layer]) if layer in means else "-",
             f"{chosen.count(layer)} of {len(chosen)}",
             style="bold" if layer in chosen else "",
         )
     return table
 
 
-def layer_table(result: Result) -> Table:
-    """Return the primary score on each layer setting."""
-    metric = result.metric_types[result.primary.name]
+def layer_table(result: Result, control: Result | None = None) -> Table:
+    """Return the primary score on each layer setting beside the development score; the best one of that is bold.
+
+    Of layers that got no score, but competed to be the best, the development score stands alone.
+    control: the record of the same with an untrained upstream, whose scores stand beside them.
+    """
+    curve, means, preferred = LayerCurve.of(result), mean_development(result), choices(result)
+    metric, select = curve.type, result.metric_types[result.select]
+    beside = LayerCurve.of(control).scores if control is not None else {}
+    best = (max if select.higher_is_better else min)(means.values(), default=None)
     table = plain_table(title=f"{metric.title} by layer{',' if metric.unit else ''}{metric.unit}")
-    for heading in ("layer", "mean", "95 % interval"):
+    columns = ["layer", "mean", "95 % interval", *(["untrained"] if control else []), f"dev {select.title}", "chosen"]
+    for heading in columns:
         table.add_column(heading, justify="right")
-    scores = {layer.layer: layer.score(result.primary.name) for layer in result.layers}
-    best = (max if metric.higher_is_better else min)(score.value for score in scores.values())
-    for setting, score in scores.items():
+    names: dict[LayerSetting, str] = {None: "mix" if learns(result) else "average"}
+    for setting in dict.fromkeys([*curve.scores, *(fit.layer for fit in result.grid)]):
+        score = curve.scores.get(setting)
+        development = means.get(setting)
         table.add_row(
-            "mix" if setting is None else str(setting),
-            metric.written(score.value),
-            interval_of(score, metric),
-            style="bold" if score.value == best else "",
+            names.get(setting, str(setting)),
+            metric.written(score.value) if score else "-",
+            interval_of(score, metric) if score else "-",
+            *([metric.written(beside[setting].value) if setting in beside else "-"] if control else []),
+            select.written(development) if development is not None else "-" if setting == BEST else "diverged",
+            f"{preferred[setting]} of {sum(preferred.values())}" if setting in preferred else "",
+            style="bold" if development is not None and development == best else "",
         )
     return table
 

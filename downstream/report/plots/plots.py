@@ -24,12 +24,17 @@ def write_plots(result: Result, folder: Path) -> list[Path]:
 
     Raises UserError where they cannot be written.
     """
+    return write_pictures(pictures_of(result), folder)
+
+
+def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write pictures into a folder, as PNG and as SVG; return the files. Raises UserError where that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {folder}: {error.strerror}. Choose another one with --to.") from error
     files = []
-    for picture in pictures_of(result):
+    for picture in pictures:
         for ending in ENDINGS:
             files.append(folder / f"{slug(picture.name)}.{ending}")
             write_atomically(files[-1], picture.rendered(ending))

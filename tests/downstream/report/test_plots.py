@@ -87,7 +87,10 @@ def test_learning_curves_are_those_of_the_chosen_heads(swept: Result) -> None:
 
 def test_layer_weights_are_means_over_heads(swept: Result) -> None:
     (axes,) = figure_of(swept, "layer_weights").axes
-    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], swept.layer_weights)
+    weights, shares = ([bar.get_height() for bar in bars] for bars in axes.containers)
+    np.testing.assert_allclose(weights, swept.layer_weights)
+    products = np.array(swept.layer_weights) * np.array(swept.layer_norms)
+    np.testing.assert_allclose(shares, products / products.sum())
     assert len(axes.lines[0].get_xdata()) == 3 * swept.upstream.layers
 
 

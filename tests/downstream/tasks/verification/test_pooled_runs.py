@@ -49,7 +49,7 @@ def test_every_layer_has_its_score_and_development_chooses(tmp_path: Path, monke
     assert (head.lr, head.step) == (None, 0)
     assert head.development == min(own for layer, own in development.items() if layer is not None and own is not None)
     text = shown(result)
-    assert "development EER by layer" in text
+    assert "EER by layer" in text
     assert text.count("1 of 1") == 1  # the chosen layer
     assert not {"step", "lr"} & set(text.split())  # of heads that take none
 

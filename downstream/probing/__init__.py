@@ -1,0 +1,8 @@
+"""Layer probes: a head for each layer of one or several upstreams on one or several recipes. Read `flow.py` first."""
+
+from downstream.probing.flow import probe
+from downstream.probing.probe import Probe
+from downstream.probing.probed import Probed
+from downstream.probing.recipes import SEEDS, ProbedRecipe, by_recipe, probed_recipes
+
+__all__ = ["Probe", "Probed", "ProbedRecipe", "SEEDS", "by_recipe", "probe", "probed_recipes"]

@@ -1,0 +1,72 @@
+"""What a probe found: the records of its runs, as tables, pictures and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from downstream.pictures import Picture
+from downstream.probing import pictures, tables
+from downstream.probing.probed import Probed
+from downstream.report import write_pictures
+from downstream.results import digest_of, slug
+from upstream.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+PROBES = "probes"  # folder beside the recipes' in the folder of results
+LONGEST_NAMES = 60  # characters of recipes, and of upstreams, in a folder's name
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The records of a probe, and what is made of them.
+
+    probed: a record of every upstream and recipe, with that of its control. results: the folder of records.
+    notes: why an upstream has no control. failures: a sentence for each run that failed.
+    """
+
+    probed: tuple[Probed, ...]
+    results: Path
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @cached_property
+    def table(self) -> pandas.DataFrame:
+        """The scores, a row for each upstream, recipe, layer setting, test part and metric; see `tables.SCORES`."""
+        return tables.scores(self.probed, self.results)
+
+    @cached_property
+    def weights(self) -> pandas.DataFrame:
+        """The learned weights of the layers, a row for each upstream, recipe and layer; see `tables.WEIGHTS`."""
+        return tables.weights(self.probed, self.results)
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """The pictures: scores by layer and weights of each upstream, and all upstreams over relative depth."""
+        return pictures.pictures(self.probed)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the probe's files by default; the same runs always have the same one."""
+        recipes = dict.fromkeys(one.result.recipe.name for one in self.probed)
+        upstreams = dict.fromkeys(one.upstream for one in self.probed)
+        named = "-".join("+".join(map(slug, names))[:LONGEST_NAMES].strip("._-+") for names in (recipes, upstreams))
+        runs = sorted(run for one in self.probed for run in one.runs)
+        return self.results / PROBES / f"{named}-{digest_of(runs)[:8]}"
+
+    def write(self, folder: Path | None = None) -> list[Path]:
+        """Write tables as CSV and pictures as PNG and SVG into a folder; return the files.
+
+        Raises UserError where that cannot be done.
+        """
+        place = self.folder if folder is None else folder
+        files = write_pictures(self.pictures, place)
+        for name, table in (("scores", self.table), ("layer_weights", self.weights)):
+            if len(table):
+                files.append(place / f"{name}.csv")
+                write_atomically(files[-1], table.to_csv(index=False, lineterminator="\n").encode())
+        return files

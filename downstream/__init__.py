@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from upstream.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from downstream.comparison import Comparisons
     from downstream.data import Corpus, Table
     from downstream.leaderboards import Written
     from downstream.probing import Probe
@@ -47,6 +48,7 @@ _exported = lazy_exports(
 __all__ = [
     "Recipe",
     "Result",
+    "compare",
     "extract",
     "leaderboard",
     "load_recipe",
@@ -263,6 +265,31 @@ def leaderboard(
     from downstream.leaderboards import write_leaderboard
 
     return write_leaderboard(folders, to, title)
+
+
+def compare(
+    *runs: str | Path | Result,
+    layers: str | int | Sequence[str | int] = (),
+    metric: str | None = None,
+    part: str | None = None,
+    progress: bool = True,
+) -> Comparisons:
+    """Test whether runs differ, on the same test items: `wavprobe compare` from Python.
+
+    runs: two or more records, or folders of runs; or folders of results, whose upstreams are compared task by task.
+    layers: "mix", "best" or a number, for all runs or one for each; several of a single run are compared with each
+        other. None given: the layer of the run's score.
+    metric, part: others than those of the primary score.
+
+    Returns the comparisons, with `difference.value`, `difference.interval`, `p`, `p_holm` and more of each;
+    `to_frame()` makes a table of them.
+
+    Raises UserError where runs were not tested on the same items, and says what differs.
+    """
+    from downstream.comparison import compare_runs
+
+    given = [layers] if isinstance(layers, str | int) else layers
+    return compare_runs(runs, list(map(str, given)), metric, part, progress)
 
 
 def _corpus(corpus: str | Table | None, data: str | Path | None, title: str | None) -> str | Corpus | None:

@@ -21,7 +21,7 @@ FLOORS = (
     ("states", "tasks"),
     ("training", "similarity"),
     ("results",),
-    ("report", "planned_run.py"),
+    ("report", "comparison", "planned_run.py"),
     ("experiment.py", "leaderboards"),
     ("prediction", "probing"),
     ("__init__.py",),

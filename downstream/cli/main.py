@@ -17,6 +17,7 @@ from upstream.text import printable
 VERBS = {
     "run": "score an upstream on a recipe",
     "probe": "score every layer of upstreams on recipes, with tables and figures",
+    "compare": "test whether two runs differ, on the same test items",
     "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",

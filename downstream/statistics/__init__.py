@@ -1,8 +1,15 @@
 """What scores can be trusted for: tested items, whose weights every interval and every paired test varies."""
 
-from downstream.statistics.intervals import Interval, Range, score_intervals
+from downstream.statistics.intervals import (
+    Interval,
+    Range,
+    clusters_variance,
+    described,
+    score_intervals,
+    seeds_variance,
+)
 from downstream.statistics.items import NO_SPEECH, NOBODY, CountedItems, FloatArray, Items, cluster_of
-from downstream.statistics.jackknife import HeadItems
+from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
 
 __all__ = [
     "NOBODY",
@@ -12,7 +19,12 @@ __all__ = [
     "HeadItems",
     "Interval",
     "Items",
+    "Jackknife",
     "Range",
     "cluster_of",
+    "clusters_variance",
+    "described",
+    "jackknives",
     "score_intervals",
+    "seeds_variance",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from downstream.statistics import NOBODY, HeadItems, Jackknife, clusters_variance, jackknives, seeds_variance
+from downstream.statistics import NOBODY, Jackknife, SeedItems, clusters_variance, jackknives, seeds_variance
 
 ALIKE = 1e-9  # differences below which scores are equal but for rounding
 LEVEL = 0.05  # of tests, two-sided; intervals hold 95 %
@@ -22,7 +22,7 @@ POWER = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class HeadOfFold(HeadItems):
+class HeadOfFold(SeedItems):
     """What was tested of the head of a fold and a seed."""
 
     fold: str

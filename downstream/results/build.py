@@ -30,7 +30,7 @@ from downstream.results.record import (
     UpstreamRecord,
 )
 from downstream.results.run import Run
-from downstream.statistics import HeadItems, Interval, score_intervals
+from downstream.statistics import Interval, SeedItems, score_intervals
 from downstream.tasks import Evaluation, Metric
 from downstream.training import Fit, LayerSetting, ScoredHead
 from upstream.errors import UserError
@@ -210,7 +210,7 @@ def layer_scores(
     scores: list[Score] = []
     for part in own[0].metrics:
         values = {name: mean(head.metrics[part][name] for head in own) for name in run.family.metrics}
-        tested = [HeadItems(one.fit.config.seed, one.evaluations[part].items()) for one in scored]
+        tested = [SeedItems(one.fit.config.seed, one.evaluations[part].items()) for one in scored]
         intervals = score_intervals(tested, values, {name: run.family.metrics[name].range for name in values})
         scores += [
             score(part, name, value, own, intervals[name], [fold.get(part, {}).get(name) for fold in chance])

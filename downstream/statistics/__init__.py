@@ -9,14 +9,14 @@ from downstream.statistics.intervals import (
     seeds_variance,
 )
 from downstream.statistics.items import NO_SPEECH, NOBODY, CountedItems, FloatArray, Items, cluster_of
-from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
+from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
 
 __all__ = [
     "NOBODY",
     "NO_SPEECH",
     "CountedItems",
     "FloatArray",
-    "HeadItems",
+    "SeedItems",
     "Interval",
     "Items",
     "Jackknife",

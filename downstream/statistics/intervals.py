@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray
-from downstream.statistics.jackknife import HeadItems, Jackknife, jackknives
+from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
 from upstream.text import counted
 
 ALIKE = 1e-9  # deviation of scores below which they are equal but for rounding
@@ -69,7 +69,7 @@ class Range:
 
 
 def score_intervals(
-    heads: Sequence[HeadItems], values: Mapping[str, float], ranges: Mapping[str, Range]
+    heads: Sequence[SeedItems], values: Mapping[str, float], ranges: Mapping[str, Range]
 ) -> dict[str, Interval]:
     """Return the interval of each score, a mean over the heads of all folds and seeds on one test part.
 
@@ -122,7 +122,7 @@ def ends_of(jackknife: Jackknife, value: float, possible: Range) -> tuple[float,
 
 
 def ends_without_spread(
-    heads: Sequence[HeadItems], jackknife: Jackknife, value: float, possible: Range
+    heads: Sequence[SeedItems], jackknife: Jackknife, value: float, possible: Range
 ) -> tuple[float, float]:
     """Return both ends where nothing varies over clusters, as where everything is right, so that no variance is known.
 

@@ -17,8 +17,8 @@ GROUPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class HeadItems:
-    """What was tested of one head, of whatever fold."""
+class SeedItems:
+    """What was tested of a head of one seed, of whatever fold."""
 
     seed: int
     items: Items
@@ -79,7 +79,7 @@ class Jackknife:
         return max(1.0, float(sizes.sum() ** 2 / (sizes**2).sum()) - 1.0)
 
 
-def jackknives(heads: Sequence[HeadItems], metrics: Collection[str]) -> dict[str, Jackknife]:
+def jackknives(heads: Sequence[SeedItems], metrics: Collection[str]) -> dict[str, Jackknife]:
     """Return the jackknife of every metric; all of them leave out the same."""
     groups = groups_of(cluster for head in heads for item in head.items.clusters for cluster in item)
     seeds = np.array([head.seed for head in heads])

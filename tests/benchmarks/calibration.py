@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.statistics import NOBODY, CountedItems, HeadItems, score_intervals
+from downstream.statistics import NOBODY, CountedItems, SeedItems, score_intervals
 from downstream.tasks.classification.metrics import METRICS as CLASSIFICATION
 from downstream.tasks.recognition.metrics import METRICS as RECOGNITION
 from downstream.tasks.verification.items import NONTARGET, TARGET, TrialItems
@@ -24,7 +24,7 @@ from downstream.tasks.verification.metrics import METRICS as VERIFICATION
 from . import common
 
 METRICS = {**CLASSIFICATION, **RECOGNITION, **VERIFICATION}
-Heads = list[HeadItems]
+Heads = list[SeedItems]
 Draw = Callable[[np.random.Generator], Heads]
 Numbers = NDArray[np.int64]
 HEADINGS = ("test set", "metric", "mean", "held, %", "mean width")
@@ -106,7 +106,7 @@ def classified(
             own = names % folds == fold
             metrics = tuple(CLASSIFICATION)
             chosen = [cluster for cluster, is_own in zip(clusters, own, strict=True) if is_own]
-            heads.append(HeadItems(seed, counted_items(counts[own], chosen, metrics)))
+            heads.append(SeedItems(seed, counted_items(counts[own], chosen, metrics)))
     return heads
 
 
@@ -129,7 +129,7 @@ def recognised(
     words = generator.integers(3, 21, len(names))
     errors = generator.poisson(rates * words * generator.gamma(2.0, 0.5, len(names)))
     counts = np.stack([errors, words, errors, words], axis=1)
-    return [HeadItems(0, counted_items(counts, list(map(str, names)), ("wer",)))]
+    return [SeedItems(0, counted_items(counts, list(map(str, names)), ("wer",)))]
 
 
 def verified(generator: np.random.Generator, speakers: int, each: int, *, unequal: bool = False) -> Heads:
@@ -153,7 +153,7 @@ def verified(generator: np.random.Generator, speakers: int, each: int, *, unequa
         clusters=tuple(zip(names[first].astype(str).tolist(), names[second].astype(str).tolist(), strict=True)),
         scores=(vectors[first] * vectors[second]).sum(axis=1),
     )
-    return [HeadItems(0, items)]
+    return [SeedItems(0, items)]
 
 
 def drawn(generator: np.random.Generator, numbers: Numbers, most: int) -> Numbers:

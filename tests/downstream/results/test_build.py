@@ -17,7 +17,7 @@ from downstream.data.splits import Fold
 from downstream.results.build import build_record, chance_of, fit_record, fold_record, head_record, layer_scores
 from downstream.results.record import Result
 from downstream.results.run import Run
-from downstream.statistics import HeadItems, score_intervals
+from downstream.statistics import SeedItems, score_intervals
 from downstream.tasks.base import Task
 from downstream.tasks.classification.metrics import METRICS
 from downstream.tasks.classification.recipe import ClassifierSettings
@@ -64,7 +64,7 @@ def test_scores_of_layers_are_means_over_folds_and_seeds() -> None:
         assert len(own) == 4
         assert [(score.part, score.metric) for score in layer.scores] == [("test", metric) for metric in METRICS]
         tested = [
-            HeadItems(head.fit.config.seed, head.evaluations["test"].items())
+            SeedItems(head.fit.config.seed, head.evaluations["test"].items())
             for head in run.scored
             if head.setting == layer.layer
         ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from downstream.statistics import NO_SPEECH, NOBODY, CountedItems, HeadItems, Interval, Range, score_intervals
+from downstream.statistics import NO_SPEECH, NOBODY, CountedItems, Interval, Range, SeedItems, score_intervals
 from downstream.statistics.intervals import seeds_variance
 from downstream.statistics.jackknife import GROUPS, Jackknife, groups_of, jackknives
 
@@ -33,13 +33,13 @@ def right_or_wrong(right: Sequence[int], sizes: Sequence[int], names: Sequence[s
 
 def interval(*heads: CountedItems, folds: bool = False) -> Interval:
     """The interval of heads of so many seeds, or of so many folds and one seed."""
-    tested = [HeadItems(0 if folds else number, own) for number, own in enumerate(heads)]
+    tested = [SeedItems(0 if folds else number, own) for number, own in enumerate(heads)]
     value = float(np.mean([own.value("accuracy") for own in heads]))
     return score_intervals(tested, {"accuracy": value}, {"accuracy": SHARE})["accuracy"]
 
 
 def variance(head: CountedItems) -> float:
-    without = jackknives([HeadItems(0, head)], ["accuracy"])["accuracy"].without
+    without = jackknives([SeedItems(0, head)], ["accuracy"])["accuracy"].without
     return float((len(without) - 1) * without.var())
 
 
@@ -89,7 +89,7 @@ def test_speakers_that_are_all_right_or_all_wrong_count_as_one_utterance_each() 
 def test_a_speaker_with_most_utterances_leaves_few_degrees_of_freedom() -> None:
     def degrees(sizes: Sequence[int]) -> float:
         head = right_or_wrong([size // 2 for size in sizes], sizes)
-        return jackknives([HeadItems(0, head)], ["accuracy"])["accuracy"].degrees_of_freedom
+        return jackknives([SeedItems(0, head)], ["accuracy"])["accuracy"].degrees_of_freedom
 
     assert degrees([10] * 6) == pytest.approx(5)
     assert degrees([30, 10, 10, 10]) == pytest.approx(60**2 / (900 + 300) - 1)
@@ -149,7 +149,7 @@ def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
 def test_the_variance_of_seeds_is_that_of_their_scores_less_what_speakers_explain() -> None:
     """Two-way analysis of variance by hand: of (seed, speaker) means, the interaction is no spread of seeds."""
     right = np.array([[50, 40, 35, 55], [46, 42, 30, 50], [52, 36, 39, 53]])
-    heads = [HeadItems(seed, right_or_wrong(own.tolist(), [60] * 4)) for seed, own in enumerate(right)]
+    heads = [SeedItems(seed, right_or_wrong(own.tolist(), [60] * 4)) for seed, own in enumerate(right)]
     means = right / 60
     interaction = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
     mean_square = (interaction**2).sum() / (2 * 3)
@@ -177,7 +177,7 @@ def test_a_metric_that_is_undefined_without_a_speaker_has_no_interval() -> None:
     of_one = right_or_wrong([3, 0, 4], [5, 5, 5])
     counts = of_one.counts * np.repeat([0, 0, 1], 5)[:, None]  # all that counts is one speaker's
     items = CountedItems(of_one.ids, of_one.truths, None, of_one.clusters, counts, of_one.of_counts)
-    found = score_intervals([HeadItems(0, items)], {"accuracy": 0.8}, {"accuracy": SHARE})["accuracy"]
+    found = score_intervals([SeedItems(0, items)], {"accuracy": 0.8}, {"accuracy": SHARE})["accuracy"]
     assert found == Interval(None, None, "none: the metric is undefined without some of 3 test speakers")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from downstream.data.dataset import Part, development_part, parts_of_test
 from downstream.data.splits import Fold
-from downstream.statistics import NO_SPEECH, HeadItems
+from downstream.statistics import NO_SPEECH, SeedItems
 from downstream.statistics.jackknife import jackknives
 from downstream.tasks.classification.data import ClassTargets
 from downstream.tasks.classification.family import ClassificationEvaluation, ClassificationTask
@@ -75,7 +75,7 @@ def test_a_metric_without_a_speaker_is_that_of_the_other_utterances() -> None:
     truth, answers = [TARGETS[i] for i in ONE.test], ANSWERS["one"]
     others = [place for place, index in enumerate(ONE.test) if SPEAKERS[index] != "b"]
     truth, answers = [truth[i] for i in others], [answers[i] for i in others]
-    left_out = jackknives([HeadItems(0, classified(ONE).items())], tuple(METRICS))
+    left_out = jackknives([SeedItems(0, classified(ONE).items())], tuple(METRICS))
     found = {name: one.without[2] for name, one in left_out.items()}
     assert 0 < len(others) < len(ONE.test)
     assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(truth, answers))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from downstream.data.dataset import Dataset, development_part, parts_of_test
 from downstream.data.splits import Fold
-from downstream.statistics import HeadItems, score_intervals
+from downstream.statistics import SeedItems, score_intervals
 from downstream.statistics.jackknife import jackknives
 from downstream.tasks.recognition.family import RecognitionEvaluation, RecognitionTask, TextTargets
 from downstream.tasks.recognition.metrics import METRICS
@@ -134,7 +134,7 @@ def test_rates_without_a_speaker_are_those_of_the_other_utterances() -> None:
     errors, lengths = [[1, 0, 1, 1, 0, 2], [4, 4, 0, 1, 2, 1]], [3, 1, 2, 2, 4, 2]
     evaluations = [recognised(task), recognised(task, written=worse)]
     assert [[own.errors for own in one.errors("wer")] for one in evaluations] == errors
-    heads = [HeadItems(seed, one.items()) for seed, one in enumerate(evaluations)]
+    heads = [SeedItems(seed, one.items()) for seed, one in enumerate(evaluations)]
     for place, reader in enumerate("rst"):
         others = [i for i in range(6) if READERS[i] != reader]
         rates = [sum(own[i] for i in others) / sum(lengths[i] for i in others) for own in errors]

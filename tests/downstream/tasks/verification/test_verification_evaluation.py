@@ -18,7 +18,7 @@ from downstream.data.dataset import Part, parts_of_test
 from downstream.data.splits import Fold
 from downstream.recipes.sections import CropSettings
 from downstream.states.preparation import read_whole
-from downstream.statistics import HeadItems, score_intervals
+from downstream.statistics import SeedItems, score_intervals
 from downstream.statistics.jackknife import jackknives
 from downstream.tasks.registry import family_of, load_recipe
 from downstream.tasks.verification.error_rates import equal_error_rate, min_dcf
@@ -130,7 +130,7 @@ def test_an_error_rate_without_a_speaker_is_that_of_the_trials_of_others(metric:
     score = equal_error_rate(RAW[others], target)[0]
     if metric != "eer":
         score = min_dcf(RAW[others], target, float(metric.removeprefix("min_dcf_")))[0]
-    found = jackknives([HeadItems(0, verified(verifiers()).items())], [metric])[metric]
+    found = jackknives([SeedItems(0, verified(verifiers()).items())], [metric])[metric]
     assert found.without[1] == pytest.approx(score)
     assert found.shares.tolist() == [[9 / 15] * 3]  # 2 x 4 trials with others, and one of the speaker's own
 
@@ -138,7 +138,7 @@ def test_an_error_rate_without_a_speaker_is_that_of_the_trials_of_others(metric:
 def test_a_verifiers_interval_is_of_the_mean_over_heads() -> None:
     task = verifiers()
     heads = [verified(task), task.evaluate(embeddings([0, 80, 70, 10, 150, 20]), TEST)]
-    tested = [HeadItems(seed, one.items()) for seed, one in enumerate(heads)]
+    tested = [SeedItems(seed, one.items()) for seed, one in enumerate(heads)]
     values = {metric: float(np.mean([one.value(metric) for one in heads])) for metric in METRICS}
     intervals = score_intervals(tested, values, {name: one.range for name, one in METRICS.items()})
     for metric, interval in intervals.items():
@@ -150,7 +150,7 @@ def test_a_verifiers_interval_is_of_the_mean_over_heads() -> None:
 def test_a_test_of_two_speakers_has_no_interval() -> None:
     task = verifiers({(0, 1, 2, 3): all_pairs(range(4))})
     part = Part(VERIFIED, "test", (0, 1, 2, 3), is_test=True)
-    tested = [HeadItems(0, task.evaluate(embeddings(ANGLES[:4]), part).items())]
+    tested = [SeedItems(0, task.evaluate(embeddings(ANGLES[:4]), part).items())]
     interval = score_intervals(tested, {"eer": 0.3}, {"eer": METRICS["eer"].range})["eer"]
     assert (interval.low, interval.high) == (None, None)
     assert interval.how == "none: the metric is undefined without some of 2 test speakers"

@@ -94,7 +94,7 @@ def between(one: Jackknife, other: Jackknife) -> Difference:
     freedom are Satterthwaite's (Biometrics Bulletin 2(6), 1946).
     """
     value = float(one.of_seeds.mean() - other.of_seeds.mean())
-    speakers, degrees = clusters_variance(one.without - other.without), one.degrees_of_freedom
+    speakers, degrees = clusters_variance(one.without - other.without, one.pairs), one.degrees_of_freedom
     if not (one.is_defined and other.is_defined):
         return Difference(value, math.nan, math.nan, degrees)
     seeds, squares = 0.0, speakers**2 / degrees

@@ -3,13 +3,12 @@
 from downstream.statistics.intervals import (
     Interval,
     Range,
-    clusters_variance,
     described,
     score_intervals,
     seeds_variance,
 )
 from downstream.statistics.items import NO_SPEECH, NOBODY, CountedItems, FloatArray, Items, cluster_of
-from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
+from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_variance, jackknives
 
 __all__ = [
     "NOBODY",

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from downstream.statistics.items import NO_SPEECH, NOBODY, FloatArray
-from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
+from downstream.statistics.items import NO_SPEECH, NOBODY
+from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_variance, jackknives
 from upstream.text import counted
 
 ALIKE = 1e-9  # deviation of scores below which they are equal but for rounding
@@ -109,7 +109,7 @@ def held(tested: str, seeds: int) -> str:
 
 def ends_of(jackknife: Jackknife, value: float, possible: Range) -> tuple[float, float] | None:
     """Return both ends of an interval about a reported value; None where the score is the same without each cluster."""
-    speakers, seeds = clusters_variance(jackknife.without), seeds_variance(jackknife)
+    speakers, seeds = clusters_variance(jackknife.without, jackknife.pairs), seeds_variance(jackknife)
     by_speakers = quantile(jackknife.degrees_of_freedom)
     scale = possible.variance_at(value)
     if speakers + seeds <= ALIKE**2 or scale <= 0.0:
@@ -133,13 +133,6 @@ def ends_without_spread(
     return possible.ends(value, quantile(jackknife.degrees_of_freedom) ** 2 / len(recordings))
 
 
-def clusters_variance(without: FloatArray) -> float:
-    """Return the jackknife's variance of a score from its values without each cluster, (…, G) -> sum of variances."""
-    number = without.shape[-1]
-    deviations = without - without.mean(axis=-1, keepdims=True)
-    return float((number - 1) / number * (deviations**2).sum())
-
-
 def seeds_variance(jackknife: Jackknife) -> float:
     """Return the variance that seeds add to the mean over seeds; 0 with one, or where there is no sign of any.
 
@@ -150,7 +143,8 @@ def seeds_variance(jackknife: Jackknife) -> float:
     scores, number = jackknife.of_seeds, len(jackknife.of_seeds)
     if number < 2:
         return 0.0
-    both = clusters_variance(jackknife.of_seeds_without - jackknife.without) / (number * (number - 1))
+    interaction = clusters_variance(jackknife.of_seeds_without - jackknife.without, jackknife.pairs)
+    both = interaction / (number * (number - 1))
     return max(0.0, float(scores.var(ddof=1)) / number - both)
 
 

@@ -132,7 +132,7 @@ def test_an_error_rate_without_a_speaker_is_that_of_the_trials_of_others(metric:
         score = min_dcf(RAW[others], target, float(metric.removeprefix("min_dcf_")))[0]
     found = jackknives([SeedItems(0, verified(verifiers()).items())], [metric])[metric]
     assert found.without[1] == pytest.approx(score)
-    assert found.shares.tolist() == [[9 / 15] * 3]  # 2 x 4 trials with others, and one of the speaker's own
+    assert found.shares[:, :3].tolist() == [[9 / 15] * 3]  # 2 x 4 trials with others, and one of the speaker's own
 
 
 def test_a_verifiers_interval_is_of_the_mean_over_heads() -> None:

@@ -30,14 +30,16 @@ from downstream.results import (
     record_run,
     tidy,
 )
-from downstream.states import CachePlan, StateSource, layer_norms, prepare
+from downstream.states import CachePlan, StateSource, prepare
 from downstream.tasks import Task, differences, errors_named, load_overridden
 from downstream.training import (
     Fit,
     ScoredHead,
     choose,
+    clear_gain,
     distinct,
     for_every_config,
+    layer_norms,
     learn,
     refuse_divergence,
     score_heads,
@@ -89,7 +91,7 @@ def run(
         fits = earlier.fits if earlier is not None else learned(planned, task, source, folder)
         phases.begin("evaluation")
         scored = tested(planned, fits, task, source)
-        norms = layer_norms(source, planned.dataset.split.tested, upstream.dim)
+        norms = layer_norms(scored, planned.dataset, source)
         timing = phases.timing(planned.dataset, extracted + source.computed_seconds)
         taken_from = None if earlier is None else earlier.run
         made = made_of(planned, task, plan, fits, scored, norms, timing, taken_from)
@@ -144,7 +146,9 @@ def learned(planned: PlannedRun, task: Task, source: StateSource, folder: Path) 
 
 def tested(planned: PlannedRun, fits: Sequence[Fit], task: Task, source: StateSource) -> list[ScoredHead]:
     """Choose heads by development and test them; raise UserError where none is left."""
-    chosen = choose(fits, planned.settings)
+    metric = planned.family.metrics[planned.recipe.select]
+    gains = [clear_gain(len(fold.dev), metric) for fold in planned.dataset.split.folds]
+    chosen = choose(fits, planned.settings, gains)
     refuse_divergence(fits, any(one.setting == planned.settings[0] for one in chosen), planned.recipe)
     return score_heads(chosen, planned.dataset, task, source, planned.recipe.split.test_parts, planned.upstream.device)
 

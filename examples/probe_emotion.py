@@ -3,9 +3,9 @@
 python examples/probe_emotion.py -u wavlm_base --random-init       # on synthetic speech, which is made on this machine
 python examples/probe_emotion.py -u wavlm_base -c ravdess --data path/to/RAVDESS --fold 2
 
-The harness records the same number for this fold: python run_downstream.py -u ... -d emotion -c ... (and stores states,
-learns all folds and layers side by side, gives intervals). Heads agree to rounding; but where features are not scaled,
-as those of fbank_no_cmvn, training amplifies it, so that programs which round differently part in some hundred updates.
+The harness records the same number for this fold: python run_downstream.py -u ... -d emotion -o sweep.layer=mix -c ...
+(it stores states, learns all folds side by side, gives intervals, and without sweep.layer=mix also tries each layer by
+itself). Heads agree to rounding, which training amplifies: after thousands of updates, single answers may differ.
 """
 
 import argparse
@@ -55,6 +55,9 @@ for utterance in tqdm(utterances, "encoding", unit=" utterances"):
     states = encoder([utterance.audio.load()]).layers[:, 0]  # (S,) samples at 16 kHz -> (L, T, D); alone, so unpadded
     averaged.append(states.float().mean(dim=1).cpu())
 means = torch.stack(averaged, dim=1)  # (L, U, D)
+# Layers of one scale: else one of large states would weigh more than its weight, and draw weight for its size alone.
+deviation, mean = torch.std_mean(means[:, fold.train].double(), dim=1, correction=0, keepdim=True)  # (L, 1, D) each
+means = (means - mean.float()) / torch.where(deviation > 0, deviation, 1.0).float()
 
 
 class Head(nn.Module):

@@ -19,7 +19,8 @@ SPEAKERS = {"a": "train", "b": "train", "c": "train", "d": "dev", "e": "dev", "f
 MANIFEST = ("corpus.name=manifest", "split.rule=published", "corpus.effects.gain=-3")
 SHORT = ("training.steps=12", "training.evaluate_every=4")
 FAMILIES = {
-    "class": ("emotion", *MANIFEST, *SHORT, "training.batch=8", "sweep.seed=[0, 1]", "optimizer.lr=1e-2"),
+    "class": ("emotion", *MANIFEST, *SHORT, "training.batch=8", "sweep.seed=[0, 1]", "sweep.layer=mix",
+              "optimizer.lr=1e-2"),
     "text": ("asr", *MANIFEST, "training.steps=60", "training.evaluate_every=20", "head.projection=32",
              "head.hidden=32", "head.depth=1", "head.spec_augment=null", "training.batch_seconds=null",
              "training.batch=12", "optimizer.lr=2e-2"),

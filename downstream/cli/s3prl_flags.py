@@ -39,7 +39,7 @@ REFUSED = (
     ),
     Refused(
         ("--upstream_feature_normalize",),
-        "layers are summed as they are, as SUPERB's scores were made; leave it out",
+        "SUPERB's recipes sum layers as they are, and clean recipes standardise them (head.standardised); leave it out",
         takes_value=False,
     ),
     Refused(
@@ -166,7 +166,7 @@ def take_layer(options: argparse.Namespace) -> None:
     number = selected.removeprefix(LAYER)
     if selected != "last_hidden_state" and not (selected.startswith(LAYER) and number.isascii() and number.isdigit()):
         raise UserError(
-            f"-s {selected}: here are hidden_states (the weighted sum, as without), last_hidden_state and {LAYER}0, "
+            f"-s {selected}: here are hidden_states (all layers, as without), last_hidden_state and {LAYER}0, "
             f"{LAYER}1, ...; -l N is the same as {LAYER}N."
         )
     if options.layer is not None:
@@ -213,7 +213,7 @@ def notes(options: argparse.Namespace) -> list[str]:
     said = {
         "-m train: every run learns and tests.": options.mode == "train",
         "-a: an interrupted run is always resumed; --fresh begins again.": options.auto_resume,
-        "-s hidden_states: the weighted sum of all layers is what is learned from.": (
+        "-s hidden_states: heads read all layers, as the recipe has it; -o sweep.layer=mix is their sum alone.": (
             options.upstream_feature_selection == "hidden_states" and options.layer is None
         ),
         "-t test: every run tests the recipe's test parts.": options.evaluate_split == "test",

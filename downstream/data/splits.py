@@ -52,11 +52,6 @@ class Split:
         return tuple(sorted({index for fold in self.folds for index in fold.train}))
 
     @property
-    def tested(self) -> tuple[int, ...]:
-        """Indices of the utterances in any fold's test part, sorted."""
-        return tuple(sorted({index for fold in self.folds for index in fold.test}))
-
-    @property
     def used(self) -> tuple[int, ...]:
         """Indices of the utterances in any part of any fold, sorted."""
         return tuple(sorted({index for fold in self.folds for index in (*fold.train, *fold.dev, *fold.test)}))

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from downstream.recipes import BEST, find_recipe, read_yaml, recipe_names
+from downstream.recipes import BEST, CHOSEN, find_recipe, read_yaml, recipe_names
 from downstream.results import Result
 from downstream.tasks import find_family, is_external
 from upstream.catalog import NAMED
@@ -113,7 +113,12 @@ def was_layer_changed(result: Result) -> bool:
 
 def layer_words(layer: int | str | None) -> str:
     """Return a layer setting in words."""
-    return "weighted sum" if layer is None else "best layer" if layer == BEST else f"layer {layer}"
+    words: dict[int | str | None, str] = {
+        None: "weighted sum",
+        BEST: "best layer",
+        CHOSEN: "weighted sum or best layer",
+    }
+    return words.get(layer, f"layer {layer}")
 
 
 def competing_of(result: Result) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from downstream.leaderboards.drawings import Drawing, bars, curve, whiskers
 from downstream.leaderboards.gathering import Found
+from downstream.recipes import BEST, CHOSEN
 from downstream.report import describe_upstream, duration, states_line, used_line
 from downstream.results import FitRecord, MetricRecord, Result, Score
 from upstream.text import counted
@@ -171,7 +172,12 @@ def ends(score: Score, result: Result) -> str:
 
 def setting_name(layer: int | str | None) -> str:
     """Return the name of a layer setting."""
-    return "weighted sum" if layer is None else "best on development" if layer == "best" else str(layer)
+    words: dict[int | str | None, str] = {
+        None: "weighted sum",
+        BEST: "best on development",
+        CHOSEN: "weighted sum or best, as development chose",
+    }
+    return words.get(layer, str(layer))
 
 
 # ---------------------------------------------------------------- drawings

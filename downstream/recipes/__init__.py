@@ -16,6 +16,7 @@ from downstream.recipes.options import Options
 from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent
 from downstream.recipes.sections import (
     BEST,
+    CHOSEN,
     Closed,
     CorpusSettings,
     Count,
@@ -40,6 +41,7 @@ from downstream.recipes.sections import (
 __all__ = [
     "all_keys",
     "BEST",
+    "CHOSEN",
     "CHECKOUT",
     "Closed",
     "CorpusSettings",

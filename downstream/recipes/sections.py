@@ -41,7 +41,9 @@ Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # range of every generator
 Name = Annotated[str, AfterValidator(composed)]  # of a corpus's columns, labels and parts, which are read composed
 MOST_SWEPT = 1000  # values in a list of a sweep; a head is learned for every combination
 
-BEST = "best"  # in place of a layer: the one whose head has the best development score
+# In place of a layer: the single one whose head has the best development score; the weighted sum, or that single one
+# where its development score is better by more than chance.
+BEST, CHOSEN = "best", "chosen"
 
 # SUPERB tunes the learning rate alone, on a log scale between these ends (s3prl, issue 498).
 SUPERB_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
@@ -115,6 +117,9 @@ class OptimizerSettings(Closed):
 
     name: Literal["adam", "adamw"] = "adam"
     lr: PositiveNumber = Field(description="learning rate; its largest value where a schedule changes it")
+    mix_lr: PositiveNumber | None = later(
+        None, "learning rate of the weights of the layers, which a schedule changes likewise; null: that of the head"
+    )
     weight_decay: Number = Field(default=0.0, ge=0.0)
     schedule: Literal["constant", "linear", "cosine"] = later(
         "constant", "course of the learning rate after the warm-up: linear and cosine fall towards zero"
@@ -127,10 +132,10 @@ class OptimizerSettings(Closed):
 def layer_or_word(value: object) -> object:
     """Refuse what is neither a layer's number nor a word for layers."""
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10_000
-    if not (is_number or value in ("mix", "all", BEST)):
+    if not (is_number or value in ("mix", "all", BEST, CHOSEN)):
         raise ValueError(
-            "a layer is a number, mix for the weighted sum, or best for the layer that development chooses; all is mix "
-            "and every layer"
+            "a layer is a number, mix for the weighted sum, best for the layer that development chooses, or chosen for "
+            "the sum unless a layer is clearly better there; all is mix and every layer"
         )
     return value
 
@@ -174,8 +179,8 @@ class SweepSettings(Closed):
     layer: tuple[Layer, ...] = Field(
         default=(),
         max_length=MOST_SWEPT,
-        description="single layers, mix for the weighted sum, best for the layer that development chooses; all: the "
-        "sum and every layer; else -l",
+        description="single layers, mix for the weighted sum, best for the layer that development chooses, chosen for "
+        "the sum unless such a layer is better by more than chance; all: the sum and every layer; else -l",
     )
 
     @field_validator("lr", "seed", "layer", mode="before")
@@ -196,7 +201,7 @@ class SweepSettings(Closed):
         return value
 
     def layers(self, num_layers: int) -> tuple[int | str | None, ...]:
-        """Return the entries of `layer` with `all` written out: numbers, None for the weighted sum, "best"."""
+        """Return the entries of `layer` with `all` written out: numbers, None for the sum, "best", "chosen"."""
         words: dict[int | str, tuple[int | None, ...]] = {"mix": (None,), "all": (None, *range(num_layers))}
         return tuple(chain.from_iterable(words.get(layer, (layer,)) for layer in self.layer))
 

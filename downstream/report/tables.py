@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from downstream.recipes import BEST
+from downstream.recipes import BEST, CHOSEN
 from downstream.report.layer_curve import LayerCurve, choices, learns, mean_development
 from downstream.results import MetricRecord, Result, Score
 from downstream.tasks import find_family
@@ -27,7 +27,7 @@ def tables_of(result: Result) -> list[Table | Text]:
         tables.append(rate_table(result))
     if len(result.layers) > 1:
         tables.append(layer_table(result))
-    elif result.layers[0].layer == BEST and result.upstream.layers > 1:
+    elif result.layers[0].layer in (BEST, CHOSEN) and result.upstream.layers > 1:
         tables.append(development_table(result))
     return tables
 
@@ -130,15 +130,16 @@ def rate_table(result: Result) -> Table:
 
 
 def development_table(result: Result) -> Table:
-    """Return the development scores of every layer, among which the best was chosen, over all folds and seeds."""
+    """Return the development scores of what was chosen among, layers or their sum too, over all folds and seeds."""
     metric, means = result.metric_types[result.select], mean_development(result)
     table = plain_table(title=f"development {metric.title} by layer{',' if metric.unit else ''}{metric.unit}")
     for heading in ("layer", "mean", "chosen"):
         table.add_column(heading, justify="right")
     chosen = [head.layer for head in result.primary_heads()]
-    for layer in range(result.upstream.layers):
+    summed = [None] if result.layers[0].layer == CHOSEN else []
+    for layer in (*summed, *range(result.upstream.layers)):
         table.add_row(
-            str(layer),
+            "mix" if layer is None else str(layer),
             metric.written(means[layer]) if layer in means else "-",
             f"{chosen.count(layer)} of {len(chosen)}",
             style="bold" if layer in chosen else "",
@@ -164,12 +165,13 @@ def layer_table(result: Result, control: Result | None = None) -> Table:
     for setting in dict.fromkeys([*curve.scores, *(fit.layer for fit in result.grid)]):
         score = curve.scores.get(setting)
         development = means.get(setting)
+        missing = "-" if setting in (BEST, CHOSEN) else "diverged"
         table.add_row(
             names.get(setting, str(setting)),
             metric.written(score.value) if score else "-",
             interval_of(score, metric) if score else "-",
             *([metric.written(beside[setting].value) if setting in beside else "-"] if control else []),
-            select.written(development) if development is not None else "-" if setting == BEST else "diverged",
+            missing if development is None else select.written(development),
             f"{preferred[setting]} of {sum(preferred.values())}" if setting in preferred else "",
             style="bold" if development is not None and development == best else "",
         )

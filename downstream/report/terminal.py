@@ -42,8 +42,8 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
     console.print()
     for table in tables_of(result):
         console.print(table, soft_wrap=isinstance(table, Text))
-    if result.layers[0].layer is None and len(result.layer_weights) > 1:
-        say("layers", layer_plot(result.layer_weights))
+    if len(result.layer_weights) > 1 and all(head.layer is None for head in result.primary_heads()):
+        say("layers", layer_plot(result.layer_shares(result.layer_weights), result.layer_norms is not None))
     if len(primary_score(result).by_seed) > 1:
         say("seeds", seed_line(result))
     say("score", score_line(result), style="bold green")
@@ -117,14 +117,17 @@ def seed_line(result: Result) -> str:
     return f"{each}{metric.unit} (standard deviation {metric.written(float(np.std(scores, ddof=1)))})"
 
 
-def layer_plot(weights: list[float]) -> str:
-    """Return the weight of each layer as a bar, the highest bar the largest weight."""
-    top = max(weights)
-    bars = "".join(BARS[round(weight / top * (len(BARS) - 1))] for weight in weights)
-    best = weights.index(top)
+def layer_plot(shares: list[float], with_norms: bool) -> str:
+    """Return how much each layer adds as a bar, the highest bar the largest share.
+
+    with_norms: whether shares are of weight x norm, and not of weights alone.
+    """
+    top = max(shares)
+    bars = "".join(BARS[round(share / top * (len(BARS) - 1))] for share in shares)
+    most = shares.index(top)
     return (
-        f"0 {bars} {len(weights) - 1}   most weight on layer {best} ({top:.3f}; "
-        f"{1 / len(weights):.3f} would be even, {min(weights):.3f} is the least)"
+        f"0 {bars} {len(shares) - 1}   largest {'weight x norm' if with_norms else 'weight'}: layer {most} ({top:.3f}; "
+        f"{1 / len(shares):.3f} would be even, {min(shares):.3f} is the least)"
     )
 
 

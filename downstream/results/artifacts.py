@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from downstream.data import Dataset
-from downstream.recipes import BEST
 from downstream.results.folder import EVENTS
 from downstream.results.head_file import described, head_name, written_heads
 from downstream.results.names import slug
@@ -33,9 +32,9 @@ def artifacts(run: Run, record: Result) -> dict[str, bytes]:
     tensors: dict[str, Tensor] = {}
     for one in scored:
         name = fit_name(one.fit, one.setting, dataset)
-        # The best fit may also have a setting of its layer, and safetensors refuses one tensor under two names.
-        own = {part: tensor.clone() if one.setting == BEST else tensor for part, tensor in one.fit.weights.items()}
-        tensors |= {f"{name}.{part}": tensor for part, tensor in own.items()}
+        # A chosen fit may also have a setting of its layer, and safetensors refuses one tensor under two names.
+        shared = isinstance(one.setting, str)
+        tensors |= {f"{name}.{part}": own.clone() if shared else own for part, own in one.fit.weights.items()}
         for number, (part, evaluation) in enumerate(one.evaluations.items()):
             place = f"{name}.{slug(part)}" if number else name
             files |= {f"{place}.{ending}": content for ending, content in evaluation.files().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     found += run.dataset.speaker_caveats
     found += unseen_classes(folds)
     found += chosen_on_test(run)
+    found += of_the_mix(run)
     found += of_the_sweep(run, heads)
     found += of_the_last_step(run, heads)
     if run.plan.fell_back:
@@ -98,6 +100,35 @@ def chosen_on_test(run: Run) -> list[str]:
     return [
         f"The step was chosen on the test set, as SUPERB does it, so the score is optimistic: at the last step the "
         f"{metric.title} is {metric.written(last)}{metric.unit}."
+    ]
+
+
+def of_the_mix(run: Run) -> list[str]:
+    """Return a sentence where one layer's heads are better on development than those on the weighted sum.
+
+    Of each fold and seed the best learning rate counts, and the layer is the best one on average over all of them.
+    """
+    if run.recipe.learned is None:  # an even sum that nothing has learned
+        return []
+    by_layer: dict[int | None, dict[tuple[int, int], float]] = {}
+    for fit in run.fits:
+        own, group = by_layer.setdefault(fit.config.layer, {}), (fit.fold, fit.config.seed)
+        own[group] = max(fit.development, own.get(group, -math.inf))
+    mix = by_layer.pop(None, {})
+    gains = {
+        layer: [own[group] - score for group, score in mix.items()]
+        for layer, own in by_layer.items()
+        if own.keys() == mix.keys() and np.isfinite([*own.values(), *mix.values()]).all()
+    }
+    best = max(gains, key=lambda layer: np.mean(gains[layer]), default=None)
+    if best is None or np.mean(gains[best]) <= 0:
+        return []
+    metric, gain = run.select, float(np.mean(gains[best]))
+    points = " points of" if metric.percent else ""
+    return [
+        f"On development, layer {best} alone is better than the weighted sum in "
+        f"{sum(one > 0 for one in gains[best])} of {len(mix)} fits, by {metric.written(gain)}{points} "
+        f"{metric.title} on average."
     ]
 
 

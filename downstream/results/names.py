@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from downstream.data import Corpus, Dataset
-from downstream.recipes import Options, Recipe, SweepSettings
+from downstream.recipes import CHOSEN, Options, Recipe, SweepSettings
 from downstream.results.anonymous import Anonymous
 from downstream.results.question import Question
 from upstream.base import Upstream
@@ -21,7 +21,8 @@ LONGEST_END = 48  # characters of the end of a path, of up to four bytes each
 def run_names(question: Question, recipe: Recipe, dataset: Dataset, options: Options) -> list[str]:
     """Return the name of a run, which ends in a digest of its question, then the one that it once had."""
     layer = "" if options.layer is None else f"-layer{options.layer}"
-    learned = "sweep" if recipe.sweep != SweepSettings() else f"seed{options.seed}{layer}"
+    sweeps = recipe.sweep not in (SweepSettings(), SweepSettings(layer=(CHOSEN,)))
+    learned = "sweep" if sweeps else f"seed{options.seed}{layer}"
     corpora = dict.fromkeys((corpus_part(dataset.corpus), dataset.corpus.name))
     return [f"{corpus}-{learned}-{question.asked[:8]}" for corpus in corpora]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +352,15 @@ class Result(Section):
         """Every metric of the primary test part on the first layer setting, by name."""
         first = self.layers[0].scores
         return {one.metric: one.value for one in first if one.part == self.primary.part}
+
+    def layer_shares(self, weights: Sequence[float]) -> list[float]:
+        """Return how much each layer adds to a sum with these weights: weight x norm, as shares that sum to one.
+
+        A layer of twice the norm adds twice as much at the same weight. An earlier record without norms gives the
+        weights as they are.
+        """
+        sizes = [weight * norm for weight, norm in zip(weights, self.layer_norms or [1.0] * len(weights), strict=True)]
+        return [size / sum(sizes) for size in sizes] if any(sizes) else list(weights)
 
     def primary_heads(self) -> list[HeadRecord]:
         """Return the chosen heads of the first layer setting."""

@@ -2,7 +2,6 @@
 
 from downstream.states.cache_plan import CachePlan, plan_cache
 from downstream.states.extracted import Contents, Extracted, extract, extract_named
-from downstream.states.norms import layer_norms
 from downstream.states.preparation import prepare, read_whole
 from downstream.states.sources import Means, StateSource, move
 
@@ -13,7 +12,6 @@ __all__ = [
     "StateSource",
     "Extracted",
     "extract",
-    "layer_norms",
     "move",
     "plan_cache",
     "prepare",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from downstream.tasks.weighted_sum import WeightedSum
+from upstream.base import HiddenStates, States
 
 # Predictions of one head for U utterances: a tensor (…) each, or one (U, …) where all have the same shape.
 Predictions = Sequence[Tensor] | Tensor
@@ -18,6 +19,15 @@ class Head(nn.Module):
     """Model trained on an upstream's states; every head begins with the weighted sum of layers."""
 
     weighted_sum: WeightedSum
+
+    def summed_up(self, states: States) -> Tensor:
+        """Return the vectors of each layer that the weighted sum reads, (L, N, D), not yet standardised.
+
+        By default those of N frames, or of N utterances where the states are pooled already.
+        """
+        if not isinstance(states, HiddenStates):
+            return states
+        return torch.cat([states.utterance(index) for index in range(len(states.lengths))], dim=1)
 
 
 AnyHead = TypeVar("AnyHead", bound=Head)

@@ -26,9 +26,10 @@ def fitted_heads(
 def fit(heads: Sequence[Head], task: Task, train: Sequence[int], source: StateSource, device: torch.device) -> None:
     """Let a task fit the heads of one fold to its training utterances; they are read only if it does.
 
+    Of utterances that are longer than the window that heads are trained on, the middle one is read.
     device: of the heads.
     """
     groups = torch.split(torch.tensor(train), FITTED_AT_ONCE)
-    task.fit(
-        heads, ((group, move(states, device)) for group, states in zip(groups, source.batches(groups), strict=True))
-    )
+    middles = [torch.full((len(group),), 0.5, dtype=torch.float64) for group in groups]
+    states = (move(own, device) for own in source.batches(groups, middles))
+    task.fit(heads, zip(groups, states, strict=True))

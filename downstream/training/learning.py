@@ -161,10 +161,12 @@ def make_learners(
     parts = [slice(first, first + size) for first in range(0, len(configs), size)]
     stacks: list[Learner] = []
     for fold, own in enumerate(tasks):
-        if own.with_margin is None:
-            stacks += [StackedHeads(fold, configs[part], own, source.means, optimizer, training) for part in parts]
-            continue
         heads = fitted_heads(own, configs, folds[fold].train, source, torch.device("cpu"))
+        if own.with_margin is None:
+            stacks += [
+                StackedHeads(fold, configs[part], own, source.means, optimizer, training, heads[part]) for part in parts
+            ]
+            continue
         stacks += [
             StackedEmbeddings(fold, configs[part], heads[part], own.with_margin, source.means, optimizer, training)
             for part in parts

@@ -49,7 +49,7 @@ class SeparateHeads:
         if not all(learned(head) for head in self._heads):
             raise UserError("A head has nothing to learn; make its recipe a Recipe, not a LearnedRecipe, or drop -l.")
         self._optimizers = [
-            make_optimizer([(tensor, config.rate) for tensor in learned(head)], optimizer)
+            make_optimizer(rates(head, config.rate, optimizer.mix_lr), optimizer)
             for head, config in zip(self._heads, configs, strict=True)
         ]
         self._generators = [RandomState(derived(config.seed, "dropout"), self._device) for config in configs]
@@ -157,6 +157,12 @@ class RandomState:
 
 def learned(head: nn.Module) -> list[Tensor]:
     return [parameter for parameter in head.parameters() if parameter.requires_grad]
+
+
+def rates(head: Head, rate: float, mix_rate: float | None) -> list[tuple[Tensor, float]]:
+    """Return what a head learns, each tensor with its learning rate; mix_rate: of the weights of the layers."""
+    own = {id(head.weighted_sum.weights): mix_rate or rate}
+    return [(tensor, own.get(id(tensor), rate)) for tensor in learned(head)]
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -57,13 +57,14 @@ class StackedLearner(ABC):
         layers = [config.layer for config in configs]
         self._mixes = torch.tensor([layer is None for layer in layers])[:, None]
         self._one_hot = torch.stack([torch.tensor(head.weighted_sum.proportions()) for head in heads])
-        self._weights = Stack.of([dict(head.named_parameters()) for head in heads])
+        self._weights = Stack.of([dict(head.named_parameters()) for head in heads], optimizer.mix_lr is not None)
         self._buffers = [dict(head.named_buffers()) for head in heads]
+        self._prepared = heads[0].weighted_sum.prepared  # the same numbers in all heads of a fold
         self._gradients = Stack.like(self._weights)
         self._moments = Stack.like(self._weights), Stack.like(self._weights)
-        self._steps = torch.zeros(len(configs), 2)
-        rates = [config.rate for config in configs for _ in range(2)]
-        self._optimizer = make_optimizer(zip(chain(*self._weights.rows), rates, strict=True), optimizer)
+        rates = [[config.rate, config.rate, optimizer.mix_lr or 0.0][: self._weights.kinds] for config in configs]
+        self._steps = torch.zeros(len(configs), self._weights.kinds)
+        self._optimizer = make_optimizer(zip(chain(*self._weights.rows), chain(*rates), strict=True), optimizer)
         for index, rows in enumerate(self._weights.rows):
             for number, row in enumerate(rows):
                 first, second = (moment.rows[index][number] for moment in self._moments)
@@ -96,8 +97,11 @@ class StackedLearner(ABC):
     def _numbers(self, index: int) -> dict[str, Tensor]:
         """Return the weights and moments of one head, as views."""
         stacks = {"weights": self._weights, "first": self._moments[0], "second": self._moments[1]}
-        numbers = {f"{name}.large": stack.rows[index][0] for name, stack in stacks.items()}
-        numbers |= {f"{name}.small": stack.rows[index][1] for name, stack in stacks.items()}
+        numbers = {
+            f"{name}.{kind}": row
+            for name, stack in stacks.items()
+            for kind, row in zip(("large", "small", "layers"), stack.rows[index], strict=False)
+        }
         return numbers | {"steps": self._steps[index]}
 
     def _gather(self, utterances: Tensor) -> Tensor:
@@ -130,27 +134,37 @@ class Stack:
     """Tensors of the shapes of N heads' weights, stacked.
 
     large: the projections' weights, (N, P, D); small: all else, an aligned row per head.
-    parts: by the names of a head's state_dict, (N, …) each; rows: the two of each head. They share memory.
+    parts: by the names of a head's state_dict, (N, …) each; rows: the tensors of each head that the optimiser changes,
+    `kinds` of them: the large one, the small one, and the weights of the layers where they have a rate of their own.
+    All share memory.
     """
 
     LARGE = "projection.weight"
+    LAYERS = "weighted_sum.weights"
 
-    def __init__(self, shapes: Mapping[str, torch.Size], count: int) -> None:
-        self._shapes = shapes
-        small = {name: shape for name, shape in shapes.items() if name != self.LARGE}
-        sizes = [shape.numel() for shape in small.values()]
+    def __init__(self, shapes: Mapping[str, torch.Size], count: int, layers_apart: bool) -> None:
+        """layers_apart: whether the weights of the layers are a row of their own."""
+        self._shapes, self._layers_apart = shapes, layers_apart
+        names = [self.LAYERS, *(name for name in shapes if name not in (self.LAYERS, self.LARGE))]
+        sizes = [shapes[name].numel() for name in names]
+        places = [aligned(sizes[0]) if layers_apart else sizes[0], *sizes[1:]]
         self.large = torch.zeros(count, *shapes[self.LARGE])
-        self.small = torch.zeros(count, -(-sum(sizes) // ALIGNED) * ALIGNED)[:, : sum(sizes)]
-        columns = torch.split(self.small, sizes, dim=1)
+        self.small = torch.zeros(count, aligned(sum(places)))[:, : sum(places)]
+        columns = torch.split(self.small, places, dim=1)
         self.parts = {
-            name: part.view(count, *shape) for (name, shape), part in zip(small.items(), columns, strict=True)
+            name: column[:, :size].view(count, *shapes[name])
+            for name, size, column in zip(names, sizes, columns, strict=True)
         } | {self.LARGE: self.large}
-        self.rows = list(zip(self.large.unbind(0), self.small.unbind(0), strict=True))
+        rows = [self.large, self.small]
+        if layers_apart:
+            rows = [self.large, self.small[:, places[0] :], self.parts[self.LAYERS]]
+        self.kinds = len(rows)
+        self.rows = list(zip(*(row.unbind(0) for row in rows), strict=True))
 
     @classmethod
-    def of(cls, heads: Sequence[Mapping[str, Tensor]]) -> Stack:
+    def of(cls, heads: Sequence[Mapping[str, Tensor]], layers_apart: bool = False) -> Stack:
         """Return the stacked weights of heads."""
-        stack = cls({name: tensor.shape for name, tensor in heads[0].items()}, len(heads))
+        stack = cls({name: tensor.shape for name, tensor in heads[0].items()}, len(heads), layers_apart)
         for name, part in stack.parts.items():
             torch.stack([head[name].detach() for head in heads], out=part)
         return stack
@@ -158,7 +172,12 @@ class Stack:
     @classmethod
     def like(cls, other: Stack) -> Stack:
         """Return zeros of the same shapes."""
-        return cls(other._shapes, len(other.rows))
+        return cls(other._shapes, len(other.rows), other._layers_apart)
+
+
+def aligned(size: int) -> int:
+    """Return the next multiple of ALIGNED."""
+    return -(-size // ALIGNED) * ALIGNED
 
 
 def mix(states: Tensor, proportions: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from downstream.recipes import OptimizerSettings, TrainingSettings
-from downstream.tasks import AffineTargets, Predictions, Task
+from downstream.tasks import AffineTargets, Head, Predictions, Task
 from downstream.training.order import Update
 from downstream.training.stack import PREDICTED_AT_ONCE, StackedLearner, mix
 from downstream.training.sweep import Config
@@ -38,10 +38,14 @@ class StackedHeads(StackedLearner):
         means: Tensor,
         optimizer: OptimizerSettings,
         training: TrainingSettings,
+        heads: Sequence[Head] | None = None,
     ) -> None:
-        """means: (L, U, D) of all utterances of the corpus; task: with `affine` targets."""
-        heads = [task.build(config.seed, config.layer) for config in configs]
-        super().__init__(fold, configs, heads, means, optimizer, training)
+        """means: (L, U, D) of all utterances of the corpus; task: with `affine` targets.
+
+        heads: there already, and fitted, one for each config; else they are built.
+        """
+        own = list(heads or [task.build(config.seed, config.layer) for config in configs])
+        super().__init__(fold, configs, own, means, optimizer, training)
         self._targets = affine_of(task).targets
 
     def predict(self, utterances: Tensor) -> dict[int, Predictions]:
@@ -49,7 +53,7 @@ class StackedHeads(StackedLearner):
         collapsed, offset = self._collapsed()
         proportions = self._proportions()
         parts = [
-            torch.baddbmm(offset, mix(self._states[:, some], proportions), collapsed.mT).softmax(dim=2)
+            torch.baddbmm(offset, mix(self._prepared(self._states[:, some]), proportions), collapsed.mT).softmax(dim=2)
             for some in torch.split(utterances, PREDICTED_AT_ONCE)
         ]
         posteriors = torch.cat(parts, dim=1)
@@ -57,7 +61,7 @@ class StackedHeads(StackedLearner):
 
     def _update(self, update: Update) -> Tensor:
         """Carry out one update of every config; return the losses, (N,)."""
-        states = self._gather(update.utterances)
+        states = self._prepared(self._gather(update.utterances))
         proportions = self._proportions()
         mixed = mix(states, proportions)
         collapsed, offset = self._collapsed()

@@ -31,7 +31,8 @@ from downstream.training import loop
 from upstream import files
 from upstream.unfinished import UNFINISHED
 
-FAST = ["corpus.name=manifest", "training.steps=20", "training.evaluate_every=10", "split.folds=3"]
+SHORT = ["corpus.name=manifest", "training.steps=20", "training.evaluate_every=10", "split.folds=3"]
+FAST = [*SHORT, "sweep.layer=mix"]
 Content = dict[str, Any]
 
 
@@ -323,7 +324,7 @@ def test_nothing_that_a_run_leaves_names_the_users_home(tmp_path: Path, monkeypa
     (models / "mine.py").write_text(ENERGY)
     given = f"python run_downstream.py -u {models}/mine.py:build --data '{data}' -o x=[{home}/a,1] --store={home}/s"
     options = Options(data, home / "results", home / "store", progress=False, command=given)
-    outcome = experiment.run(upstream.load(f"{models}/mine.py:build"), load_recipe("emotion", FAST), options)
+    outcome = experiment.run(upstream.load(f"{models}/mine.py:build"), load_recipe("emotion", SHORT), options)
     assert outcome is not None
     inside = outcome.folder.relative_to(home / "results")
     assert inside.parts[1].startswith("mine-build-")

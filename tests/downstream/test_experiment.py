@@ -68,7 +68,7 @@ def build():
     return LogEnergy()
 """
 TIMING = Timing(reading=0, extraction=0, training=0, evaluation=0, audio_seconds=0, extracted_audio_seconds=0)
-FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3"]
+FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3", "sweep.layer=mix"]
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,8 @@ def test_layers_from_two_sides_are_refused(corpus: Path, tmp_path: Path) -> None
 
 
 def test_a_layer_from_one_side_takes_the_place_of_the_best() -> None:
-    assert layer_settings(recipe("sweep.layer=best"), 4, -1) == [3]
+    for word in ("mix", "best", "chosen"):
+        assert layer_settings(recipe(f"sweep.layer={word}"), 4, -1) == [3]
     with pytest.raises(UserError, match=r"Both -l 1"):
         layer_settings(recipe("sweep.layer=[best, 2]"), 4, 1)
 

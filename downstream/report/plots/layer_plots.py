@@ -165,14 +165,13 @@ def has_learned_sum(result: Result) -> bool:
 
 
 def learned_weights(result: Result) -> np.ndarray:
-    """Return the weights of the heads that read the sum of all layers, (H, L)."""
-    return np.array([head.layer_weights for head in result.heads if head.setting is None])
+    """Return the weights of the heads that read the sum of all layers, (H, L), whichever setting has them."""
+    summed = {(head.fold, head.seed): head.layer_weights for head in result.heads if head.layer is None}
+    return np.array(list(summed.values()))
 
 
 def shares_of(result: Result) -> np.ndarray | None:
     """Return the mean weight of each layer times its norm as a share of all such, (L,); None without norms."""
     if result.layer_norms is None:
         return None
-    products = learned_weights(result).mean(axis=0) * np.array(result.layer_norms)
-    shares: np.ndarray = products / products.sum()
-    return shares
+    return np.array(result.layer_shares(learned_weights(result).mean(axis=0).tolist()))

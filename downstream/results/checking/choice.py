@@ -9,7 +9,7 @@ from downstream.recipes import Recipe
 from downstream.results.checking.numbers import alike, name_of, setting_name
 from downstream.results.earlier import fit_of
 from downstream.results.record import FitRecord, HeadRecord, Result
-from downstream.training import Chosen, Config, Fit, LayerSetting, choose, configs, layer_settings
+from downstream.training import Chosen, Config, Fit, LayerSetting, choose, clear_gain, configs, layer_settings
 from upstream.errors import UserError
 
 
@@ -77,7 +77,8 @@ def of_heads(record: Result, settings: Sequence[LayerSetting]) -> Iterator[str]:
         return  # said already
     sign = 1 if record.metric_types[record.select].higher_is_better else -1
     fits = [fit_of(one, folds.index(one.fold), sign) for one in record.grid]
-    chosen = choose(fits, settings)
+    metric = record.metric_types[record.select].metric
+    chosen = choose(fits, settings, [clear_gain(fold.dev.utterances, metric) for fold in record.folds])
     expected = {key_of(one, folds): one.fit for one in chosen}
     for head in record.heads:
         fit = expected.pop((head.fold, head.seed, head.setting), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from downstream.tasks.evaluation import Evaluation, IntArray
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
+from downstream.tasks.weighted_sum import standardisation
 from upstream.base import States, Upstream
 
 if TYPE_CHECKING:
@@ -132,6 +133,13 @@ class ClassificationTask(Task):
 
     def build(self, seed: int, layer: int | None) -> UtteranceClassifier:
         return classifier(self._head, *self._shape, len(self.classes), seed, layer)
+
+    def fit(self, heads: Sequence[Head], training: Iterable[tuple[Tensor, States]]) -> None:
+        """Standardise layers by the training utterances, where the recipe has it."""
+        if self._head.standardised:
+            centre, scale = standardisation(heads[0].summed_up(states).cpu() for _, states in training)
+            for head in heads:
+                head.weighted_sum.standardise(centre, scale)
 
     def losses(self, head: Head, states: States, utterances: Tensor) -> Tensor:
         logits = head(states)

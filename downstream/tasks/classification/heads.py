@@ -26,12 +26,22 @@ class UtteranceClassifier(Head):
     is_affine = True  # in per-layer means, which are then enough
 
     def __init__(
-        self, num_layers: int, dim: int, projection: int, num_classes: int, seed: int, layer: int | None = None
+        self,
+        num_layers: int,
+        dim: int,
+        projection: int,
+        num_classes: int,
+        seed: int,
+        layer: int | None = None,
+        standardised: bool = False,
     ) -> None:
-        """projection: width between the two linear maps, 256 in SUPERB; layer: one layer instead of the sum."""
+        """projection: width between the two linear maps, 256 in SUPERB; layer: one layer instead of the sum.
+
+        standardised: whether layers are standardised before they are summed.
+        """
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.weighted_sum = WeightedSum(num_layers, layer)
+        self.weighted_sum = WeightedSum(num_layers, layer, dim if standardised else None)
         self.projection = seeded_linear(dim, projection, generator)
         self.output = seeded_linear(projection, num_classes, generator)
 
@@ -49,6 +59,12 @@ class UtteranceClassifier(Head):
         logits: Tensor = self.output(self.pool(projected, valid))
         return logits
 
+    def summed_up(self, states: States) -> Tensor:
+        """Return what layers are summed of, (L, N, D): the means of utterances; frames where pooling needs them."""
+        if self.is_affine and isinstance(states, HiddenStates):
+            states = states.means().transpose(0, 1)
+        return super().summed_up(states)
+
     def pool(self, projected: Tensor, valid: Tensor) -> Tensor:
         """Projected frames (B, T, P), of which `valid` (B, T) are not padding -> (B, P)."""
         return (projected * valid[:, :, None]).sum(dim=1) / valid.sum(dim=1, keepdim=True).to(projected)
@@ -65,9 +81,16 @@ class AttentivePoolingClassifier(UtteranceClassifier):
     is_affine = False
 
     def __init__(
-        self, num_layers: int, dim: int, projection: int, num_classes: int, seed: int, layer: int | None = None
+        self,
+        num_layers: int,
+        dim: int,
+        projection: int,
+        num_classes: int,
+        seed: int,
+        layer: int | None = None,
+        standardised: bool = False,
     ) -> None:
-        super().__init__(num_layers, dim, projection, num_classes, seed, layer)
+        super().__init__(num_layers, dim, projection, num_classes, seed, layer, standardised)
         self.attention = nn.Parameter(torch.zeros(projection))
 
     def pool(self, projected: Tensor, valid: Tensor) -> Tensor:
@@ -83,7 +106,7 @@ def classifier(
 ) -> UtteranceClassifier:
     """Return the head that a recipe asks for, with initial weights drawn from `seed`."""
     width = settings.projection or PROJECTION
-    return HEADS[settings.pooling](num_layers, dim, width, num_classes, seed, layer)
+    return HEADS[settings.pooling](num_layers, dim, width, num_classes, seed, layer, settings.standardised)
 
 
 def seeded_linear(dim_in: int, dim_out: int, generator: torch.Generator) -> nn.Linear:

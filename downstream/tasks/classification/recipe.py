@@ -52,6 +52,11 @@ class ClassifierSettings(Closed):
     pooling: Literal["mean", "attention"] = later(
         "mean", "over the frames of an utterance; attention learns a weight per frame, and needs all frames"
     )
+    standardised: bool = later(
+        False,
+        "each feature of each layer is brought to mean 0 and deviation 1 over the training utterances before layers "
+        "are summed",
+    )
 
 
 class ClassificationRecipe(LearnedRecipe):

@@ -6,7 +6,6 @@ S - 1, all of which occur.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,18 +28,6 @@ def within_speakers(vectors: Tensor, speakers: Tensor) -> Tensor:
     """Return the differences of vectors from their speakers' means, for speakers with two or more, (U', D)."""
     means, counts = speaker_means(vectors, speakers)
     return (vectors - means[speakers])[counts[speakers] > 1]
-
-
-def standardisation(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation over the utterances of batches (L, B, D), (L, D) each; 1 for constants."""
-    count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for batch in batches:
-        values = batch.double()
-        count, total, squares = count + values.shape[1], total + values.sum(dim=1), squares + values.square().sum(dim=1)
-    mean = total / count
-    variance = squares / count - mean.square()
-    is_constant = variance <= NEGLIGIBLE * squares / count
-    return mean, torch.where(is_constant, 1.0, variance).sqrt()
 
 
 def whitening(differences: Tensor, shrinkage: Shrinkage) -> Tensor:

@@ -20,7 +20,6 @@ from downstream.tasks.evaluation import Evaluation
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
 from downstream.tasks.predictor import HeadContext
-from downstream.tasks.verification.closed_form import standardisation
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
 from downstream.tasks.verification.enough_speakers import refuse_too_few
@@ -36,6 +35,7 @@ from downstream.tasks.verification.trial_plan import plan_cohorts, plan_trials
 from downstream.tasks.verification.trial_scores import normalise_scores, score_trials
 from downstream.tasks.verification.trials import Trials
 from downstream.tasks.verification.xvector import XVector
+from downstream.tasks.weighted_sum import standardisation
 from upstream.base import HiddenStates, States, Upstream
 from upstream.errors import UserError
 from upstream.text import counted

@@ -40,6 +40,10 @@ class PooledHead(Head):
         self.pooling = pooling
         self.width = pooled_width(dim, pooling)
 
+    def summed_up(self, states: States) -> Tensor:
+        """Return what is pooled of each layer, (L, B, width)."""
+        return self.pooled(states)
+
     def pooled(self, states: States) -> Tensor:
         """Return what is pooled of each layer, (L, B, width); states that are no frames are pooled already.
 
@@ -79,9 +83,12 @@ class LinearHead(PooledHead):
 
     def forward(self, states: States) -> Tensor:
         """States -> embeddings (B, E)."""
-        standardised = (self.pooled(states) - self.centre[:, None]) / self.scale[:, None]
-        embeddings: Tensor = self.projection(self.weighted_sum(standardised))
+        embeddings: Tensor = self.projection(self.weighted_sum(self.summed_up(states)))
         return embeddings
+
+    def summed_up(self, states: States) -> Tensor:
+        """Return what is pooled of each layer, standardised, (L, B, width)."""
+        return (self.pooled(states) - self.centre[:, None]) / self.scale[:, None]
 
     def standardise(self, centre: Tensor, scale: Tensor) -> None:
         """Set the buffers, (L, width) each."""

@@ -78,9 +78,9 @@ def test_evaluate_learns_nothing(common: list[str], tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("selection", "layer"), [("last_hidden_state", 3), ("hidden_state_1", 1), ("hidden_states", None)]
+    ("selection", "layer"), [("last_hidden_state", 3), ("hidden_state_1", 1), ("hidden_states", "chosen")]
 )
-def test_a_selected_feature_is_a_layer(selection: str, layer: int | None, common: list[str], tmp_path: Path) -> None:
+def test_a_selected_feature_is_a_layer(selection: str, layer: int | str, common: list[str], tmp_path: Path) -> None:
     found = scored(["-u", "wavlm_tiny", "--random-init", "-s", selection, *SHORT, *common], tmp_path)
     assert [scores.layer for scores in found.layers] == [layer]
 
@@ -131,8 +131,8 @@ WRONG = {
     "-m evaluate -e result/downstream/ExpName/dev-best.ckpt": "typing its command again",
     "-m evaluate -i best.ckpt -u fbank -d emotion": "-i best.ckpt: a run is resumed",
     "-u fbank -d emotion -c downstream/emotion/config.yaml": "-c names a corpus here",
-    "-u fbank -d emotion -s paper": "hidden_states (the weighted sum",
-    "-u fbank -d emotion -s hidden_state_": "hidden_states (the weighted sum",
+    "-u fbank -d emotion -s paper": "hidden_states (all layers, as without)",
+    "-u fbank -d emotion -s hidden_state_": "hidden_states (all layers, as without)",
     "-u fbank -d emotion -s last_hidden_state -l 1": "both name a layer",
     "-u fbank -d emotion -k x.pt": "fbank has no weights",
     "-u wavlm_local -d emotion": "add -k PATH",

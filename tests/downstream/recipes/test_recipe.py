@@ -240,6 +240,8 @@ def test_the_best_layer_needs_the_heads_of_all_layers() -> None:
     assert layer_settings(emotion("sweep.layer=[best, all]"), 3, None) == ["best", None, 0, 1, 2]
     assert layer_settings(emotion("sweep.layer=best"), 3, None) == ["best"]
     assert [config.layer for config in swept(emotion("sweep.layer=best"), 3, seed=0)] == [0, 1, 2]
+    assert [config.layer for config in swept(emotion("sweep.layer=chosen"), 3, seed=0)] == [None, 0, 1, 2]
+    assert layer_settings(emotion("sweep.layer=chosen"), 3, layer=1) == [1]
 
 
 @pytest.mark.parametrize(

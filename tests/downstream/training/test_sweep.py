@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from downstream.tasks.classification.metrics import METRICS
 from downstream.training.loop import Fit
-from downstream.training.sweep import Chosen, Config, LayerSetting, choose
+from downstream.training.sweep import Chosen, Config, LayerSetting, choose, clear_gain
 
 NEVER = -math.inf  # the development score of a head that diverged before its first evaluation
 
@@ -66,3 +71,34 @@ def test_a_seed_without_any_layer_on_some_fold_has_no_best() -> None:
 def test_a_family_that_learns_nothing_is_chosen_among_layers_alike() -> None:
     fits = [fit(0, 0.3, lr=None), fit(1, 0.4, lr=None)]
     assert layers(choose(fits, ["best"])) == [("best", 0, 0, 1)]
+
+
+def test_the_sum_is_chosen_unless_a_layer_is_clearly_better() -> None:
+    fits = [
+        fit(None, 0.60), fit(0, 0.69), fit(1, 0.50),
+        fit(None, 0.60, fold=1), fit(0, 0.50, fold=1), fit(1, 0.71, fold=1),
+    ]  # fmt: skip
+    assert layers(choose(fits, ["chosen"], [0.1, 0.1])) == [("chosen", 0, 0, None), ("chosen", 1, 0, 1)]
+    assert layers(choose(fits, ["chosen"], [0.05, 0.2])) == [("chosen", 0, 0, 0), ("chosen", 1, 0, None)]
+    assert layers(choose(fits, ["chosen"])) == [("chosen", 0, 0, 0), ("chosen", 1, 0, 1)]
+
+
+def test_an_equal_layer_is_not_chosen_and_a_sum_that_diverged_neither() -> None:
+    assert layers(choose([fit(None, 0.5), fit(0, 0.5)], ["chosen"])) == [("chosen", 0, 0, None)]
+    assert layers(choose([fit(None, NEVER), fit(0, 0.1)], ["chosen"], [9.0])) == [("chosen", 0, 0, 0)]
+    assert layers(choose([fit(None, 0.1), fit(0, NEVER)], ["chosen"])) == [("chosen", 0, 0, None)]
+
+
+def test_the_best_rates_of_sum_and_layer_are_compared() -> None:
+    fits = [fit(None, 0.2), fit(None, 0.6, lr=1e-3), fit(0, 0.65), fit(0, 0.1, lr=1e-3)]
+    (chosen,) = choose(fits, ["chosen"], [0.1])
+    assert chosen.fit is fits[1]
+
+
+@pytest.mark.parametrize(("utterances", "gain"), [(48, 0.0722), (300, 0.0289), (10_000, 0.005)])
+def test_a_clear_gain_is_a_standard_error_of_a_share(utterances: int, gain: float) -> None:
+    """That of the difference of two heads, of which one alone is right on a quarter of the utterances, simulated."""
+    assert clear_gain(utterances, METRICS["accuracy"]) == pytest.approx(gain, abs=5e-5)
+    assert clear_gain(utterances, replace(METRICS["accuracy"], percent=False)) == 0.0
+    drawn = np.random.default_rng(0).choice([1, -1, 0], p=[0.125, 0.125, 0.75], size=(2000, utterances))
+    assert drawn.mean(axis=1).std() == pytest.approx(gain, rel=0.06)

@@ -23,6 +23,7 @@ from downstream.tasks.classification.recipe import ClassifierSettings
 from downstream.tasks.head import Head, as_rows
 from downstream.tasks.weighted_sum import WeightedSum
 from downstream.training.batching import Shuffled
+from downstream.training.fitting import fitted_heads
 from downstream.training.learner import SKIPPED_AT_MOST, Learner, Schedule
 from downstream.training.loop import Fit, FoldData, Snapshots, Training, development_score, train
 from downstream.training.order import Order
@@ -37,6 +38,7 @@ LAYERS, DIM, CLASSES, UTTERANCES = 3, 6, 2, 60
 SPLIT = Fold("fold", tuple(range(40)), tuple(range(40, UTTERANCES)), ())
 FOLD = FoldData(Order(Shuffled(range(40), batch=8, seed=0)), development_part(SPLIT))
 DEVELOPMENT = torch.tensor(SPLIT.dev)
+CPU = torch.device("cpu")
 
 
 def settings(**changes: object) -> TrainingSettings:
@@ -58,13 +60,14 @@ def dataset(targets: Tensor, classes: int) -> Dataset:
     )
 
 
-def corpus() -> tuple[ClassificationTask, Tensor]:
+def corpus(standardised: bool = False) -> tuple[ClassificationTask, Tensor]:
     """Two classes that lie apart in layer 1 alone: the task, and means (L, U, D)."""
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(UTTERANCES) % CLASSES
     means = torch.randn(LAYERS, UTTERANCES, DIM, generator=generator)
     means[1, :, 0] += 4.0 * targets
-    return ClassificationTask(dataset(targets, CLASSES), LAYERS, DIM, ClassifierSettings(projection=8)), means
+    head = ClassifierSettings(projection=8, standardised=standardised)
+    return ClassificationTask(dataset(targets, CLASSES), LAYERS, DIM, head), means
 
 
 def optimizer_settings(name: str = "adam", **changes: object) -> OptimizerSettings:
@@ -72,15 +75,30 @@ def optimizer_settings(name: str = "adam", **changes: object) -> OptimizerSettin
     return OptimizerSettings.model_validate({"name": name, "lr": 1.0, "weight_decay": decay} | changes)
 
 
-def stacked(*configs: Config, optimizer: str = "adam", clip: float = 1.0, **course: object) -> StackedHeads:
-    """course: schedule and warm-up of the optimiser."""
-    task, means = corpus()
-    return StackedHeads(0, configs, task, means, optimizer_settings(optimizer, **course), settings(clip=clip))
+def stacked(
+    *configs: Config, optimizer: str = "adam", clip: float = 1.0, standardised: bool = False, **course: object
+) -> StackedHeads:
+    """course: schedule, warm-up and further rates of the optimiser."""
+    task, means = corpus(standardised)
+    heads = fitted_heads(task, configs, SPLIT.train, Means(means), CPU)
+    return StackedHeads(0, configs, task, means, optimizer_settings(optimizer, **course), settings(clip=clip), heads)
 
 
-def separate(*configs: Config, optimizer: str = "adam", clip: float = 1.0, **course: object) -> SeparateHeads:
-    task, means = corpus()
-    return SeparateHeads(0, configs, task, Means(means), optimizer_settings(optimizer, **course), settings(clip=clip))
+def separate(
+    *configs: Config, optimizer: str = "adam", clip: float = 1.0, standardised: bool = False, **course: object
+) -> SeparateHeads:
+    (task, means), chosen = corpus(standardised), optimizer_settings(optimizer, **course)
+    heads = fitted_heads(task, configs, SPLIT.train, Means(means), CPU)
+    return SeparateHeads(0, configs, task, Means(means), chosen, settings(clip=clip), CPU, heads)
+
+
+def stacked_apart(*configs: Config, **course: object) -> StackedHeads:
+    """The same, with a rate of their own for the weights of the layers, which are standardised."""
+    return stacked(*configs, **{"standardised": True, "mix_lr": 0.03} | course)
+
+
+def separate_apart(*configs: Config, **course: object) -> SeparateHeads:
+    return separate(*configs, **{"standardised": True, "mix_lr": 0.03} | course)
 
 
 def learn(learner: Learner, **changes: object) -> list[Fit]:
@@ -176,14 +194,40 @@ def test_a_weighted_update_is_gradient_accumulation() -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 @pytest.mark.parametrize("layer", [None, 1, -1])
 @pytest.mark.parametrize("clip", [0.05, 1e9])
-def test_a_stack_learns_what_autograd_learns(optimizer: str, layer: int | None, clip: float) -> None:
+@pytest.mark.parametrize(("make", "alone"), [(stacked, separate), (stacked_apart, separate_apart)])
+def test_a_stack_learns_what_autograd_learns(
+    optimizer: str, layer: int | None, clip: float, make: type, alone: type
+) -> None:
     """The equations of the stack against modules, backward() and clip_grad_norm_, over 100 updates."""
     config = Config(1e-3, 3, layer)
     updates = [FOLD.order.update(step) for step in range(1, 101)]
-    one, other = stacked(config, optimizer=optimizer, clip=clip), separate(config, optimizer=optimizer, clip=clip)
+    one, other = make(config, optimizer=optimizer, clip=clip), alone(config, optimizer=optimizer, clip=clip)
     assert torch.allclose(one.learn(updates), other.learn(updates), rtol=1e-5)
     logits = [as_rows(learner.predict(DEVELOPMENT)[0]).log() for learner in (one, other)]
     assert torch.allclose(*logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [stacked, separate])
+def test_the_weights_of_the_layers_have_their_own_rate(make: type) -> None:
+    """Adam's first step is the rate, whatever the gradient, up to its epsilon."""
+    before = make(Config(1e-3, 0), mix_lr=0.5)
+    started = before.weights(0)
+    before.learn([FOLD.order.update(1)])
+    moved = {name: (tensor - started[name]).abs() for name, tensor in before.weights(0).items()}
+    assert moved.pop("weighted_sum.weights").tolist() == pytest.approx([0.5] * LAYERS, rel=1e-3)
+    for name, change in moved.items():
+        assert change.max().item() == pytest.approx(1e-3, rel=1e-2), name
+
+
+def test_standardised_layers_ignore_scale_and_offset_of_a_layer() -> None:
+    """A head that learns from states of other units is the same head."""
+    task, means = corpus(standardised=True)
+    curves = []
+    for states in (means, means * torch.tensor([1.0, 100.0, 0.01])[:, None, None] + 7.0):
+        heads = fitted_heads(task, [Config(1e-3, 0)], SPLIT.train, Means(states), CPU)
+        learner = StackedHeads(0, [Config(1e-3, 0)], task, states, optimizer_settings(mix_lr=0.03), settings(), heads)
+        curves.append(learner.learn([FOLD.order.update(step) for step in range(1, 101)]))
+    assert torch.allclose(*curves, rtol=1e-3)
 
 
 # ---------------------------------------------------------------- the course of the learning rate
@@ -269,7 +313,7 @@ def recurrent(*configs: Config, source: Frames | None = None, **course: object) 
     return SeparateHeads(0, configs, task, source or Frames(), optimizer_settings(**course), settings())
 
 
-@pytest.mark.parametrize("make", [stacked, separate, recurrent])
+@pytest.mark.parametrize("make", [stacked, separate, recurrent, stacked_apart])
 def test_each_config_is_what_it_would_have_been_alone(make: type) -> None:
     together = learn(make(*GRID))
     for fit in together:
@@ -394,7 +438,7 @@ class StopAfter:
             raise StoppedError
 
 
-@pytest.mark.parametrize("make", [stacked, separate, recurrent])
+@pytest.mark.parametrize("make", [stacked, separate, recurrent, stacked_apart, separate_apart])
 @pytest.mark.parametrize("stop_after", [3, 17, 44])
 def test_a_resumed_training_ends_in_the_same_bits(make: type, stop_after: int, tmp_path: Path) -> None:
     configs = [*GRID[:3], Config(1e38, 0)]

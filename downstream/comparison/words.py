@@ -69,7 +69,8 @@ def verdict(comparison: Comparison) -> str:
             f"Whether {labels[0]} ({metric.title} {values[0]}) and {labels[1]} ({values[1]}) differ cannot be told "
             f"from {one.tested}: it takes two or more to see how much they vary."
         )
-    could = f"such a test set shows a difference of {one.points(one.difference.smallest)} in 80 % of cases"
+    unit = " points" if metric.percent else ""
+    could = f"such a test set shows a difference of {one.points(one.difference.smallest)}{unit} in 80 % of cases"
     if better is None:
         return f"{labels[0]} and {labels[1]} have the same {metric.title}, {values[0]}; {could}."
     if one.is_shown:
@@ -89,16 +90,18 @@ def notes(group: Sequence[Comparison]) -> Iterator[str]:
     if first.mcnemar_holds:
         yield "p is McNemar's exact one, for no two items share a speaker; intervals are Student's t, by the jackknife."
     elif not math.isnan(first.difference.variance):
-        degrees = f"{first.difference.degrees_of_freedom:.3g}"
+        degrees = dict.fromkeys(f"{one.difference.degrees_of_freedom:.3g}" for one in group)
         yield (
-            f"p and intervals: Student's t over {first.tested}, {degrees} degrees of freedom, by the paired jackknife "
-            "that leaves out one after the other."
+            f"p and intervals: Student's t over {first.tested} ({', '.join(degrees)} degrees of freedom), by the "
+            "paired jackknife that leaves out one after the other."
         )
     if any(one.mcnemar is not None for one in group) and not first.mcnemar_holds:
         yield "McNemar: its exact p, which would hold if items of one speaker were independent, and they are not."
     seeds = {(one.one.seeds, one.other.seeds) for one in group}
     if (1, 1) in seeds:
         yield "One seed a side: how much other seeds would change is not in p and intervals (-o sweep.seed=[0,1,2])."
+    if any(max(pair) > 1 for pair in seeds):
+        yield "Several seeds: how much they differ is in p and intervals, as independent draws on both sides."
     if any(1 in pair and pair != (1, 1) for pair in seeds):
         yield "A side of one seed is taken to vary over seeds as much as the other side does."
     yield "could show: the true difference that such a test set shows with p < 0.05 in 80 % of cases."

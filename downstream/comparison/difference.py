@@ -2,8 +2,7 @@
 
 Leaving out a test speaker changes both scores at once, so what makes a speaker easy or hard for both of them cancels:
 the variance is that of the difference, by the jackknife over clusters, with Student's t (Hansen, "Jackknife standard
-errors for clustered regression", 2022). docs/comparing.md has how often it is wrong, beside McNemar's test, sign flips
-and the bootstrap.
+errors for clustered regression", 2022). docs/comparing.md has how often it is wrong, beside McNemar's test.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Difference:
         """Two-sided p of the hypothesis that there is no difference; NaN where there is no standard error."""
         from scipy.special import stdtr
 
-        if abs(self.value) <= ALIKE:
+        if abs(self.value) <= ALIKE and not math.isnan(self.variance):
             return 1.0
         return float(2 * stdtr(self.degrees_of_freedom, -abs(self.value) / self.error))
 
@@ -78,13 +77,15 @@ class Difference:
 def difference_of(one: Sequence[HeadOfFold], other: Sequence[HeadOfFold], metric: str) -> Difference:
     """Return the difference of two scores, means over the heads of all folds and seeds that tested the same items.
 
-    Where it is the same without each speaker, its variance is taken as if all items were independent.
+    Where it is the same without each speaker, its variance is taken as if all items were independent, and to be no less
+    than that of a single item.
     """
     found = between(*(jackknives(heads, [metric])[metric] for heads in (one, other)))
     if found.variance > ALIKE**2 or abs(found.value) <= ALIKE or math.isnan(found.variance):
         return found
     alone = between(*(jackknives(as_independent(heads), [metric])[metric] for heads in (one, other)))
-    return replace(alone, degrees_of_freedom=found.degrees_of_freedom)
+    items = sum(len(head.items) for head in one) / len({head.seed for head in one})
+    return replace(alone, variance=max(alone.variance, items**-2), degrees_of_freedom=found.degrees_of_freedom)
 
 
 def between(one: Jackknife, other: Jackknife) -> Difference:

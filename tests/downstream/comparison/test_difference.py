@@ -60,10 +60,20 @@ def test_equal_answers_are_no_difference_and_equal_speakers_no_certainty() -> No
     assert 0.05 < found.p < 0.5
 
 
+@pytest.mark.parametrize(("items", "is_shown"), [(16, True), (1, False)], ids=("many items", "one item each"))
+def test_all_right_against_all_wrong(items: int, is_shown: bool) -> None:
+    """Nothing varies, neither over speakers nor over items."""
+    speakers = np.repeat(["a", "b"], items)
+    sides = ([answered([right] * 2 * items, speakers)] for right in (True, False))
+    found = difference_of(*sides, "accuracy")
+    assert found.value == 1.0
+    assert (found.p < 0.05) == is_shown
+
+
 def test_one_speaker_tells_nothing() -> None:
-    found = difference_of([answered([True, False], "xx")], [answered([True, True], "xx")], "accuracy")
-    assert math.isnan(found.p)
-    assert all(map(math.isnan, (*found.interval, found.smallest)))
+    for right in ([True, True], [True, False]):
+        found = difference_of([answered([True, False], "xx")], [answered(right, "xx")], "accuracy")
+        assert all(map(math.isnan, (found.p, *found.interval, found.smallest)))
 
 
 def test_a_second_seed_of_the_same_items_is_no_second_test_set() -> None:

@@ -123,22 +123,17 @@ def measure(
         compared = [cka_of_frames(frames[one], frames[other], items, moments, seed) for one, other in pairs]
     else:
         compared = [linear_cka(means[one], means[other], seed=seed) for one, other in pairs]
-    labels, labelled, notes = labels_of(dataset, chosen)
-    if labels:
-        groups = None if dataset.column == SPEAKER else [dataset.cluster(chosen[row]) for row in labelled]
-        correlations = tuple(
-            LabelCorrelation(name, correlations_of(states[:, labelled], labels, groups, seed))
-            for name, states in means.items()
-        )
+    labels = labels_of(dataset, chosen)
+    correlations = {name: correlations_of(states, labels, seed) for name, states in means.items() if labels.names}
     return Similarity(
         tuple(Cka(one, other, values) for (one, other), values in zip(pairs, compared, strict=True)),
-        correlations if labels else (),
-        dataset.column if labels else "",
-        len(set(labels)),
+        tuple(LabelCorrelation(name, values) for name, values in correlations.items()),
+        labels.column,
+        len(set(labels.names)),
         len(chosen),
-        len(labelled),
+        len(labels.rows),
         "frames" if moments else "means",
-        notes,
+        labels.notes,
     )
 
 
@@ -156,36 +151,45 @@ def chosen_utterances(dataset: Dataset, most: int, seed: int) -> list[int]:
     return [distinct[place] for place in sorted(drawn.tolist())]
 
 
-def labels_of(dataset: Dataset, chosen: Sequence[int]) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """Return the labels of the chosen utterances that can be held out, the rows of these among them, and notes.
+@dataclass(frozen=True)
+class Labels:
+    """Labels of the utterances that are compared, as far as some can be held out; none by default.
 
-    No labels where the task has none, or fewer than two classes with two utterances.
+    column: what they are. names: (N,). rows: of these utterances among the compared ones, (N,).
+    groups: what utterances share with others that depend on them, (N,); None where the labels are just that.
+    notes: sentences on what was left out.
     """
-    if dataset.labels:
-        labels = [dataset.labels[index] for index in chosen]
-    elif dataset.column == SPEAKER:
-        labels = [dataset.utterances[index].speaker for index in chosen]
-    else:
-        return (
-            [],
-            [],
-            (f"The task has no classes (it learns {dataset.column}), so that layers have no label to correlate with.",),
-        )
-    counts = Counter(labels)
-    rows = [row for row, label in enumerate(labels) if counts[label] > 1]
-    clusters = {dataset.cluster(chosen[row]) for row in rows}
-    if len({labels[row] for row in rows}) < 2 or len(clusters) < 2:
-        return [], [], (f"Labels in column {dataset.column} are too few, or of too few speakers, to hold any out.",)
-    alone = len(labels) - len(rows)
-    left_out = (f"{counted(alone, 'utterance was', 'utterances were')} left out, whose label no other one has.",)
-    return [labels[row] for row in rows], rows, left_out if alone else ()
+
+    notes: tuple[str, ...]
+    column: str = ""
+    names: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    groups: tuple[str, ...] | None = None
 
 
-def correlations_of(
-    states: Tensor, labels: Sequence[str], groups: Sequence[str] | None, seed: int
-) -> NDArray[np.float64]:
-    """Return the correlation of every layer of states (L, N, D) with labels (N,)."""
-    return np.array([held_out_correlation(layer.double().numpy(), labels, groups, seed) for layer in states])
+def labels_of(dataset: Dataset, chosen: Sequence[int]) -> Labels:
+    """Return the labels of the chosen utterances: the classes of the task, or the speakers where it compares these."""
+    column = dataset.column
+    if not dataset.labels and column != SPEAKER:
+        return Labels((f"The task learns {column} and no classes, so layers have no labels to correlate with.",))
+    all_names = [dataset.labels[i] if dataset.labels else dataset.utterances[i].speaker for i in chosen]
+    counts = Counter(all_names)
+    rows = tuple(row for row, name in enumerate(all_names) if counts[name] > 1)
+    names = tuple(all_names[row] for row in rows)
+    clusters = tuple(dataset.cluster(chosen[row]) for row in rows)
+    if len(set(names)) < 2 or len(set(clusters)) < 2:
+        return Labels((f"Labels in the column {column} are too few, or of too few speakers, to hold any out.",))
+    alone = counted(len(chosen) - len(rows), "utterance was", "utterances were")
+    notes = (f"{alone} left out of the correlation with labels, since no other one has the label.",)
+    return Labels(
+        notes if len(rows) < len(chosen) else (), column, names, rows, None if column == SPEAKER else clusters
+    )
+
+
+def correlations_of(states: Tensor, labels: Labels, seed: int) -> NDArray[np.float64]:
+    """Return the correlation of every layer of states (L, N, D) with the labels, (L,)."""
+    layers = (layer[list(labels.rows)].double().numpy() for layer in states)
+    return np.array([held_out_correlation(layer, labels.names, labels.groups, seed) for layer in layers])
 
 
 def cka_of_frames(

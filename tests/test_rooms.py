@@ -22,7 +22,7 @@ FLOORS = (
     ("training", "similarity"),
     ("results",),
     ("report", "comparison", "planned_run.py"),
-    ("experiment.py", "leaderboards"),
+    ("experiment.py", "leaderboards", "exports"),
     ("prediction", "probing"),
     ("__init__.py",),
     ("cli",),

@@ -22,7 +22,7 @@ VERBS = {
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
     "leaderboard": "write a page, Markdown and CSV of records and published scores",
-    "export": "write the heads of a run as one file to share, with a model card",
+    "export": "write the heads of a run as one file, or records for SUPERB, Hugging Face and LaTeX",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",
     "check": "try an upstream out: its contract, layers, speed and precisions",

@@ -140,6 +140,7 @@ class Family(ABC):
     metrics: by name, the first one most usual.
     chance_means: what the chance level is the score of, in words.
     within_protocol: beginnings of overrides that keep a recipe within its protocol, beside those of every family.
+    hub_task: what Hugging Face's model cards call such a task.
     was_in_schema_3: True for the families that records of schema 3 knew, whose runs keep their folders.
     """
 
@@ -147,6 +148,7 @@ class Family(ABC):
     metrics: ClassVar[Mapping[str, Metric]]
     chance_means: ClassVar[str]
     within_protocol: ClassVar[Sequence[str]] = ()
+    hub_task: ClassVar[str] = "other"
     was_in_schema_3: ClassVar[bool] = False
 
     def __init__(self, recipe: Any) -> None:

@@ -41,6 +41,7 @@ class Classification(Family):
     recipe_type = ClassificationRecipe
     metrics = METRICS
     chance_means = "always answering the commonest class of the training part"
+    hub_task = "audio-classification"
     was_in_schema_3 = True
 
     def __init__(self, recipe: ClassificationRecipe) -> None:

@@ -61,6 +61,7 @@ class Recognition(Family):
     metrics = METRICS
     chance_means = "the best of always answering nothing, the commonest transcript and the commonest word of training"
     within_protocol = ("decoding.",)
+    hub_task = "automatic-speech-recognition"
     was_in_schema_3 = True
 
     def __init__(self, recipe: RecognitionRecipe) -> None:

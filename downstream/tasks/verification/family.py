@@ -75,6 +75,7 @@ class Verification(Family):
     metrics = METRICS
     chance_means = "scores that say nothing"
     within_protocol = ("trials.list=",)
+    hub_task = "speaker-verification"
     was_in_schema_3 = True
 
     def __init__(self, recipe: VerificationRecipe) -> None:

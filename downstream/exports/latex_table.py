@@ -1,0 +1,111 @@
+"""A table for a paper: upstreams by tasks, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from downstream.results import Result
+from upstream.errors import UserError
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+} | {letter: f"\\{letter}" for letter in "&%$#_"}
+
+TIE = r"\textsuperscript{=}"
+Column = tuple[str, str]
+
+RULE = (
+    f"The best score of a task is bold; {TIE} marks scores whose 95\\,\\% interval overlaps its own, and which the "
+    "intervals thus do not tell from it."
+)
+
+
+def escaped(text: str) -> str:
+    """Return text as LaTeX prints it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in text)
+
+
+def latex_table(results: Sequence[Result]) -> str:
+    r"""Return a table of primary scores, a row an upstream and a column a recipe; it needs \usepackage{booktabs}.
+
+    Raises UserError where two runs would stand in one cell.
+    """
+    rows = list(dict.fromkeys(row_of(result) for result in results))
+    columns = list(dict.fromkeys(column_of(result) for result in results))
+    cells: dict[tuple[str, Column], Result] = {}
+    for result in results:
+        where = row_of(result), column_of(result)
+        if where in cells:
+            raise UserError(
+                f"{result.folder} and {cells[where].folder} are both runs of {where[0]} on {result.recipe.name}; a "
+                "table has one score in each cell, so name one of them."
+            )
+        cells[where] = result
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption(results)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        *(rf"{first} & {' & '.join(others)} \\" for first, *others in zip(("upstream", ""), *columns, strict=True)),
+        r"\midrule",
+    ]
+    best = {column: best_of([result for (_, other), result in cells.items() if other == column]) for column in columns}
+    for row in rows:
+        written = (written_cell(cells.get((row, column)), best[column]) for column in columns)
+        lines.append(rf"{row} & {' & '.join(written)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def row_of(result: Result) -> str:
+    """Return the name of an upstream."""
+    return escaped(result.upstream.name + (", untrained" if result.upstream.random_init else ""))
+
+
+def column_of(result: Result) -> Column:
+    """Return the two lines above a column: the recipe; the corpus, the metric and its direction."""
+    arrow = r"$\uparrow$" if result.primary.higher_is_better else r"$\downarrow$"
+    title = result.metric_types[result.primary.name].title
+    return escaped(result.recipe.name), rf"{{\scriptsize {escaped(f'{result.corpus.name}, {title}')} {arrow}}}"
+
+
+def caption(results: Sequence[Result]) -> str:
+    """Return what the table shows, and how it is to be read."""
+    unit = " in percent" if all(result.metric_types[result.primary.name].percent for result in results) else ""
+    intervals = "; ".join(sorted({escaped(result.primary.interval) for result in results}))
+    return f"Test scores{unit} of heads on frozen states, with 95\\,\\% intervals ({intervals}). {RULE}"
+
+
+def best_of(results: Sequence[Result]) -> Result:
+    """Return the result with the best score of a column."""
+    return max(results, key=lambda one: one.primary.value if one.primary.higher_is_better else -one.primary.value)
+
+
+def written_cell(result: Result | None, best: Result) -> str:
+    """Return a score with its interval; -- for what was not run."""
+    if result is None:
+        return "--"
+    score, metric = result.primary, result.metric_types[result.primary.name]
+    value = escaped(metric.written(score.value))
+    if score.value == best.primary.value:
+        value = rf"\textbf{{{value}}}"
+    elif overlap(result, best):
+        value += TIE
+    if score.low is None or score.high is None:
+        return value
+    return rf"{value} {{\scriptsize [{metric.written(score.low)}, {metric.written(score.high)}]}}"
+
+
+def overlap(one: Result, other: Result) -> bool:
+    """Return True where the intervals of two scores overlap; False where one has none."""
+    low, high = one.primary.low, one.primary.high
+    other_low, other_high = other.primary.low, other.primary.high
+    if low is None or high is None or other_low is None or other_high is None:
+        return False
+    return low <= other_high and other_low <= high

@@ -98,7 +98,8 @@ def clear_gain(utterances: int, metric: Metric) -> float:
 
     That of the difference of two shares is √(d / n) where their heads differ on a share d of n utterances; for the
     quarter that heads on a sum and on one of its layers differ on, it is 1 / (2 √n): 7 points for 48 utterances, 3 for
-    300, 0.5 for 10,000. For a metric that is no share nothing is known, and any gain counts.
+    300, 0.5 for 10,000. For a metric that is no share nothing is known, and any gain counts. One standard error is the
+    rule of Hastie, Tibshirani & Friedman, "The Elements of Statistical Learning", section 7.10.
     """
     return 1 / (2 * math.sqrt(utterances)) if metric.percent else 0.0
 

@@ -36,7 +36,7 @@ class Score(Section):
     value: float = Field(description="mean over folds and seeds")
     low: float | None = Field(description="lower end of the 95 % interval; null where there is none")
     high: float | None = Field(description="upper end of the 95 % interval; null where there is none")
-    interval: str = Field(description="how the interval was found, or why there is none")
+    interval: str = Field(description="what the interval holds and what it does not, or why there is none")
     chance: float | None = Field(description="chance level, mean over folds; null where unknown")
     by_seed: dict[int, float] = Field(description="mean over folds for each seed")
 
@@ -78,7 +78,7 @@ class Primary(Section):
     value: float = Field(description="mean over folds and seeds")
     low: float | None = Field(description="lower end of the 95 % interval; null where there is none")
     high: float | None = Field(description="upper end of the 95 % interval; null where there is none")
-    interval: str = Field(description="how the interval was found, or why there is none")
+    interval: str = Field(description="what the interval holds and what it does not, or why there is none")
     higher_is_better: bool
 
 

@@ -133,11 +133,11 @@ def recognised(
 
 
 def verified(generator: np.random.Generator, speakers: int, each: int, *, unequal: bool = False) -> Heads:
-    """Draw trials, 500 of one speaker and of two at most.
+    """Draw trials, 1,500 of one speaker and of two at most.
 
     An embedding is the speaker's vector and noise, so that the equal error rate is about 4 %.
     """
-    dim, noise, most = 64, 1.2, 500
+    dim, noise, most = 64, 1.2, 1500
     sizes = np.maximum(2, speakers_sizes(generator, speakers, each, unequal))
     names = np.repeat(np.arange(speakers), sizes)
     vectors = generator.normal(size=(speakers, dim))[names] + noise * generator.normal(size=(len(names), dim))

@@ -49,8 +49,8 @@ def of_items(one: Side, other: Side) -> str | None:
         alone, of_other = truths.keys() - other_truths.keys(), other_truths.keys() - truths.keys()
         if alone or of_other:
             return (
-                f"of the items in {where}, {counted(len(truths), 'item')} and {counted(len(other_truths), 'item')}, "
-                f"{missing(alone, 'first')} and {missing(of_other, 'second')}."
+                f"{where} has {counted(len(truths), 'item')} in the first and {counted(len(other_truths), 'item')} in "
+                f"the second; {missing(alone, 'first')}, and {missing(of_other, 'second')}."
             )
         if wrong := [name for name, truth in truths.items() if other_truths[name] != truth]:
             shown = "; ".join(
@@ -81,9 +81,9 @@ def truths_of(items: Items) -> Mapping[str, str]:
 def missing(names: Collection[str], whose: str) -> str:
     """Return how many items one run alone has, with the first of them."""
     if not names:
-        return f"none is the {whose} run's alone"
+        return f"none is in the {whose} alone"
     more = ", …" if len(names) > SHOWN else ""
-    return f"{len(names)} {'is' if len(names) == 1 else 'are'} the {whose} run's alone ({listed(names)}{more})"
+    return f"{len(names)} {'is' if len(names) == 1 else 'are'} in the {whose} alone ({listed(names)}{more})"
 
 
 def listed(names: Collection[str]) -> str:

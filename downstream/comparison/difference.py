@@ -31,7 +31,8 @@ class HeadOfFold(SeedItems):
 class Difference:
     """A difference with its sampling distribution, Student's t around it.
 
-    variance: the squared standard error; NaN where there is none. of_seeds: the part of it that is between seeds.
+    variance: the squared standard error; NaN where there is none, 0 where nothing differs with any speaker, which tells
+    nothing of how much might. of_seeds: the part of it that is between seeds.
     """
 
     value: float
@@ -55,18 +56,22 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Both ends of the 95 % interval; NaN where there is no standard error."""
-        half = self._quantile(1 - LEVEL / 2) * self.error
+        """Both ends of the 95 % interval; NaN where there is no standard error, or where it is 0."""
+        half = self._errors(self._quantile(1 - LEVEL / 2))
         return self.value - half, self.value + half
 
     @property
     def smallest(self) -> float:
-        """The smallest true difference that such a test set shows in 80 % of cases; NaN without a standard error.
+        """The smallest true difference that such a test set shows in 80 % of cases; NaN as for the interval.
 
         Minimum detectable effect, two-sided at 5 %: (t(0.975) + t(0.8)) standard errors (Bloom, Evaluation Review
         19(5), 1995).
         """
-        return (self._quantile(1 - LEVEL / 2) + self._quantile(POWER)) * self.error
+        return self._errors(self._quantile(1 - LEVEL / 2) + self._quantile(POWER))
+
+    def _errors(self, number: float) -> float:
+        """Return so many standard errors; NaN of 0."""
+        return number * self.error or math.nan
 
     def _quantile(self, probability: float) -> float:
         from scipy.special import stdtrit

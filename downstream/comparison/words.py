@@ -71,6 +71,11 @@ def verdict(comparison: Comparison) -> str:
         )
     unit = " points" if metric.percent else ""
     could = f"such a test set shows a difference of {one.points(one.difference.smallest)}{unit} in 80 % of cases"
+    if better is None and math.isnan(one.difference.smallest):
+        return (
+            f"{labels[0]} and {labels[1]} have the same {metric.title}, {values[0]}, with each of {one.tested}, so "
+            "that nothing tells how much they might differ."
+        )
     if better is None:
         return f"{labels[0]} and {labels[1]} have the same {metric.title}, {values[0]}; {could}."
     if one.is_shown:

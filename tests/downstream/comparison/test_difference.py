@@ -55,6 +55,7 @@ def test_equal_answers_are_no_difference_and_equal_speakers_no_certainty() -> No
     one_wrong = np.tile([True] * 7 + [False], 4)
     same = difference_of([answered(one_wrong, speakers)], [answered(one_wrong, speakers)], "accuracy")
     assert (same.value, same.p) == (0.0, 1.0)
+    assert all(map(math.isnan, (*same.interval, same.smallest)))  # it is not known to be nothing
     found = difference_of([answered(all_right, speakers)], [answered(one_wrong, speakers)], "accuracy")
     assert found.value == pytest.approx(1 / 8)
     assert 0.05 < found.p < 0.5

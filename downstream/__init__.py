@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from downstream.leaderboards import Written
     from downstream.probing import Probe
     from downstream.recipes import Recipe as Recipe
+    from downstream.replaying import Replay
     from downstream.results import Result as Result
     from downstream.results import load_results as load_results
     from downstream.results import read_result as read_result
@@ -56,6 +57,7 @@ __all__ = [
     "predict",
     "probe",
     "read_result",
+    "replay",
     "run",
 ]
 
@@ -290,6 +292,61 @@ def compare(
 
     given = [layers] if isinstance(layers, str | int) else layers
     return compare_runs(runs, list(map(str, given)), metric, part, progress)
+
+
+def replay(
+    run: str | Path | Result,
+    *,
+    to: str | Path | None = None,
+    upstream: str | Path | Upstream | None = None,
+    data: str | Path | None = None,
+    corpus: Table | None = None,
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    device: str | None = None,
+    family: str | None = None,
+    store: str | Path | None = None,
+    fresh_store: bool = False,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Replay:
+    """Compute a result again from its record, and compare: `wavprobe replay` from Python.
+
+    run: its record or its folder. to: folder of the replay; by default below replays/ in the working directory.
+    upstream, data: where they are not found as recorded: a name or path, or a loaded upstream; a folder.
+    corpus: the table of a run whose corpus was given in Python.
+    overrides: files that the recipe names and a record hides: {"decoding.language_model": "3gram.arpa"}.
+    device: of the upstream, by default the recorded one. family: "module.py:Family" of an external family that you
+        trust.
+    store: folder of hidden states; fresh_store: encode again, whatever it holds. fresh: discard an earlier replay.
+    progress: show progress bars, and what differs before anything is computed.
+
+    Returns both records and what differs: `replay.is_identical`, `replay.comparison.verdict`, `.inputs`, `.outcomes`.
+
+    Raises UserError for whatever the caller can fix.
+    """
+    from downstream.replaying import replay as again
+    from upstream.errors import UserError
+    from upstream.files import DEFAULT_STORE
+
+    place = run if isinstance(run, str | Path) else run.folder
+    if place is None:
+        raise UserError("This record is not on disk, and its predictions are nowhere; give the folder of its run.")
+    own = _corpus(corpus, data, None)
+    assert not isinstance(own, str)
+    return again(
+        place,
+        to=None if to is None else Path(to),
+        upstream=str(upstream) if isinstance(upstream, Path) else upstream,
+        data=None if data is None else Path(data),
+        corpus=own,
+        overrides=_strings(overrides),
+        device=device,
+        family=family,
+        store=DEFAULT_STORE if store is None else Path(store),
+        fresh_store=fresh_store,
+        fresh=fresh,
+        progress=progress,
+    )
 
 
 def _corpus(corpus: str | Table | None, data: str | Path | None, title: str | None) -> str | Corpus | None:

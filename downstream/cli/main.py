@@ -21,12 +21,13 @@ VERBS = {
     "plot": "draw the pictures of finished runs",
     "extract": "write the hidden states of recordings to files",
     "predict": "apply the heads of a run to new recordings",
+    "replay": "compute a result again from its record, and compare",
     "leaderboard": "write a page, Markdown and CSV of records and published scores",
     "export": "write the heads of a run as one file, or records for SUPERB, Hugging Face and LaTeX",
     "list": "list upstreams, recipes and corpora",
     "manifest": "write the manifest.csv of a folder of recordings",
     "check": "try an upstream out: its contract, layers, speed and precisions",
-    "validate": "check recipes without running them",
+    "validate": "check recipes without running them, and records against their files",
     "store": "list, estimate, verify and prune the stored hidden states",
     "convert": "convert a WavLM checkpoint to a Hugging Face directory",
 }
@@ -117,7 +118,7 @@ def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
 
 def carry_out_verb(module: Verb, options: argparse.Namespace, program: str) -> int:
     """Run a verb; return its exit status, with a sentence on standard error where it is not 0."""
-    goes_on = module in (verb("run"), verb("probe"), verb("extract"))
+    goes_on = module in (verb("run"), verb("probe"), verb("extract"), verb("replay"))
     more = "; what was computed is kept, and the same command goes on from here" if goes_on else ""
     return carry_out(lambda: module.run(options), program, options.verbose, more)
 

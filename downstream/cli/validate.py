@@ -1,16 +1,27 @@
-"""`wavprobe validate`: check recipes without running them."""
+"""`wavprobe validate`: check recipes without running them, and records against their own files."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add recipes and overrides."""
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="a recipe from `wavprobe list`, or a YAML file")
+    """Add recipes, records and overrides."""
+    parser.add_argument(
+        "recipes",
+        nargs="+",
+        metavar="RECIPE|RESULTS",
+        help="a recipe from `wavprobe list`, or a YAML file; or a result.json, or a folder of them: whether scores "
+        "follow from predictions, and nothing contradicts itself",
+    )
+    parser.add_argument(
+        "--family", action="append", default=[], metavar="FILE.py:CLASS", help="code of an external family of records"
+    )
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field"
     )
@@ -19,7 +30,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check every recipe; raise UserError with all errors where there are any."""
+    """Check every recipe and record; raise UserError with all errors where there are any."""
+    records = [name for name in options.recipes if is_of_records(name)]
+    recipes = [name for name in options.recipes if name not in records]
+    faults = [*faults_of_recipes(recipes, options), *(faults_of_records(records, options.family) if records else [])]
+    if faults:
+        raise UserError("\n".join(faults))
+    return 0
+
+
+def is_of_records(name: str) -> bool:
+    """Return True for a folder, or a record, which no recipe is."""
+    return Path(name).is_dir() or name.endswith(".json")
+
+
+def faults_of_records(folders: Sequence[str], families: Sequence[str]) -> list[str]:
+    """Check all records below some folders, say what each holds and what was not checked; return why others do not."""
+    from downstream.results import checked_records
+
+    found = checked_records(folders, families)
+    if not (found.kept or found.refused):
+        return [f"There is no result.json below {', '.join(folders)}: no run has finished there."]
+    for one in found.kept:
+        print(f"{one.result.folder}: {'valid as far as it was checked' if one.unchecked else 'valid'}")
+        for sentence in one.unchecked:
+            print(f"  not checked: {sentence}")
+    for path in found.repeated:
+        print(f"{path.parent}: there already")
+    return [refused.why for refused in found.refused]
+
+
+def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Check recipes, and print those that are valid; return what is wrong with the others."""
     import yaml
 
     from downstream.cli.s3prl_keys import translated
@@ -30,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if given.flags:
         print(f"note: {' '.join(given.flags)} is for `wavprobe run`, and no setting of a recipe.")
     faults = []
-    for name in options.recipes:
+    for name in recipes:
         try:
             recipe = load_recipe(name, given.overrides)
             find_card(recipe.corpus.name)
@@ -41,6 +83,4 @@ def run(options: argparse.Namespace) -> int:
         print(f"{name}: valid ({recipe.task}, {recipe.protocol}, version {recipe.version})")
         if options.show:
             print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    if faults:
-        raise UserError("\n".join(faults))
-    return 0
+    return faults

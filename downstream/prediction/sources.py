@@ -21,12 +21,13 @@ from downstream.results import (
     family_and_recipe,
     of_record,
     read_result,
+    record_path,
     upstream_as_recorded,
 )
 from downstream.tasks import Family
 from upstream.base import Upstream
 from upstream.errors import UserError
-from upstream.text import counted, printable
+from upstream.text import printable
 
 SUFFIX = ".safetensors"
 FINAL_NAME = Path(FINAL).stem  # of the head in it
@@ -52,10 +53,8 @@ def located(named: str | Path, heads: Sequence[str] = ()) -> HeadSource:
     path = Path(os.path.expanduser(named))
     if path.suffix == SUFFIX and not path.is_dir():
         return HeadSource(path, record_beside(path))
-    folder = path.parent if path.name == RECORD else path
-    if not (folder / RECORD).is_file():
-        raise UserError(no_run(folder))
-    record = read_result(folder / RECORD)
+    place = record_path(path, f"or a file of heads ({SUFFIX})")
+    record, folder = read_result(place), place.parent
     takes_final = FINAL in record.artifacts and (not heads or FINAL_NAME in heads)
     name = FINAL if takes_final else HEADS
     refuse_altered(folder, name, record)
@@ -77,19 +76,6 @@ def refuse_altered(folder: Path, name: str, record: Result) -> None:
         raise UserError(f"There is no {name} in {folder}: the run's heads were removed. Run its command again.")
     if altered(folder, {own: digest for own, digest in record.artifacts.items() if own == name}):
         raise UserError(f"{folder / name} changed since its run wrote it. Run its command again: {record.command}")
-
-
-def no_run(folder: Path) -> str:
-    """Return the message for a folder that is no run's, with the runs below it."""
-    if not folder.exists():
-        return f"There is no folder or file {folder}; name a run's folder, its {RECORD}, or a file of heads."
-    if not folder.is_dir():
-        return f"{folder} is neither a run's {RECORD} nor a file of heads ({SUFFIX})."
-    runs = sorted(str(path.parent) for path in folder.rglob(RECORD))
-    if not runs:
-        return f"{folder} has no {RECORD}: no run has finished there. Name the folder of a run."
-    more = " …" if len(runs) > SHOWN else ""
-    return f"{folder} holds {counted(len(runs), 'run')}; name one: {printable(', '.join(runs[:SHOWN]))}{more}."
 
 
 # ---------------------------------------------------------------- metadata

@@ -4,7 +4,7 @@ from downstream.results.anonymous import ELSEWHERE
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.caveats import CHANGED
-from downstream.results.checking import CheckedRecord, Records, Refused, checked, checked_records
+from downstream.results.checking import CheckedRecord, Records, Refused, asked_layer, checked, checked_records
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
@@ -23,7 +23,7 @@ from downstream.results.phases import Phases
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.read_items import HeadItems, heads_on_parts, items_of_heads
-from downstream.results.reading import load_results
+from downstream.results.reading import load_results, record_path
 from downstream.results.rebuilding import family_and_recipe, predictor_of, rebuilt
 from downstream.results.record import (
     FinalRecord,
@@ -71,6 +71,7 @@ __all__ = [
     "UnwrittenError",
     "UpstreamRecord",
     "altered",
+    "asked_layer",
     "begin",
     "build_record",
     "digest_of",
@@ -89,6 +90,7 @@ __all__ = [
     "predictor_of",
     "read_result",
     "rebuilt",
+    "record_path",
     "record_final",
     "record_run",
     "slug",

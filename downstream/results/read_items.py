@@ -13,7 +13,7 @@ from downstream.results.head_file import head_name
 from downstream.results.names import slug
 from downstream.results.record import FIX, HeadRecord, Result
 from downstream.statistics import Items
-from downstream.tasks import HeadOnPart, find_family
+from downstream.tasks import Family, HeadOnPart, find_family
 from downstream.training import LayerSetting
 from upstream.errors import UserError
 
@@ -29,14 +29,15 @@ class HeadItems:
     items: Items
 
 
-def items_of_heads(result: Result, setting: LayerSetting) -> list[HeadItems]:
+def items_of_heads(result: Result, setting: LayerSetting, family: type[Family] | None = None) -> list[HeadItems]:
     """Return the heads of a layer setting on each of their test parts, with their items.
 
+    family: of the record; by default the one that it names.
     Raises UserError where the record is not on disk, or its files lack something.
     """
     if result.folder is None:
         raise UserError("This record is not on disk, and its predictions are nowhere; give the folder of its run.")
-    family, rows = find_family(result.task, result.folder), prediction_rows_of(result)
+    kind, rows = family or find_family(result.task, result.folder), prediction_rows_of(result)
     found = []
     for head in result.heads:
         if head.setting != setting:
@@ -44,7 +45,7 @@ def items_of_heads(result: Result, setting: LayerSetting) -> list[HeadItems]:
         own = rows.get((head.fold, head.seed, setting_name(head.setting)), [])
         for place in heads_on_parts(head, result):
             of_part = own if len(head.metrics) == 1 else [row for row in own if row["part"] == place.part]
-            found.append(HeadItems(head, place.part, family.items(result.details, place, of_part)))
+            found.append(HeadItems(head, place.part, kind.items(result.details, place, of_part)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from downstream.results.folder import RECORD
 from downstream.results.record import Result, read_result
 from upstream.errors import UserError
+from upstream.text import counted, printable
 
 if TYPE_CHECKING:
     import pandas
 
+SHOWN = 5  # names in a message
 COLUMNS = (
     "recipe",
     "version",
@@ -92,3 +95,32 @@ def rows_of(result: Result) -> Iterator[dict[str, Any]]:
                 "caveats": len(result.caveats),
                 "folder": str(result.folder),
             }
+
+
+# ---------------------------------------------------------------- one record
+
+
+def record_path(named: str | Path, instead: str = "") -> Path:
+    """Return the path of a run's record, which a user names by its folder or itself.
+
+    instead: what else may be named, for the message: "or a file of heads". Raises UserError where there is no record.
+    """
+    path = Path(os.path.expanduser(named))
+    folder = path.parent if path.name == RECORD else path
+    if not (folder / RECORD).is_file():
+        raise UserError(no_run(folder, instead))
+    return folder / RECORD
+
+
+def no_run(folder: Path, instead: str) -> str:
+    """Return the message for a folder that is no run's, with the runs below it."""
+    if not folder.exists():
+        either = f"its {RECORD}, {instead}" if instead else f"or its {RECORD}"
+        return f"There is no folder or file {folder}; name a run's folder, {either}."
+    if not folder.is_dir():
+        return f"{folder} is neither a run's {RECORD} nor {instead.removeprefix('or ') or 'its folder'}."
+    runs = sorted(str(path.parent) for path in folder.rglob(RECORD))
+    if not runs:
+        return f"{folder} has no {RECORD}: no run has finished there. Name the folder of a run."
+    more = " …" if len(runs) > SHOWN else ""
+    return f"{folder} holds {counted(len(runs), 'run')}; name one: {printable(', '.join(runs[:SHOWN]))}{more}."

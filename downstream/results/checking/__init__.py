@@ -7,6 +7,7 @@ again (`wavprobe replay`) is what finds that.
 """
 
 from downstream.results.checking.checked import CheckedRecord, checked
+from downstream.results.checking.choice import asked_layer
 from downstream.results.checking.merging import Records, Refused, checked_records
 
-__all__ = ["CheckedRecord", "Records", "Refused", "checked", "checked_records"]
+__all__ = ["CheckedRecord", "Records", "Refused", "asked_layer", "checked", "checked_records"]

@@ -10,6 +10,7 @@ from downstream.recipes import Recipe
 from downstream.results.artifacts import HEADS
 from downstream.results.checking.choice import contradictions_of_choice
 from downstream.results.checking.heads import contradictions_of_heads
+from downstream.results.checking.intervals import IntervalsAgain
 from downstream.results.checking.numbers import contradictions_of_numbers
 from downstream.results.checking.tested import TestedAgain
 from downstream.results.checking.upstream import contradictions_of_upstream
@@ -95,7 +96,10 @@ class Examination:
         if family is not None:
             again = TestedAgain(record, family)
             yield from again.contradictions()
-            self.unchecked, self.found = [*self.unchecked, *again.unchecked], again.found
+            intervals = IntervalsAgain(record, family, again.found)
+            yield from intervals.contradictions()
+            self.unchecked += [*again.unchecked, *intervals.unchecked]
+            self.found = again.found
         yield from self._of_heads(family)
 
     def _family_and_recipe(self) -> tuple[Family | None, Recipe | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from downstream.results.checking.tested import test_set
 from downstream.results.integrity import digest_of
 from downstream.results.read_items import HeadItems
-from downstream.results.record import Result, UpstreamRecord
+from downstream.results.record import Result, SplitRecord, UpstreamRecord
 from upstream.names import NAMED
 
 # Sections of a recipe that change nothing of what is tested, and with what truths.
@@ -19,39 +19,29 @@ Tested = dict[str, tuple[str, tuple[str, ...]]]  # truth and clusters of an item
 
 
 class OtherRecords:
-    """What records that are believed say of corpora, upstreams and questions, by their digests."""
+    """What records that are believed say of test sets, upstreams and questions, by digests."""
 
     def __init__(self) -> None:
-        self._corpora: dict[str, tuple[Path, Result]] = {}
         self._upstreams: dict[str, tuple[Path, UpstreamRecord]] = {}
         self._questions: dict[str, tuple[Path, Result]] = {}
         self._truths: dict[str, tuple[Path, Tested]] = {}
-        self._test_sets: dict[str, tuple[Path, set[str]]] = {}
+        self._test_sets: dict[str, tuple[Path, set[str], SplitRecord]] = {}
 
     def add(self, path: Path, record: Result, items: Sequence[HeadItems]) -> None:
         """Believe a record."""
-        self._corpora.setdefault(record.corpus.fingerprint, (path, record))
         self._upstreams.setdefault(record.upstream.fingerprint, (path, record.upstream))
         self._questions.setdefault(record.learned, (path, record))
         for one in items:
             tested = tested_items(one)
             self._truths.setdefault(truths_key(record), (path, {}))[1].update(tested)
             if not are_pairs(one):  # trials may come from another list
-                self._test_sets.setdefault(test_set_key(record, one), (path, set(tested)))
+                self._test_sets.setdefault(test_set_key(record, one), (path, set(tested), record.corpus.used))
 
     def contradictions(self, record: Result, items: Sequence[HeadItems]) -> Iterator[str]:
         """Yield a clause for each contradiction of a record and those that are believed."""
-        yield from self._of_corpus(record)
         yield from self._of_upstream(record)
         yield from self._of_question(record)
         yield from self._of_items(record, items)
-
-    def _of_corpus(self, record: Result) -> Iterator[str]:
-        path, other = self._corpora.get(record.corpus.fingerprint, (None, record))
-        for name in ("utterances", "seconds", "speakers"):
-            own, theirs = getattr(record.corpus.used, name), getattr(other.corpus.used, name)
-            if own != theirs:
-                yield f"it has {own} {name} of a corpus with the fingerprint of {path}, which has {theirs}"
 
     def _of_upstream(self, record: Result) -> Iterator[str]:
         own = record.upstream
@@ -72,7 +62,6 @@ class OtherRecords:
             ("upstream", record.upstream.fingerprint, other.upstream.fingerprint),
             ("precision", record.upstream.dtype, other.upstream.dtype),
             ("corpus", record.corpus.fingerprint, other.corpus.fingerprint),
-            ("seeds", record.seeds.get("head"), other.seeds.get("head")),
         ):
             if own != theirs:
                 yield f"its heads have the digest of those of {path} (learned), and another {title}"
@@ -88,13 +77,25 @@ class OtherRecords:
                         "same corpus by its fingerprint"
                     )
                     return
-            where, expected = self._test_sets.get(test_set_key(record, one), (None, set(own)))
-            if not are_pairs(one) and set(own) != expected:
-                yield (
-                    f"it was tested on other utterances of {one.head.fold} than {where}, which has the same corpus by "
-                    "its fingerprint, and the same split"
-                )
-                return
+            same_split = None if are_pairs(one) else self._test_sets.get(test_set_key(record, one))
+            if same_split is not None:
+                yield from of_one_split(record, one, *same_split)
+
+
+def of_one_split(record: Result, one: HeadItems, path: Path, tested: set[str], used: SplitRecord) -> Iterator[str]:
+    """Yield clauses on a record that claims corpus and split of another one: its test set, and what both use.
+
+    path, tested, used: of the other one; ids of its test set, and what its recipe uses of the corpus.
+    """
+    claim = f"{path}, which has the same corpus by its fingerprint, and the same split"
+    if set(one.items.ids) != tested:
+        yield f"it was tested on other utterances of {one.head.fold} than {claim}"
+    if record.corpus.used != used:
+        own = record.corpus.used
+        yield (
+            f"it uses {own.utterances} utterances ({own.seconds:g} s) of the corpus, and {used.utterances} "
+            f"({used.seconds:g} s) are used by {claim}"
+        )
 
 
 def tested_items(one: HeadItems) -> Tested:

@@ -247,7 +247,7 @@ def test_a_fingerprint_of_another_corpus_is_refused(runs: Runs, tmp_path: Path) 
     forged(result, tmp_path / "a", elsewhere)
     found = checked_records([str(result.folder), tmp_path])
     assert len(found.kept) == 1
-    assert "of a corpus with the fingerprint of" in found.refused[0].why
+    assert "it uses 55 utterances" in found.refused[0].why
     assert "name the folder that you trust most first" in found.refused[0].why
 
 

@@ -46,7 +46,9 @@ def weights_compared(record: Result, again: Result) -> WeightsCompared | None:
             if shapes[0] != shapes[1]:
                 largest = float("inf")
                 continue
-            differences = [float((first[key].double() - second[key].double()).abs().max()) for key in first]
+            differences = [
+                float((first[key].double() - second[key].double()).abs().max()) for key in first if first[key].numel()
+            ]
             equal += max(differences) == 0
             largest = max(largest, *differences)
     return WeightsCompared(len(record.heads), equal, largest)

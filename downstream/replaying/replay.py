@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -36,7 +35,6 @@ from upstream.files import DEFAULT_STORE
 from upstream.text import printable
 
 REPLAYS = Path("replays")  # beside results, so that no table of results takes a replay for a run
-OWN_STORE = "store"
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,10 @@ def replay(
     """Compute a result again from its record; see `downstream.replay`."""
     path = record_path(run)
     record = read_result(path)
-    kind, recipe = family_and_recipe(record.task, settings_of(record, overrides), family, path)
+    kind, recorded = family_and_recipe(record.task, record.recipe.resolved, family, path)
+    recipe = corrected(recorded, overrides)
     place = place_of(record, path.parent, to)
+    own_store = place.with_name(f"{place.name}-store")
     given = upstream_as_recorded(
         record.upstream, seed_of(record), upstream, device or device_of(record), lambda name: command(run, name)
     )
@@ -84,7 +84,7 @@ def replay(
         data=data,
         folder=place,
         results=place,  # where no other run is: its heads would be taken from that one
-        store=place / OWN_STORE if fresh_store else store,
+        store=own_store if fresh_store else store,
         seed=seed_of(record),
         layer=layer_of(record, recipe),
         fresh=fresh,
@@ -100,22 +100,21 @@ def replay(
             outcome = experiment.run(given, recipe, options, corpus=corpus)
     finally:
         if fresh_store:
-            shutil.rmtree(place / OWN_STORE, ignore_errors=True)
+            shutil.rmtree(own_store, ignore_errors=True)
     assert outcome is not None  # only ranks of a shared extraction have none
     with errors_named(recipe.task):
         return Replay(record, outcome.result, compared(record, outcome.result, type(kind)), outcome.was_finished)
 
 
-def settings_of(record: Result, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the recorded settings with what the user corrects; raise UserError for paths that a record hides."""
-    settings: dict[str, Any] = dict(record.recipe.resolved)
-    settings = overridden(settings, overrides, Recipe) if overrides else settings
+def corrected(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recorded recipe with what the user corrects; raise UserError for paths that a record hides."""
+    settings = overridden(recipe.model_dump(mode="json"), overrides, type(recipe))
     for key, value in hidden_paths({name: value for name, value in settings.items() if name != "task"}):
         raise UserError(
             f"The recipe of this run names the file {value}, and a record does not say in which folder of whose "
             f"machine that lies. Give it: -o {key}=PATH."
         )
-    return settings
+    return validated(settings, type(recipe), f"Recipe {recipe.name}")
 
 
 def hidden_paths(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

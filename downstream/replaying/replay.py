@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream import experiment
 from downstream.data import Corpus
-from downstream.recipes import Options, Recipe, overridden
+from downstream.recipes import Options, Recipe, overridden, validated
 from downstream.replaying.comparison import Comparison, compared
 from downstream.results import (
     ELSEWHERE,

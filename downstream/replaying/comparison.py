@@ -96,7 +96,15 @@ def inputs_compared(record: Result, again: Result) -> Iterator[Line]:
     named = [name for name in {**own, **other} if name not in MACHINE]
     for name in (*CODE, *(name for name in named if name not in CODE), *MACHINE):
         if name in own or name in other:
-            yield of_values(name, own.get(name), other.get(name))
+            yield of_values(name, *(short(name, one.get(name)) for one in (own, other)))
+
+
+def short(name: str, value: str | None) -> str | None:
+    """Return a value of the environment; of a commit its first digits, and whether files were changed."""
+    if name != "git" or value is None:
+        return value
+    commit, dash, changed = value.partition("-")
+    return f"{commit[:SHOWN]}{dash}{changed}"
 
 
 def settings_digest(record: Result) -> str:

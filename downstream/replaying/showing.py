@@ -1,4 +1,4 @@
-"""A replay on the terminal: what differs of what went in, all that came out, and the verdict."""
+"""A replay on the terminal: what went in otherwise, all that came out, and the verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from upstream.terminal import plain_table
 def show(replay: Replay, console: Console) -> None:
     """Print both tables and the verdict."""
     comparison = replay.comparison
-    console.print(table_of("what went in", comparison.inputs))
+    same = [line.what for line in comparison.inputs if line.same]
+    others = [line for line in comparison.inputs if not line.same]
+    console.print(Text(f"the same  {', '.join(same) or 'nothing of what went in'}"))
+    if others:
+        console.print(table_of("what went in otherwise", others))
     console.print(table_of("what came out", comparison.outcomes))
     console.print(Text(comparison.verdict))
     console.print(Text(f"again     {replay.again.folder}"))

@@ -12,7 +12,6 @@ from downstream.results.head_file import HeadFile, HeadTensors, of_record
 from downstream.results.rebuilding import predictor_of, rebuilt
 from downstream.results.record import HeadRecord, Result, Section
 from downstream.tasks import Family, WeightedSum
-from downstream.training import shapes_and_types, under
 from upstream.errors import UserError
 
 
@@ -65,12 +64,11 @@ def of_layer_weights(head: HeadRecord, tensors: Mapping[str, Tensor], layers: in
 
     layers: L of the upstream.
     """
-    mixed = WeightedSum(layers, head.layer)
-    own = under(tensors, "weighted_sum.")
-    if shapes_and_types(own) != shapes_and_types(mixed.state_dict()):
+    mixed, own = WeightedSum(layers, head.layer), tensors.get("weighted_sum.weights")
+    if own is None or own.shape != mixed.weights.shape:
         yield f"the head {name_of(head)} weighs other layers than the {layers} of its upstream"
         return
-    mixed.load_state_dict(own)
+    mixed.weights.data = own
     shares = mixed.proportions()
     same = len(shares) == len(head.layer_weights)
     if not same or not all(alike(*pair, SHARES_TOLERANCE) for pair in zip(shares, head.layer_weights, strict=True)):

@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream import experiment
 from downstream.data import Corpus
+from downstream.experiment import run as carry_out
 from downstream.recipes import Options, Recipe, overridden, validated
 from downstream.replaying.comparison import Comparison, compared
 from downstream.results import (
@@ -98,7 +98,7 @@ def replay(
             tqdm.write(sentence, file=sys.stderr)
     try:
         with logging_redirect_tqdm(), errors_named(recipe.task):
-            outcome = experiment.run(given, recipe, options, corpus=corpus)
+            outcome = carry_out(given, recipe, options, corpus=corpus)
     finally:
         if fresh_store:
             shutil.rmtree(own_store, ignore_errors=True)

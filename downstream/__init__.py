@@ -3,6 +3,7 @@
 import downstream
 result = downstream.run("demo/emotion", "wavlm_base", random_init=True)     # the record, as on disk
 result.primary.value, result.metrics, result.folder
+outcome = downstream.run_suite("demo", "wavlm_base", random_init=True)      # every recipe of a suite
 table = downstream.load_results("results")                                  # a DataFrame, one row a score
 layers = downstream.probe("demo/emotion", ["wavlm_base", "fbank"])          # every layer: tables and figures
 files = downstream.extract("wavlm_base", "recordings", to="states")         # hidden states as files, and their index
@@ -11,7 +12,6 @@ written = downstream.leaderboard("results", to="leaderboard")               # a 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from downstream.results import load_results as load_results
     from downstream.results import read_result as read_result
     from downstream.states import extract as extract
+    from downstream.suites import SuiteOutcome
     from downstream.tasks import load_recipe as load_recipe
     from upstream.base import Upstream
 
@@ -59,6 +60,7 @@ __all__ = [
     "read_result",
     "replay",
     "run",
+    "run_suite",
 ]
 
 
@@ -106,7 +108,7 @@ def run(
     Raises UserError for whatever the caller can fix: a wrong name, missing data, a setting that does not exist.
     """
     from downstream.experiment import run_named
-    from downstream.recipes import Options
+    from downstream.recipes import Options, override_texts
     from upstream.files import DEFAULT_STORE
 
     options = Options(
@@ -125,7 +127,7 @@ def run(
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     named = str(upstream) if isinstance(upstream, Path) else upstream
     own = _corpus(corpus, data, corpus_title)
-    outcome = run_named(recipe, named, options, overrides=_strings(overrides), loading=loading, corpus=own)
+    outcome = run_named(recipe, named, options, overrides=override_texts(overrides), loading=loading, corpus=own)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
 
@@ -166,7 +168,7 @@ def probe(
     """
     from downstream.probing import by_recipe, probed_recipes
     from downstream.probing import probe as carried_out
-    from downstream.recipes import Options
+    from downstream.recipes import Options, override_texts
     from downstream.recipes import Recipe as AnyRecipe
     from upstream.files import DEFAULT_STORE
 
@@ -175,7 +177,7 @@ def probe(
     asked = probed_recipes(
         [one if isinstance(one, AnyRecipe) else str(one) for one in _several(recipes)],
         seeds=seeds,
-        overrides=_strings(overrides),
+        overrides=override_texts(overrides),
         data=by_recipe(data),
         corpora=by_recipe(names or (own if isinstance(own, str) else None)),
         corpus=None if isinstance(own, str) else own,
@@ -191,6 +193,68 @@ def probe(
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     encoders = [str(one) if isinstance(one, Path) else one for one in _several(upstreams)]
     return carried_out(encoders, asked, options, loading=loading, control=control)
+
+
+def run_suite(
+    suite: str | Path | Sequence[str],
+    upstreams: str | Path | Upstream | Sequence[str | Upstream],
+    *,
+    data: str | Path | Mapping[str, str | Path] | None = None,
+    overrides: Mapping[str, object] | Sequence[str] = (),
+    layer: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    random_init: bool = False,
+    name: str | None = None,
+    results: str | Path = "results",
+    store: str | Path | None = None,
+    store_limit: int | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+) -> SuiteOutcome:
+    """Carry out every recipe of a suite on one upstream or several: `wavprobe run -d SUITE` from Python.
+
+    suite: a name ("superb", "clean", "demo"), the path of a YAML file, or a list of recipes.
+    upstreams: names or paths, as `upstream.load` takes them, or upstreams that it gave; or one of them.
+    data: folder in which the corpora lie by their names, or the folder of each by its name.
+    overrides: of every recipe that has their keys. The others are those of `run`.
+
+    Returns what came of it: `runs`, each with its `outcome.result` or the reason `why` it has none; `unreadable`, the
+    recipes whose data are missing, with what to ask for; and the `page` of a leaderboard.
+
+    Raises UserError for a wrong name or setting, before anything is computed.
+    """
+    from downstream.recipes import Options, override_texts
+    from downstream.suites import Places, named_suite
+    from downstream.suites import run_suite as carried_out
+    from upstream.base import Upstream
+    from upstream.files import DEFAULT_STORE
+
+    options = Options(
+        name=name,
+        results=Path(results),
+        store=DEFAULT_STORE if store is None else Path(store),
+        store_limit=store_limit,
+        seed=seed,
+        layer=layer,
+        fresh=fresh,
+        command="downstream.run_suite",
+        progress=progress,
+    )
+    if isinstance(data, Mapping):
+        places = Places(folders={corpus: Path(folder) for corpus, folder in data.items()})
+    else:
+        places = Places(None if data is None else Path(data))
+    given = [upstreams] if isinstance(upstreams, str | Path | Upstream) else upstreams
+    return carried_out(
+        named_suite([str(suite)] if isinstance(suite, str | Path) else suite),
+        [one if isinstance(one, Upstream) else str(one) for one in given],
+        options,
+        places=places,
+        overrides=override_texts(overrides),
+        loading={"device": device, "dtype": dtype, "random_init": random_init, "seed": seed},
+    )
 
 
 def predict(
@@ -374,18 +438,6 @@ def _several(given: Any) -> list[Any]:
 def _folder(data: object) -> Path | None:
     """Return the one folder of the data; None where there is none, or one for each recipe."""
     return Path(data) if isinstance(data, str | Path) else None
-
-
-def _strings(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:
-    """Return overrides as "key=value"."""
-    if isinstance(overrides, Mapping):
-        return [f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items()]
-    return [overrides] if isinstance(overrides, str) else overrides
-
-
-def _plain(value: Any) -> Any:
-    """Return a number of numpy's or a path as JSON has them."""
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 def __getattr__(name: str) -> Any:

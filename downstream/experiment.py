@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream.data import Corpus, on_all_data
-from downstream.planned_run import PlannedRun
+from downstream.planned_run import PlannedRun, ReadCorpus
 from downstream.recipes import Options, Recipe, effective, overridden, validated
 from downstream.results import (
     Earlier,
@@ -47,6 +47,7 @@ from downstream.training import (
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
+from upstream.extract import Wanted
 from upstream.ranks import ALONE, Ranks
 
 
@@ -62,14 +63,20 @@ class Outcome:
 def run(
     upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE, corpus: Corpus | None = None
 ) -> Outcome | None:
-    """Carry out a recipe, on a corpus that was read already if there is one.
+    """Carry out a recipe, on a corpus that was read already if there is one; see `carry_out`."""
+    return carry_out(PlannedRun.of(upstream, ReadCorpus.of(recipe, options, corpus), options), ranks)
+
+
+def carry_out(planned: PlannedRun, ranks: Ranks = ALONE, beside: Sequence[Wanted] = ()) -> Outcome | None:
+    """Carry out a run as it is planned.
 
     A finished run is read back; an interrupted one goes on with the states that the store has and from the last
     snapshot of its training. Of several processes (`ranks`) each extracts its part; the first one alone goes on to
     learn and to record, and the others return None. Raises UserError for whatever the user can fix.
+
+    beside: what other runs will read of the upstream's states, which are stored in the same pass.
     """
-    phases = Phases()
-    planned = PlannedRun.of(upstream, recipe, options, corpus)
+    phases, options, upstream = Phases(planned.reading), planned.options, planned.upstream
     before = finished_before(planned, ranks)
     if before is not None and not (options.final and lacks_final_head(before.result)):
         if ranks.main:
@@ -83,7 +90,7 @@ def run(
     earlier = begun(planned, folder, task, plan, known_before) if ranks.main and before is None else None
 
     phases.begin("extraction")
-    source, extracted = prepare(upstream, planned.dataset, planned.crop, plan, options.progress, ranks)
+    source, extracted = prepare(upstream, planned.dataset, planned.crop, plan, options.progress, ranks, beside)
     if not ranks.main:
         return None
     if before is None:
@@ -225,13 +232,19 @@ def run_named(
 
 
 def chosen_recipe(
-    recipe: str | Path | Recipe, overrides: Sequence[str], corpus: str | Corpus | None
+    recipe: str | Path | Recipe, overrides: Sequence[str], corpus: str | Corpus | None = None
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """Return a recipe on a corpus with overrides, and those that change something; see `run_named`."""
+    """Return a recipe on a corpus with overrides, and what it changes of the shipped one of its name; see `run_named`.
+
+    Raises UserError as `load_recipe` does.
+    """
     if corpus is not None:
         overrides = [f"corpus.name={corpus.name if isinstance(corpus, Corpus) else corpus}", *overrides]
     if not isinstance(recipe, Recipe):
-        return load_overridden(recipe, overrides)
+        chosen, changed = load_overridden(recipe, overrides)
+        said = tuple(one.partition("=")[0] for one in changed)
+        others = [one for one in differences(chosen) if not one.partition("=")[0].startswith(said)]  # of a copied file
+        return chosen, (*changed, *others)
     content, kind = recipe.model_dump(mode="json"), type(recipe)
     chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
     return chosen, differences(chosen) or effective(content, overrides, kind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.data import Corpus, Dataset, read_dataset
@@ -12,7 +13,35 @@ from downstream.states import CachePlan, plan_cache, read_whole
 from downstream.tasks import Family, family_of
 from downstream.training import Config, LayerSetting, Snapshots, configs, layer_settings
 from upstream.base import Upstream
+from upstream.encode import Item
 from upstream.files import STATES
+
+
+@dataclass(frozen=True)
+class ReadCorpus:
+    """A recipe, and its corpus as it was read for it.
+
+    overrides: what was changed of the recipe, for the record. seconds: that reading took.
+    """
+
+    recipe: Recipe
+    overrides: tuple[str, ...]
+    family: Family
+    dataset: Dataset
+    seconds: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, options: Options, corpus: Corpus | None = None) -> ReadCorpus:
+        """Read the corpus of a recipe, unless it was read already; raise UserError where it cannot serve the recipe."""
+        began = time.perf_counter()
+        family = family_of(recipe)
+        reading = (options.data, options.store, options.progress, options.check_audio, corpus)
+        dataset = read_dataset(recipe, family, *reading)
+        return cls(recipe, options.overrides, family, dataset, time.perf_counter() - began)
+
+    def again(self) -> ReadCorpus:
+        """Return it for another upstream, whose run takes no time to read it."""
+        return replace(self, seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -20,6 +49,7 @@ class PlannedRun:
     """The parts of a run that are known before anything is encoded or learned.
 
     settings, configs: the layers that get scores, and the heads to learn. place: of the run on disk.
+    reading: seconds that reading the corpus took.
     """
 
     upstream: Upstream
@@ -31,33 +61,37 @@ class PlannedRun:
     dataset: Dataset
     question: Question
     place: Place
+    reading: float
 
     @classmethod
-    def of(cls, upstream: Upstream, recipe: Recipe, options: Options, corpus: Corpus | None) -> PlannedRun:
-        """Read the corpus, unless it was read already, and find out where the run lies."""
+    def of(cls, upstream: Upstream, read: ReadCorpus, options: Options) -> PlannedRun:
+        """Find out what an upstream learns of a corpus that was read, and where the run lies."""
+        recipe, family, dataset = read.recipe, read.family, read.dataset
         settings = layer_settings(recipe, upstream.num_layers, options.layer)
         heads = configs(recipe, settings, upstream.num_layers, options.seed)
-        family = family_of(recipe)
-        reading = (options.data, options.store, options.progress, options.check_audio, corpus)
-        dataset = read_dataset(recipe, family, *reading)
-        question = Question.of(upstream, recipe, family, dataset, options)
-        place = Place.of(question, upstream, recipe, dataset, options)
-        return cls(upstream, recipe, options, settings, heads, family, dataset, question, place)
+        own = replace(options, overrides=read.overrides)
+        question = Question.of(upstream, recipe, family, dataset, own)
+        place = Place.of(question, upstream, recipe, dataset, own)
+        return cls(upstream, recipe, own, settings, heads, family, dataset, question, place, read.seconds)
 
     @property
     def crop(self) -> CropSettings | None:
         """The windows that training cuts; None for whole utterances."""
         return self.recipe.learned.training.crop if self.recipe.learned else None
 
+    @property
+    def whole(self) -> list[Item]:
+        """The utterances whose states are read as a whole, and not of windows alone."""
+        return [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
+
     def plan(self) -> CachePlan:
         """Choose what of the states is kept."""
-        whole = [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
         options = self.options
         return plan_cache(
             self.recipe.store,
             self.family.needs(),
             self.upstream,
-            whole,
+            self.whole,
             options.store / STATES,
             options.store_limit,
             began_without=not options.fresh and self.place.began_unstored(),

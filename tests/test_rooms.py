@@ -23,7 +23,7 @@ FLOORS = (
     ("results",),
     ("report", "comparison", "planned_run.py"),
     ("experiment.py", "leaderboards", "exports"),
-    ("prediction", "probing", "replaying"),
+    ("prediction", "probing", "replaying", "suites"),
     ("__init__.py",),
     ("cli",),
 )

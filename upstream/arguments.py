@@ -85,6 +85,12 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def filled(text: str) -> str:
+    """Parse the path of a folder that may carry a name; an empty one, of a variable that is not set, is refused."""
+    folder(text)
+    return text
+
+
 def parsed(text: str, kind: type[Number], expected: str) -> Number:
     """Return the text as a number."""
     try:

@@ -78,15 +78,24 @@ class HiddenStates:
 
         Each utterance is averaged separately, so its mean does not depend on the padding.
         """
-        return torch.stack([self.utterance(i).float().mean(dim=1) for i in range(len(self.lengths))])
+        return torch.stack([means_of(self.utterance(i)) for i in range(len(self.lengths))])
 
     def statistics(self) -> Tensor:
         """Return mean and standard deviation over each utterance's valid frames, (B, L, 2 D) float32.
 
         The first D are those of `means`, bit for bit; each utterance is taken separately, as there.
         """
-        utterances = [self.utterance(i).float() for i in range(len(self.lengths))]
-        return torch.stack([torch.cat([own.mean(dim=1), deviations(own)], dim=1) for own in utterances])
+        return torch.stack([statistics_of(self.utterance(i)) for i in range(len(self.lengths))])
+
+
+def means_of(frames: Tensor) -> Tensor:
+    """Return the mean over the frames of one utterance, (L, T, D) of any precision -> (L, D) float32."""
+    return frames.float().mean(dim=1)
+
+
+def statistics_of(frames: Tensor) -> Tensor:
+    """Return mean and standard deviation over the frames of one utterance, (L, T, D) -> (L, 2 D) float32."""
+    return torch.cat([means_of(frames), deviations(frames.float())], dim=1)
 
 
 def deviations(frames: Tensor) -> Tensor:

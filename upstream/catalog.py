@@ -76,6 +76,14 @@ def load(
     raise UserError(unknown_upstream(name))
 
 
+def refuse_unknown(name: str) -> None:
+    """Raise UserError for a name that no upstream can be loaded by, without loading anything."""
+    typed = resolved(name)
+    is_there = Path(typed).exists() or Path(typed).is_symlink()
+    if typed.partition("@")[0] not in NAMED and not typed.startswith("hf:") and not is_function(typed) and not is_there:
+        raise UserError(unknown_upstream(typed))
+
+
 def load_for_sizes(name: str) -> Upstream:
     """Load an upstream for its sizes alone (layers, width, stride), without downloading anything of a named one."""
     row = NAMED.get(resolved(name).partition("@")[0])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import tee
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,11 +19,11 @@ from typing import Any, Protocol
 from torch import Tensor
 from tqdm import tqdm
 
-from upstream.base import Upstream
+from upstream.base import Upstream, means_of, statistics_of
 from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
 from upstream.errors import UserError
 from upstream.ranks import ALONE, Ranks
-from upstream.store import StateStore, estimate_bytes
+from upstream.store import REDUCTIONS, StateStore, estimate_bytes
 from upstream.text import counted
 
 BATCH_SECONDS = 60.0  # of padded audio in one call of the upstream; its states are 120 MB for Base in float32
@@ -49,24 +50,58 @@ class Destination(Protocol):
         """Look for what other processes have written in the meantime."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """States that a destination is to have.
+
+    reduction: "means", "statistics" or "frames". sizes: bytes on disk of each utterance that it wants, by digest.
+    """
+
+    destination: Destination
+    reduction: str
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, store: StateStore, upstream: Upstream, items: Iterable[Item]) -> Wanted:
+        """Return what a store is to have of these utterances."""
+        sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
+        return cls(store, store.key.reduction, sizes)
+
+    def missing(self, items: Iterable[Item]) -> list[Item]:
+        """Return those of the items that are wanted and not there."""
+        return [item for item in missing(self.destination, items) if item.digest in self.sizes]
+
+
 def fill(
-    store: StateStore, upstream: Upstream, items: Sequence[Item], progress: bool = True, ranks: Ranks = ALONE
+    store: StateStore,
+    upstream: Upstream,
+    items: Sequence[Item],
+    progress: bool = True,
+    ranks: Ranks = ALONE,
+    beside: Sequence[Wanted] = (),
 ) -> float:
     """Encode the items that are missing from the store; return their total duration in seconds, over all ranks.
 
+    Means are taken from a store of statistics of the same upstream where there is one, without encoding anything.
     Shards that hold any of the items are checked first; damaged ones are listed in `store.damaged` and recomputed.
     With several ranks, each encodes every `world`-th batch and waits for the others.
+
+    beside: what further stores want of this upstream. They get their states of what is encoded here, in the same pass,
+        with the bits that a pass of their own would give.
 
     Raises UserError for audio that cannot be read or encoded, with the utterance's name, for a disk that cannot
     be written, and if other ranks wrote to another store. States computed until then are kept.
     """
     store.check([item.digest for item in items], progress and ranks.main)
+    if ranks.main:
+        take_means(store, items)
     ranks.barrier(upstream.device)  # else a slow rank could remove a damaged shard that another has just replaced
     store.refresh()  # forget damaged shards that another process has removed
-    sizes = {item.digest: estimate_bytes(store.key, upstream.stride, [item.seconds]) for item in items}
-    batches = [missing(store, batch) for batch in plan(items, sizes)]
+    own = Wanted.of(store, upstream, items)
+    largest = {item.digest: max(one.sizes.get(item.digest, 0) for one in (own, *beside)) for item in items}
+    batches = [missing(store, batch) for batch in plan(items, largest)]
     share = [batch for batch in batches[ranks.rank :: ranks.world] if batch]
-    extract(store, upstream, share, sizes, store.key.reduction, progress and ranks.main)
+    extract(upstream, share, [own, *beside], progress and ranks.main)
     ranks.barrier(upstream.device)
     store.refresh()
     if lost := missing(store, items):
@@ -79,36 +114,65 @@ def fill(
     return sum(seconds_of(batch) for batch in batches)
 
 
-def extract(
-    destination: Destination,
-    upstream: Upstream,
-    batches: Sequence[list[Item]],
-    sizes: Mapping[str, int],
-    reduction: str,
-    progress: bool,
-) -> None:
-    """Encode the batches one by one and write their states; sizes: as for `fits_shard`, reduction: as for `encode`."""
+def take_means(store: StateStore, items: Sequence[Item]) -> None:
+    """Add the missing means of utterances whose statistics are stored, which begin with them; of no other reduction."""
+    wider = store.beside("statistics") if store.key.reduction == "means" else None
+    wanted = [item.digest for item in missing(store, {item.digest: item for item in items}.values())]
+    if wider is None or not wanted:
+        return
+    wider.check(wanted)
+    there = [digest for digest in wanted if digest in wider]
+    for first in range(0, len(there), SHARD_UTTERANCES):
+        part = there[first : first + SHARD_UTTERANCES]
+        store.add(part, [state[:, : store.key.dim] for state in wider.statistics(part).unbind(1)])
+
+
+def extract(upstream: Upstream, batches: Sequence[list[Item]], wanted: Sequence[Wanted], progress: bool) -> None:
+    """Encode the batches one by one and write their states.
+
+    wanted: at each destination. The first one's decides what is encoded; the others get their states of that.
+    """
     bar = bar_of_audio(f"extracting {upstream.name}", batches, progress)
 
     def is_wanted(batch: list[Item]) -> bool:
         """Return False, and lower the total, if another process has written the batch in the meantime."""
-        if missing(destination, batch):
+        if missing(wanted[0].destination, batch):
             return True
         bar.total = (bar.total or 0.0) - seconds_of(batch)
         return False
 
     memory = Memory()
-    wanted, to_decode = tee(filter(is_wanted, batches))
+    encoded, to_decode = tee(filter(is_wanted, batches))
     with (
         bar,
         closing(waveforms_ahead(to_decode, workers_for(upstream.device))) as decoded,
-        ShardWriter(destination, sizes) as writer,
+        ExitStack() as stack,
     ):
-        for batch, waveforms in zip(wanted, decoded, strict=True):
+        writers = [stack.enter_context(ShardWriter(one.destination, one.sizes)) for one in wanted]
+        for batch, waveforms in zip(encoded, decoded, strict=True):
             if is_wanted(batch):
-                states = encode(upstream, batch, waveforms, reduction, memory)
-                writer.add(batch, [state.cpu() for state in states])
+                parts = [batch, *(one.missing(batch) for one in wanted[1:])]
+                widest = max(
+                    (one.reduction for one, part in zip(wanted, parts, strict=True) if part), key=REDUCTIONS.index
+                )
+                encoded_states = encode(upstream, batch, waveforms, widest, memory)
+                states = {item.digest: state for item, state in zip(batch, encoded_states, strict=True)}
+                for one, part, writer in zip(wanted, parts, writers, strict=True):
+                    own = [reduced(states[item.digest], widest, one.reduction, upstream.dim) for item in part]
+                    writer.add(part, [state.cpu() for state in own])
                 bar.update(seconds_of(batch))
+
+
+def reduced(states: Tensor, reduction: str, wanted: str, dim: int) -> Tensor:
+    """Return the states of one utterance, of a reduction, as a narrower one or the same has them.
+
+    dim: D. The bits are those of `Upstream.means` and `Upstream.statistics`.
+    """
+    if wanted == reduction:
+        return states
+    if reduction == "statistics":
+        return states[:, :dim]  # of means
+    return means_of(states) if wanted == "means" else statistics_of(states)
 
 
 def bar_of_audio(what: str, batches: Sequence[Sequence[Item]], progress: bool) -> tqdm[Any]:
@@ -182,6 +246,8 @@ class ShardWriter:
 
     def add(self, batch: Sequence[Item], states: Sequence[Tensor]) -> None:
         """Add the states of a batch, on the CPU. Raises the error of an earlier shard that could not be written."""
+        if not batch:
+            return
         try:
             if not fits_shard([*(item for item, _ in self._collected), *batch], self.sizes):
                 self._start_writing()

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     tables = (
         ("upstreams (-u)", ("name", "what"), upstream_rows()),
         ("recipes (-d)", ("name", "what", "protocol", "corpus"), recipe_rows()),
+        ("suites (-d)", ("name", "what", "recipes"), suite_rows()),
         (
             "corpora (-c)",
             ("name", "what"),
@@ -72,3 +73,12 @@ def recipe_rows() -> list[tuple[str, ...]]:
         also = f" [also {', '.join(others)}]" if others else ""
         rows.append((name, f"{recipe['title']}{also}", recipe["protocol"], recipe["corpus"]["name"]))
     return rows
+
+
+def suite_rows() -> list[tuple[str, ...]]:
+    """Return the lines of the table of suites."""
+    from downstream.recipes import find_suite, read_yaml, suite_names
+
+    files = {name: find_suite(name) for name in suite_names()}
+    contents = {name: read_yaml(path) for name, path in files.items() if path is not None}
+    return [(name, content["title"], ", ".join(content["recipes"])) for name, content in contents.items()]

@@ -1,10 +1,12 @@
-"""`wavprobe run`: one upstream, one recipe, one result."""
+"""`wavprobe run`: one upstream, one recipe, one result; or every recipe of a suite on one upstream or several."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from downstream.cli import plot, s3prl_flags
 from downstream.cli.run_arguments import add_arguments
@@ -13,6 +15,8 @@ from upstream.sizes import parse_size
 
 if TYPE_CHECKING:
     from downstream.experiment import Outcome
+    from downstream.recipes import Options
+    from upstream.base import Upstream
     from upstream.ranks import Ranks
 
 __all__ = ["add_arguments", "run"]
@@ -31,17 +35,38 @@ def run(options: argparse.Namespace) -> int:
         if not name:
             raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
 
-    from downstream.recipes import note_on_name
-    from downstream.report import show
-    from downstream.results import RECORD, UnwrittenError
+    refuse_recipe_among_upstreams(options.upstream)
+
+    from downstream.cli import suite
     from upstream import ranks
-    from upstream.terminal import console
 
     own_rank = ranks.current()  # several processes share the extraction under torchrun
     own_rank.claim_gpu(options.device)
     own_rank.meet()
     for note in notes if own_rank.main else ():
         print(f"note: {note}", file=sys.stderr)
+    if (several := suite.asked_for(options)) is not None:
+        return suite.run(several, options, own_rank)
+    return run_one(options, own_rank)
+
+
+def refuse_recipe_among_upstreams(upstreams: Sequence[str]) -> None:
+    """Raise UserError for a recipe that was typed behind an upstream, without -d."""
+    from downstream.recipes import recipe_names, suite_names
+    from upstream.names import by_spelling
+
+    for name in upstreams[1:]:
+        if name in (*recipe_names(), *suite_names()) and by_spelling(name) is None:
+            raise UserError(f"{name} is a recipe, which goes after -d: -u {upstreams[0]} -d {name}.")
+
+
+def run_one(options: argparse.Namespace, own_rank: Ranks) -> int:
+    """Run one upstream on one recipe, and show the result."""
+    from downstream.recipes import note_on_name
+    from downstream.report import show
+    from downstream.results import RECORD, UnwrittenError
+    from upstream.terminal import console
+
     try:
         outcome = carried_out(options, own_rank)
     except UnwrittenError as error:
@@ -52,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     show(outcome.result, outcome.folder, console())
     if options.plots:
         plot.draw(outcome.folder / RECORD)
-    if other := note_on_name(options.downstream):
+    if other := note_on_name(options.downstream[0]):
         print(f"note: {other}")
     if outcome.was_finished:
         print("This run was finished before; nothing was computed. Add --fresh to run it again.")
@@ -62,16 +87,43 @@ def run(options: argparse.Namespace) -> int:
 def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
     """Carry out what was typed; return None in a process whose results another one records."""
     from downstream.experiment import run_named
+    from downstream.suites import parse_places
+
+    (recipe,) = options.downstream
+    places = parse_places(options.data)
+    data = places.of_recipe(recipe, options.override, options.corpus) if places.folders else places.root
+    return run_named(
+        recipe,
+        upstream_of(options),
+        chosen(options, own_rank, data),
+        overrides=options.override,
+        loading=loading(options),
+        ranks=own_rank,
+        corpus=options.corpus,
+    )
+
+
+def loading(options: argparse.Namespace) -> dict[str, Any]:
+    """Return how an upstream is loaded, beside its name."""
+    return {name: getattr(options, name) for name in LOADING}
+
+
+def upstream_of(options: argparse.Namespace) -> str | Upstream:
+    """Return the one upstream by its name, or loaded from the checkpoint of -k."""
+    (name,) = options.upstream
+    if options.upstream_ckpt is None:
+        return str(name)
+    from downstream.cli.s3prl_checkpoint import load_checkpoint
+
+    return load_checkpoint(name, options.upstream_ckpt, **loading(options))
+
+
+def chosen(options: argparse.Namespace, own_rank: Ranks, data: Path | None) -> Options:
+    """Return the options of a run; data: folder of its corpus."""
     from downstream.recipes import Options
 
-    loading = {name: getattr(options, name) for name in LOADING}
-    upstream = options.upstream
-    if options.upstream_ckpt is not None:
-        from downstream.cli.s3prl_checkpoint import load_checkpoint
-
-        upstream = load_checkpoint(options.upstream, options.upstream_ckpt, **loading)
-    chosen = Options(
-        data=options.data,
+    return Options(
+        data=data,
         name=options.name,
         folder=options.folder,
         results=options.results,
@@ -86,13 +138,4 @@ def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
         snapshot_seconds=options.snapshot_seconds,
         command=options.command,
         progress=own_rank.main,
-    )
-    return run_named(
-        options.downstream,
-        upstream,
-        chosen,
-        overrides=options.override,
-        loading=loading,
-        ranks=own_rank,
-        corpus=options.corpus,
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from downstream.cli import s3prl_flags
-from upstream.arguments import folder, layer, positive, whole_number
+from upstream.arguments import filled, folder, layer, positive, whole_number
 from upstream.catalog import DTYPES, FASTEST
 from upstream.command_line import add_verbose
 from upstream.files import DEFAULT_STORE
@@ -15,12 +15,26 @@ from upstream.files import DEFAULT_STORE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add upstream, recipe and options."""
     add = parser.add_argument
-    add("-u", "--upstream", help="a name from --list, a checkpoint, ORG/NAME[@REVISION] of the hub, module.py:function")
-    add("-d", "--downstream", metavar="RECIPE", help="a recipe from --list, or a YAML file")
+    add(
+        "-u",
+        "--upstream",
+        nargs="+",
+        action="extend",
+        help="a name from --list, a checkpoint, ORG/NAME[@REVISION] of the hub, module.py:function; or several of them",
+    )
+    add(
+        "-d",
+        "--downstream",
+        nargs="+",
+        action="extend",
+        metavar="RECIPE",
+        help="a recipe or a suite from --list, or a YAML file of either; or several of them",
+    )
     add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field")
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
     add("--final", action="store_true", help="then learn one head from all data, for wavprobe predict and export")
+    add("--plan", action="store_true", help="say what it will take (hours of audio, disk, time), and compute nothing")
     add("--fresh", action="store_true", help="discard an earlier run and start again")
     add("--plots", action="store_true", help="draw pictures into the run's folder, as PNG and SVG")
     add("--list", action="store_true", help="list upstreams, recipes and corpora")
@@ -34,7 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_data(group: argparse._ArgumentGroup) -> None:
     """Add where the recordings are."""
     add = group.add_argument
-    add("--data", type=folder, metavar="DIR", help="folder of the corpus in its published layout")
+    add(
+        "--data",
+        nargs="+",
+        action="extend",
+        type=filled,
+        default=[],
+        metavar="DIR",
+        help="folder of the corpus in its published layout; for several corpora the folder in which they lie by their "
+        "names, or CORPUS=DIR for each",
+    )
     add("-c", "--corpus", metavar="NAME", help="another corpus; 'manifest' is any folder with a manifest.csv")
     add_check(group)
 

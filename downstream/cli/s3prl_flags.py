@@ -105,6 +105,9 @@ def applied(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser]
     if found.flags:
         parser = OfOverrides(prog="-o", add_help=False, allow_abbrev=False)
         add(parser)
+        for name in ("upstream", "downstream"):  # of which several may be typed
+            if f"--{name}" in found.flags:
+                setattr(options, name, None)
         parser.parse_args(found.flags, options)
     refuse(options)
     take_layer(options)
@@ -182,16 +185,22 @@ def take_upstream(options: argparse.Namespace) -> None:
         )
     if not options.upstream:
         return
-    if options.upstream_ckpt is None and ANY_CHECKPOINT.fullmatch(options.upstream):
-        raise UserError(f"-u {options.upstream} is any checkpoint: add -k PATH, or type -u PATH alone.")
-    if options.hub == "huggingface" and os.path.lexists(options.upstream):
-        options.upstream = f"hf:{options.upstream}"
-    if options.upstream_revision is not None:
-        if "@" in options.upstream:
-            raise UserError(
-                f"--upstream_revision and -u {options.upstream} both name a revision; leave one of them out."
-            )
-        options.upstream += f"@{options.upstream_revision}"
+    if options.upstream_ckpt is not None and len(options.upstream) > 1:
+        raise UserError("-k is the checkpoint of one upstream; type the paths of several after -u.")
+    options.upstream = [taken(name, options) for name in options.upstream]
+
+
+def taken(name: str, options: argparse.Namespace) -> str:
+    """Return the name of an upstream as `upstream.load` takes it."""
+    if options.upstream_ckpt is None and ANY_CHECKPOINT.fullmatch(name):
+        raise UserError(f"-u {name} is any checkpoint: add -k PATH, or type -u PATH alone.")
+    if options.hub == "huggingface" and os.path.lexists(name):
+        name = f"hf:{name}"
+    if options.upstream_revision is None:
+        return name
+    if "@" in name:
+        raise UserError(f"--upstream_revision and -u {name} both name a revision; leave one of them out.")
+    return f"{name}@{options.upstream_revision}"
 
 
 def take_machine(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipes",
         nargs="+",
         metavar="RECIPE|RESULTS",
-        help="a recipe from `wavprobe list`, or a YAML file; or a result.json, or a folder of them: whether scores "
+        help="a recipe or suite from --list, or a YAML file; or a result.json, or a folder of them: whether scores "
         "follow from predictions, and nothing contradicts itself",
     )
     parser.add_argument(
@@ -66,6 +66,7 @@ def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> li
 
     from downstream.cli.s3prl_keys import translated
     from downstream.data.corpora import find_card
+    from downstream.suites import choose_recipes, is_suite, named_suite
     from downstream.tasks import family_of, load_recipe
 
     given = translated(options.override)
@@ -74,6 +75,11 @@ def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> li
     faults = []
     for name in recipes:
         try:
+            if is_suite(name):
+                suite = named_suite([name])
+                choose_recipes(suite, given.overrides)
+                print(f"{name}: valid (a suite of {', '.join(entry.label for entry in suite.entries)})")
+                continue
             recipe = load_recipe(name, given.overrides)
             find_card(recipe.corpus.name)
             family_of(recipe)

@@ -7,11 +7,12 @@ from downstream.recipes.files import (
     all_keys,
     effective,
     overridden,
+    override_texts,
     read_yaml,
     shipped,
     validated,
 )
-from downstream.recipes.names import find_recipe, names_in_s3prl, note_on_name, recipe_names
+from downstream.recipes.names import find_recipe, find_suite, names_in_s3prl, note_on_name, recipe_names, suite_names
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent
 from downstream.recipes.sections import (
@@ -69,13 +70,16 @@ __all__ = [
     "Width",
     "effective",
     "find_recipe",
+    "find_suite",
     "later",
     "names_in_s3prl",
     "note_on_name",
     "overridden",
+    "override_texts",
     "read_yaml",
     "recipe_names",
     "refuse_unfit_descent",
     "shipped",
+    "suite_names",
     "validated",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ WORDS = {
     "less_than_equal": "the largest that is allowed is {le:,.6g}",
 }
 
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def validated(content: Mapping[str, Any], kind: type[AnyRecipe], where: str) -> AnyRecipe:
+def validated(content: Mapping[str, Any], kind: type[AnyModel], where: str) -> AnyModel:
     """Return the content of a file as a typed recipe; where: its name in messages. Raises UserError."""
     try:
         return kind.model_validate(content)
@@ -76,6 +77,18 @@ def overridden(content: Mapping[str, Any], overrides: Sequence[str], kind: type[
     for override in overrides:
         apply_override(changed, override, kind)
     return changed
+
+
+def override_texts(overrides: Mapping[str, object] | Sequence[str]) -> tuple[str, ...]:
+    """Return overrides as "key=value" texts, of a mapping of keys to values, of one text, or of several."""
+    if isinstance(overrides, Mapping):
+        return tuple(f"{key}={json.dumps(value, default=_plain)}" for key, value in overrides.items())
+    return (overrides,) if isinstance(overrides, str) else tuple(overrides)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy's or a path as JSON has them."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def effective(content: Mapping[str, Any], overrides: Sequence[str], kind: type[Recipe]) -> tuple[str, ...]:
@@ -156,14 +169,14 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 # ---------------------------------------------------------------- messages
 
 
-def explain(error: ValidationError, kind: type[Recipe]) -> str:
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
     """Return the errors of a recipe as sentences, the first ones where there are many."""
     faults = error.errors()
     more = [f"There are {len(faults) - MOST_SHOWN} more such values."] if len(faults) > MOST_SHOWN else []
     return " ".join([*(_sentence(fault, kind) for fault in faults[:MOST_SHOWN]), *more])
 
 
-def _sentence(fault: Mapping[str, Any], kind: type[Recipe]) -> str:
+def _sentence(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
     path = [str(part) for part in fault["loc"]]
     key, value = ".".join(path), fault["input"]
     if fault["type"] == "extra_forbidden":
@@ -183,7 +196,7 @@ def _sentence(fault: Mapping[str, Any], kind: type[Recipe]) -> str:
     return f"The value of {brief(key)} is {shown}: {reason}{quotes}."
 
 
-def _keys_beside(path: Sequence[str], kind: type[Recipe]) -> list[str]:
+def _keys_beside(path: Sequence[str], kind: type[BaseModel]) -> list[str]:
     model: Any = kind
     for name in path[:-1]:
         model = section_of(model.model_fields[name].annotation)

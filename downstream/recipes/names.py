@@ -1,4 +1,4 @@
-"""Names of recipes: those that come with the harness, s3prl's, and files; a wrong one is answered with the nearest."""
+"""Names of recipes and suites: those that are shipped, s3prl's, and files; a wrong one is answered with the nearest."""
 
 from __future__ import annotations
 
@@ -6,17 +6,37 @@ import contextlib
 import os
 from pathlib import Path
 
-from downstream.recipes.files import LONGEST_SHOWN, brief, shipped
+from downstream.recipes.files import LONGEST_SHOWN, brief, read_yaml, shipped
 from upstream.errors import UserError
 from upstream.names import by_spelling
 from upstream.nearest import did_you_mean, plain
 from upstream.shipped_tables import read_rows, row_of_name, words_of_cell
 
+SUITES = "suites"  # the folder of the recipes' that holds lists of them
+
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the harness, sorted."""
     folder = shipped("recipes")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    files = [path for path in folder.rglob("*.yaml") if path.parent.name != SUITES]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the harness, sorted."""
+    return sorted(path.stem for path in (shipped("recipes") / SUITES).glob("*.yaml"))
+
+
+def find_suite(name: str) -> Path | None:
+    """Return the YAML file of a suite: a shipped one, in any spelling, or a file with a list of recipes.
+
+    None for anything else, a recipe among them: `find_recipe` knows those, and what may have been meant.
+    """
+    if same := [one for one in suite_names() if plain(one) == plain(name)]:
+        return shipped("recipes") / SUITES / f"{same[0]}.yaml"
+    if name.endswith((".yaml", ".yml")) and os.path.isfile(name) and "recipes" in read_yaml(Path(name)):
+        return Path(name)
+    return None
 
 
 def find_recipe(name: str) -> Path:
@@ -39,10 +59,10 @@ def find_recipe(name: str) -> Path:
         return shipped_recipe(task["recipe"])
     if there:
         return Path(name)
-    known = f"Known: {', '.join(names)}."
+    known = f"Known: {', '.join(names)}; and the suites {', '.join(suite_names())}."
     if task:
         raise UserError(f"There is no recipe for s3prl's {name} yet ({task['what']}). {known}")
-    suggestion = did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), names) or "See --list for the names."
+    suggestion = did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), (*names, *suite_names())) or "See --list."
     if by_spelling(name):
         suggestion = "It is an upstream, which goes after -u."
     raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")

@@ -9,6 +9,7 @@ from downstream.report.layer_curve import (
     mean_development,
     sum_name,
 )
+from downstream.report.overall import Overall, cells_of, overall_score
 from downstream.report.plots import (
     PLOTS,
     draw_chance,
@@ -26,11 +27,15 @@ from downstream.report.plots import (
     write_plots,
 )
 from downstream.report.published import ReferenceScore, published, read_reference_scores
-from downstream.report.tables import layer_table, tables_of
+from downstream.report.tables import interval_of, layer_table, tables_of
 from downstream.report.terminal import describe_upstream, duration, score_line, show, states_line, used_line
 
 __all__ = [
     "PLOTS",
+    "Overall",
+    "cells_of",
+    "interval_of",
+    "overall_score",
     "Comparison",
     "LayerCurve",
     "ReferenceScore",

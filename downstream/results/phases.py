@@ -10,10 +10,10 @@ from upstream.encode import seconds_of
 
 
 class Phases:
-    """A clock of a run's phases; the first one is reading."""
+    """A clock of a run's phases; the first one is reading, which took so many seconds before."""
 
-    def __init__(self) -> None:
-        self._began = {"reading": time.perf_counter()}
+    def __init__(self, reading: float = 0.0) -> None:
+        self._began = {"reading": time.perf_counter() - reading}
 
     def begin(self, phase: str) -> None:
         """End the phase before, and begin another one."""

@@ -15,7 +15,9 @@ from downstream.recipes import CropSettings
 from downstream.states.cache_plan import CachePlan
 from downstream.states.sources import Computed, Means, StateSource, StoredFrames, WithWindows, cut_of_states
 from upstream.base import Upstream
-from upstream.extract import fill
+from upstream.encode import Item
+from upstream.errors import UserError
+from upstream.extract import Wanted, fill
 from upstream.ranks import Ranks
 from upstream.store import StateStore
 
@@ -40,10 +42,12 @@ def prepare(
     plan: CachePlan,
     progress: bool,
     ranks: Ranks,
+    beside: Sequence[Wanted] = (),
 ) -> tuple[StateSource, float]:
     """Fill the store as planned; return the source of the heads' states, and the seconds of audio encoded for it.
 
     crop: of the recipe's training; None where whole utterances are used.
+    beside: what other runs will read of this upstream; it is stored in the same pass.
     """
     items = dataset.items
     window = window_of(crop)
@@ -53,7 +57,7 @@ def prepare(
     if store is None:
         return computed, 0.0
     whole = read_whole(dataset, crop)
-    extracted = fill(store, upstream, [items[index] for index in whole], progress, ranks)
+    extracted = filled(store, upstream, [items[index] for index in whole], progress, ranks, beside)
     for name in store.damaged:
         tqdm.write(f"The store's shard {name} was damaged; its states were encoded again.", file=sys.stderr)
     logger.info("store %s: %.0f s of audio encoded", store.folder, extracted)
@@ -65,6 +69,27 @@ def prepare(
     if window is not None and any(items[index].seconds > window for index in dataset.split.trained):
         source = WithWindows(source, computed, items, window)
     return source, extracted
+
+
+def filled(
+    store: StateStore,
+    upstream: Upstream,
+    items: Sequence[Item],
+    progress: bool,
+    ranks: Ranks,
+    beside: Sequence[Wanted],
+) -> float:
+    """Fill the store, and others beside it as far as they can take states; return the seconds of audio encoded.
+
+    Raises UserError for what is wrong with this store's states alone.
+    """
+    try:
+        return fill(store, upstream, items, progress, ranks, beside)
+    except UserError as error:
+        if not beside or ranks.world > 1:
+            raise
+        logger.warning("%s The states of other runs are left to them.", error)
+        return fill(store, upstream, items, progress, ranks)
 
 
 def window_of(crop: CropSettings | None) -> float | None:

@@ -1,7 +1,7 @@
 """Training of heads: the sweep, batches and their order, the loop, learners of one or many heads, scoring."""
 
 from downstream.training.batching import Shuffled
-from downstream.training.learning import learn, refuse_divergence
+from downstream.training.learning import batching_of, learn, refuse_divergence
 from downstream.training.loop import Fit, Snapshots, shapes_and_types
 from downstream.training.norms import layer_norms
 from downstream.training.one_layer import distinct, for_every_config
@@ -17,6 +17,7 @@ __all__ = [
     "ScoredHead",
     "Shuffled",
     "Snapshots",
+    "batching_of",
     "choose",
     "clear_gain",
     "configs",

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import accumulate, chain
 from pathlib import Path
@@ -118,6 +118,12 @@ class StateStore:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def beside(self, reduction: str) -> StateStore | None:
+        """Return the store of another reduction of the same upstream's states, as float32; None where there is none."""
+        key = replace(self.key, reduction=reduction, codec="float32")
+        there = (self.folder.parent / key.folder_name()).is_dir()
+        return StateStore(self.folder.parent, key) if there else None
 
     @property
     def nbytes(self) -> int:

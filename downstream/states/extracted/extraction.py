@@ -19,7 +19,7 @@ from downstream.states.extracted.formats import Array, finish_dataset, write
 from downstream.states.extracted.index import Row, known_rows, note, own_list, remove_lists, write_index
 from upstream.encode import Item, seconds_of
 from upstream.errors import UserError
-from upstream.extract import SHARD_BYTES, extract, missing, plan
+from upstream.extract import SHARD_BYTES, Wanted, extract, missing, plan
 from upstream.ranks import ALONE, Ranks
 from upstream.sizes import free_memory, free_space, readable
 from upstream.store import StoreKey, estimate_bytes
@@ -71,7 +71,7 @@ def write_states(
         share = batches[ranks.rank :: ranks.world]
         # Files of single recordings are written batch by batch, so that a killed process loses seconds.
         together = sizes if contents.format == "hf" else dict.fromkeys(sizes, SHARD_BYTES)
-        extract(files, contents.upstream, share, together, contents.reduction, progress and ranks.main)
+        extract(contents.upstream, share, [Wanted(files, contents.reduction, together)], progress and ranks.main)
         ranks.barrier(contents.upstream.device)
         rows = indexed(folder, contents, list(wanted), ranks)
         ranks.barrier(contents.upstream.device)  # before the list is removed

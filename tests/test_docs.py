@@ -20,6 +20,8 @@ from downstream.cli import main as cli
 from downstream.cli.s3prl_keys import translated
 from downstream.data.corpora.catalog import find_card
 from downstream.results.record import Result, read_result
+from downstream.suites.reading import choose_recipes
+from downstream.suites.suite import load_suite
 from downstream.tasks.registry import load_recipe
 from downstream.training.loop import Training
 from downstream.training.snapshot import read_snapshot
@@ -142,8 +144,12 @@ def test_a_command_parses_and_names_what_there_is(block: Block, command: Sequenc
     write_files(block.page)
     options = cli.parser().parse_args(command)
     if getattr(options, "upstream", None) is not None and options.verb != "store":
-        assert is_upstream(options.upstream), options.upstream
+        for one in [options.upstream] if isinstance(options.upstream, str) else options.upstream:
+            assert is_upstream(one), one
     for name, overrides in recipes_of(options):
+        if (suite := load_suite(name)) is not None:
+            choose_recipes(suite, overrides)
+            continue
         recipe = load_recipe(name, overrides)
         find_card(recipe.corpus.name)
 
@@ -160,7 +166,7 @@ def recipes_of(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     if options.verb != "run" or options.list:
         return []
     corpus = [f"corpus.name={options.corpus}"] if options.corpus else []
-    return [(options.downstream, corpus + translated(options.override).overrides)]
+    return [(name, corpus + translated(options.override).overrides) for name in options.downstream]
 
 
 @pytest.mark.parametrize("block", RECIPES, ids=lambda block: block.where)

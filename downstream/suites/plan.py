@@ -133,12 +133,12 @@ def sentences(needs: Sequence[Need], upstream: Upstream) -> list[str]:
     in_training = sum(need.in_training for need in needs)
     if once or in_training:
         speed, total = speed_of(upstream), seconds_of(once.values())
-        said.append(
-            f"To encode: {hours(total)} of audio once, whatever the number of recipes"
-            f"{f', and {hours(in_training)} while heads learn' if in_training else ''}. {upstream.name} was timed here at "
-            f"{speed:,.0f} times real time on {upstream.device}: about {duration((total + in_training) / speed)}, and the "
-            "heads' learning beside."
-        )
+        while_learning = f", and {hours(in_training)} while heads learn" if in_training else ""
+        said += [
+            f"To encode: {hours(total)} of audio once, whatever the number of recipes{while_learning}.",
+            f"{upstream.name} was timed here at {speed:,.0f} times real time on {upstream.device}: about "
+            f"{duration((total + in_training) / speed)}, and the learning of heads beside.",
+        ]
     if to_write := bytes_to_write(needs):
         root = needs[0].planned.options.store
         free = readable_size(free_space(root))

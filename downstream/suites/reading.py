@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from downstream.experiment import chosen_recipe
 from downstream.planned_run import ReadCorpus
-from downstream.recipes import Options, Recipe, UnknownKeyError
+from downstream.recipes import Options, Recipe
 from downstream.suites.places import Places, can_be_fetched, folder_of, how_to_get
 from downstream.suites.suite import Entry, Suite
 from downstream.tasks import errors_named
@@ -53,12 +53,13 @@ def choose_recipes(suite: Suite, overrides: Sequence[str]) -> tuple[list[Chosen]
     common, lacking = [*suite.overrides, *overrides], dict[str, list[str]]()
     labelled = zip(labels_of(suite), suite.entries, strict=True)
     chosen = [with_overrides(label, entry, common, lacking) for label, entry in labelled]
-    for override, (first, *_) in lacking.items():
-        if len(lacking[override]) == len(suite.entries):
-            chosen_recipe(suite.entries[0].recipe, [override])  # raises, with the keys that there are
-            raise AssertionError(f"{first} has {override} after all")
+    for override, labels in lacking.items():
+        if len(labels) == len(suite.entries):
+            first = suite.entries[0]
+            chosen_recipe(first.recipe, first.all_overrides([override]))  # raises, with what is wrong
     notes = [
-        f"{override}: not of {', '.join(labels)}, which {'have' if len(labels) > 1 else 'has'} no such setting."
+        f"{override} is left out of {', '.join(labels)}, which {'takes' if len(labels) == 1 else 'take'} "
+        "no such setting."
         for override, labels in lacking.items()
     ]
     return chosen, notes
@@ -74,22 +75,30 @@ def labels_of(suite: Suite) -> list[str]:
 
 
 def with_overrides(label: str, entry: Entry, common: Sequence[str], lacking: dict[str, list[str]]) -> Chosen:
-    """Return a recipe with those of the common overrides whose keys it has; the others are added to `lacking`."""
-    kept = []
-    for override in common:
-        try:
-            chosen_recipe(entry.recipe, [override])
-        except UnknownKeyError:
-            lacking.setdefault(override, []).append(label)
-            continue
-        except UserError:
-            pass  # a value that may be right together with the others; if not, it is refused below
-        kept.append(override)
+    """Return a recipe with those of the common overrides that it takes; the others are added to `lacking`.
+
+    One that it would refuse alone may be right together with the others, so all are tried together first.
+    """
     try:
-        recipe, changed = chosen_recipe(entry.recipe, entry.all_overrides(kept))
+        return Chosen(label, entry, *chosen_recipe(entry.recipe, entry.all_overrides(common)))
+    except UserError:
+        kept = [override for override in common if takes(entry, override)]
+    for override in common:
+        if override not in kept:
+            lacking.setdefault(override, []).append(label)
+    try:
+        return Chosen(label, entry, *chosen_recipe(entry.recipe, entry.all_overrides(kept)))
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
-    return Chosen(label, entry, recipe, changed)
+
+
+def takes(entry: Entry, override: str) -> bool:
+    """Return True for an override that a recipe takes: it has the key, and the value fits it."""
+    try:
+        chosen_recipe(entry.recipe, entry.all_overrides([override]))
+    except UserError:
+        return False
+    return True
 
 
 def read_all(

@@ -136,11 +136,12 @@ def test_the_readmes_commands_mean_something(command: str) -> None:
     options = parser().parse_args(["run", *shlex.split(command)])
     if options.list:
         return
-    assert options.downstream in recipe_names()
-    name = resolved(options.upstream).partition("@")[0]
+    (recipe,), (upstream,) = options.downstream, options.upstream
+    assert recipe in recipe_names()
+    name = resolved(upstream).partition("@")[0]
     assert name in NAMED or name.startswith("hf:") or "/" in name or ".py:" in name
     assert options.corpus is None or options.corpus in CORPORA
-    load_recipe(options.downstream, options.override)
+    load_recipe(recipe, options.override)
 
 
 @pytest.mark.parametrize("command", STORE)

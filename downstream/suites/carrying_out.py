@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,13 @@ from downstream.suites.reading import Readable, Unreadable
 from downstream.suites.suite import Suite
 from downstream.tasks import errors_named
 from upstream.base import Upstream
-from upstream.command_line import explained
+from upstream.command_line import USER_ERROR, explained
 from upstream.errors import UserError, sentence
 from upstream.extract import Wanted
 from upstream.ranks import ALONE, Ranks
 from upstream.sizes import free_space
 
-USER_ERROR = 2
+logger = logging.getLogger("wavprobe")
 
 Loader = Callable[[], Upstream]
 
@@ -79,6 +80,7 @@ def runs_of(readable: Sequence[Readable], upstreams: dict[str, Loader], ranks: R
             yield from (SuiteRun(one.label, name, why=str(error), status=USER_ERROR) for one in readable)
             continue
         yield from runs_of_one(readable, name, upstream, ranks, is_first=name == next(iter(upstreams)))
+        del upstream  # before the next one is loaded
 
 
 def runs_of_one(
@@ -115,6 +117,7 @@ def carried_out(planned: PlannedRun, label: str, name: str, ranks: Ranks, beside
     except Exception as error:
         if ranks.world > 1:
             raise
+        logger.info("%s with %s", label, name, exc_info=True)  # the traceback, with -v
         status, why = explained(error)
         return SuiteRun(label, name, why=why, status=status)
     return SuiteRun(label, name, outcome)

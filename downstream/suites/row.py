@@ -39,7 +39,9 @@ def row_table(outcome: SuiteOutcome, name: str, runs: Sequence[SuiteRun]) -> Tab
     lines = [line for run in runs for line in lines_of(run)]
     lines += [(one.label, "", "not run", *[""] * 5) for one in outcome.unreadable]
     width = len(HEADINGS) if any(line[4] for line in lines) else 4
-    table = plain_table(title=f"{outcome.suite.title or outcome.suite.name}: {name}")
+    untrained = any(run.outcome is not None and run.outcome.result.upstream.random_init for run in runs)
+    title = f"{outcome.suite.title or outcome.suite.name}: {name}{', untrained' if untrained else ''}"
+    table = plain_table(title=title)
     for heading in HEADINGS[:width]:
         table.add_column(heading, justify="left" if heading in ("recipe", "metric", "it lies", "table") else "right")
     for line in lines:

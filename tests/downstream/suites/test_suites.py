@@ -9,6 +9,7 @@ from small_runs import write_words
 
 import downstream
 import upstream
+from downstream.cli import main as cli
 from downstream.recipes.names import find_recipe, find_suite, recipe_names, suite_names
 from downstream.recipes.options import Options
 from downstream.suites.carrying_out import SuiteOutcome
@@ -266,3 +267,21 @@ def test_the_face_runs_a_list_of_recipes(place: Path, outcome: SuiteOutcome) -> 
         progress=False,
     )
     assert [one.was_finished for one in again.outcomes] == [True, True, True]
+
+
+def test_the_command_ends_with_the_row_the_page_and_what_is_missing(
+    place: Path, outcome: SuiteOutcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "partly.yaml").write_text(SMALL.replace("recipes:", "recipes:\n  - superb/ks"))
+    command = ["run", "-u", "wavlm_tiny", "--random-init", "--seed", "3", "-d", str(place / "partly.yaml")]
+    command += ["--results", str(place / "command"), "--store", str(place / "store")]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().out
+    assert "not run: superb/ks. " in said
+    assert "emotion with wavlm_tiny" in said
+    assert f"page   {place / 'command' / 'leaderboard' / 'leaderboard.html'}" in said
+    assert cli.main([*command[:7], "emotion", "-d", "sv", "--plan", *command[8:12], "-c", "manifest", "--data",
+                     str(place / "words"), "-o", "split.rule=published", "-o", "split.longer_than=0"]) == 0  # fmt: skip
+    assert "plan of wavlm_tiny" in capsys.readouterr().out
+    assert cli.main(["run", "-u", "wavlm_tiny", "emotion"]) == 2
+    assert "emotion is a recipe, which goes after -d: -u wavlm_tiny -d emotion." in capsys.readouterr().err

@@ -31,11 +31,10 @@ def run(options: argparse.Namespace) -> int:
 
         return listing.run(options)
     notes = s3prl_flags.applied(options, add_arguments)
+    refuse_recipe_among_upstreams(options.upstream or ())
     for name, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
         if not name:
             raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
-
-    refuse_recipe_among_upstreams(options.upstream)
 
     from downstream.cli import suite
     from upstream import ranks

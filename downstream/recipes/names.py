@@ -62,7 +62,10 @@ def find_recipe(name: str) -> Path:
     known = f"Known: {', '.join(names)}; and the suites {', '.join(suite_names())}."
     if task:
         raise UserError(f"There is no recipe for s3prl's {name} yet ({task['what']}). {known}")
-    suggestion = did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), (*names, *suite_names())) or "See --list."
+    suggestion = (
+        did_you_mean(name[:LONGEST_SHOWN].removesuffix(".yaml"), (*names, *suite_names()))
+        or "See --list for the names."
+    )
     if by_spelling(name):
         suggestion = "It is an upstream, which goes after -u."
     raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")

@@ -210,7 +210,7 @@ def test_overrides_of_all_go_to_the_recipes_that_have_their_keys() -> None:
     assert suite is not None
     chosen, notes = choose_recipes(suite, ["training.steps=7", "head.hidden=16"])
     assert [one.changed for one in chosen][::3] == [("training.steps=7",), ("training.steps=7", "head.hidden=16")]
-    assert notes[-1] == "head.hidden=16 is left out of demo/emotion, demo/keyword, demo/sv, which take no such setting."
+    assert "head.hidden=16 is left out of demo/emotion, demo/keyword, demo/sv, which take no such setting." in notes
     with pytest.raises(UserError, match=r"training\.steps"):
         choose_recipes(suite, ["training.stpes=7"])
     with pytest.raises(UserError, match=r"value of 'training\.steps' is 'many'"):

@@ -388,6 +388,7 @@ def replay(
 
     Raises UserError for whatever the caller can fix.
     """
+    from downstream.recipes import override_texts
     from downstream.replaying import replay as again
     from upstream.errors import UserError
     from upstream.files import DEFAULT_STORE
@@ -403,7 +404,7 @@ def replay(
         upstream=str(upstream) if isinstance(upstream, Path) else upstream,
         data=None if data is None else Path(data),
         corpus=own,
-        overrides=_strings(overrides),
+        overrides=override_texts(overrides),
         device=device,
         family=family,
         store=DEFAULT_STORE if store is None else Path(store),

@@ -5,23 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from downstream.cli import plot, s3prl_flags
 from downstream.cli.run_arguments import add_arguments
+from downstream.cli.run_options import chosen, loading, upstream_of
 from upstream.errors import UserError
-from upstream.sizes import parse_size
 
 if TYPE_CHECKING:
     from downstream.experiment import Outcome
-    from downstream.recipes import Options
-    from upstream.base import Upstream
     from upstream.ranks import Ranks
 
 __all__ = ["add_arguments", "run"]
-
-LOADING = ("device", "dtype", "random_init", "seed")  # of an upstream, beside its name
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,42 +94,4 @@ def carried_out(options: argparse.Namespace, own_rank: Ranks) -> Outcome | None:
         loading=loading(options),
         ranks=own_rank,
         corpus=options.corpus,
-    )
-
-
-def loading(options: argparse.Namespace) -> dict[str, Any]:
-    """Return how an upstream is loaded, beside its name."""
-    return {name: getattr(options, name) for name in LOADING}
-
-
-def upstream_of(options: argparse.Namespace) -> str | Upstream:
-    """Return the one upstream by its name, or loaded from the checkpoint of -k."""
-    (name,) = options.upstream
-    if options.upstream_ckpt is None:
-        return str(name)
-    from downstream.cli.s3prl_checkpoint import load_checkpoint
-
-    return load_checkpoint(name, options.upstream_ckpt, **loading(options))
-
-
-def chosen(options: argparse.Namespace, own_rank: Ranks, data: Path | None) -> Options:
-    """Return the options of a run; data: folder of its corpus."""
-    from downstream.recipes import Options
-
-    return Options(
-        data=data,
-        name=options.name,
-        folder=options.folder,
-        results=options.results,
-        store=options.store,
-        store_limit=None if options.store_limit is None else parse_size(options.store_limit),
-        seed=options.seed,
-        layer=options.layer,
-        fresh=options.fresh,
-        final=options.final,
-        may_learn=options.mode != "evaluate",
-        check_audio=options.check_audio,
-        snapshot_seconds=options.snapshot_seconds,
-        command=options.command,
-        progress=own_rank.main,
     )

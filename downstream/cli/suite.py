@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from downstream.cli.run_options import chosen, loading, upstream_of
 from upstream.terminal import console
 from upstream.text import printable
 
@@ -25,7 +26,6 @@ def asked_for(options: argparse.Namespace) -> Suite | None:
 
 def run(suite: Suite, options: argparse.Namespace, own_rank: Ranks) -> int:
     """Carry out a suite, or say what it will take; return the exit status."""
-    from downstream.cli.run import chosen, loading, upstream_of
     from downstream.suites import begun, loaders_of, parse_places, plans_of, run_suite
 
     upstreams = [upstream_of(options)] if len(options.upstream) == 1 else options.upstream

@@ -68,7 +68,9 @@ def build():
     return LogEnergy()
 """
 TIMING = Timing(reading=0, extraction=0, training=0, evaluation=0, audio_seconds=0, extracted_audio_seconds=0)
-FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3", "sweep.layer=mix"]
+# Tones show in few features, and 24 utterances are too few to standardise the others by.
+TONES = ["sweep.layer=mix", "head.standardised=false"]
+FAST = ["training.steps=40", "training.evaluate_every=10", "split.folds=3", *TONES]
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,7 @@ def probe(
     overrides: Mapping[str, object] | Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     control: bool = True,
+    similarity: bool = True,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
@@ -159,6 +160,7 @@ def probe(
     overrides: of all recipes; a key of one alone begins with its name: {"asr:training.steps": 200}.
     seeds: of the heads' first weights; None for those that a recipe lists, else 0, 1, 2.
     control: also probe the same architecture with untrained weights, which are drawn from `seed`.
+    similarity: also compare the layers with each other and with the labels, where their states are stored.
     The other arguments are those of `run`.
 
     Returns the probe: `.table` and `.weights` are DataFrames, `.pictures` a list that notebooks show, `.probed` the
@@ -192,7 +194,7 @@ def probe(
     )
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     encoders = [str(one) if isinstance(one, Path) else one for one in _several(upstreams)]
-    return carried_out(encoders, asked, options, loading=loading, control=control)
+    return carried_out(encoders, asked, options, loading=loading, control=control, similarity=similarity)
 
 
 def run_suite(

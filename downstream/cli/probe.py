@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=whole_number, default=0, help="seed of untrained upstreams, the control's too")
     add("--no-control", action="store_true", help="leave out the same architecture with untrained weights")
+    add("--no-similarity", action="store_true", help="leave out how alike layers are (CKA, correlation with labels)")
     add("--fresh", action="store_true", help="discard earlier runs of this probe and start again")
     add("--to", type=folder, metavar="DIR", help="folder of tables and figures (default RESULTS/probes/NAME)")
     add_verbose(parser)
@@ -117,7 +118,8 @@ def carried_out(options: argparse.Namespace) -> Probe:
         snapshot_seconds=options.snapshot_seconds,
     )
     loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
-    return probe(options.upstream, recipes, common, loading=loading, control=not options.no_control)
+    wants = {"control": not options.no_control, "similarity": not options.no_similarity}
+    return probe(options.upstream, recipes, common, loading=loading, **wants)
 
 
 def show(one: Probed, screen: Console) -> None:

@@ -10,17 +10,19 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.data import Corpus, read_dataset
+from downstream.data import Corpus, Dataset, read_dataset
 from downstream.experiment import run
 from downstream.probing.probe import Probe
 from downstream.probing.probed import Probed
 from downstream.probing.recipes import ProbedRecipe, refuse_repeated
 from downstream.recipes import Options
 from downstream.results import Result
+from downstream.similarity import Similarity, measure
 from downstream.tasks import errors_named, family_of
 from upstream.base import Upstream
 from upstream.catalog import load, load_for_sizes
 from upstream.errors import UserError
+from upstream.files import STATES
 
 
 def probe(
@@ -30,8 +32,11 @@ def probe(
     *,
     loading: Mapping[str, Any],
     control: bool = True,
+    similarity: bool = True,
 ) -> Probe:
     """Run every recipe on every upstream and, with `control`, on the same architecture with untrained weights.
+
+    With `similarity` the layers are also compared with each other and with the labels, where their states are stored.
 
     upstreams: names, or loaded ones. loading: further arguments of `upstream.load`, of names. options: of every run;
     its data and command are those of each recipe.
@@ -45,22 +50,21 @@ def probe(
     for name in upstreams:
         if isinstance(name, str):
             load_for_sizes(name)  # refuses a name that there is not, before anything takes hours
-    if len(upstreams) * len(recipes) > 1:
-        for one in recipes:
-            read_data(one, options)
+    datasets = [read_data(one, options) for one in recipes]
     flow = Flow(recipes, options, loading)
     with logging_redirect_tqdm():  # what is logged appears above the progress bar, not in it
         probed = [one for upstream in upstreams for one in flow.probed(upstream, control)]
-    if not probed:
-        raise UserError(" ".join(dict.fromkeys(flow.failures)))
-    return Probe(tuple(probed), options.results, tuple(flow.notes), tuple(flow.failures))
+        if not probed:
+            raise UserError(" ".join(dict.fromkeys(flow.failures)))
+        compared = flow.compared(probed, datasets) if similarity else {}
+    return Probe(tuple(probed), options.results, compared, tuple(flow.notes), tuple(flow.failures))
 
 
-def read_data(one: ProbedRecipe, options: Options) -> None:
-    """Read the corpus of a recipe, which is quick again later; raise UserError where it cannot be used."""
+def read_data(one: ProbedRecipe, options: Options) -> Dataset:
+    """Return the dataset of a recipe, which is quick to read again; raise UserError where it cannot be used."""
     corpus = one.corpus if isinstance(one.corpus, Corpus) else None
     with errors_named(one.recipe.task):
-        read_dataset(
+        return read_dataset(
             one.recipe, family_of(one.recipe), one.data, options.store, options.progress, options.check_audio, corpus
         )
 
@@ -75,21 +79,42 @@ class Flow:
         self.notes: list[str] = []
         self.failures: list[str] = []
         self._recipes, self._options, self._loading = recipes, options, loading
+        self._loaded: dict[str, Upstream] = {}  # by their names in records
 
     def probed(self, upstream: str | Upstream, control: bool) -> Iterator[Probed]:
         """Yield the records of one upstream, with those of its control."""
         name = upstream if isinstance(upstream, str) else upstream.name
         model = load(upstream, **self._loading) if isinstance(upstream, str) else upstream
         results = list(self._results(model, name))
+        self._loaded[model.name] = model
         wants = control and any(results) and not model.provenance.random_init
-        sizes = (model.num_layers, model.dim)
-        del model  # before the other one is loaded
         controls: Sequence[Result | None] = [None] * len(results)
-        if wants and (untrained := self._untrained(name, sizes)) is not None:
+        if wants and (untrained := self._untrained(name, (model.num_layers, model.dim))) is not None:
             controls = list(self._results(untrained, name))
         yield from (
             Probed(result, beside) for result, beside in zip(results, controls, strict=True) if result is not None
         )
+
+    def compared(self, probed: Sequence[Probed], datasets: Sequence[Dataset]) -> dict[str, Similarity]:
+        """Return how alike the layers of all upstreams are on the utterances of each recipe, by its name."""
+        found: dict[str, Similarity] = {}
+        for one, dataset in zip(self._recipes, datasets, strict=True):
+            own = [other for other in probed if other.result.recipe.name == one.recipe.name]
+            stored = {
+                other.upstream: self._loaded[other.result.upstream.name]
+                for other in own
+                if other.result.states.mode != "off"
+            }
+            if not stored or (len(stored) == 1 and next(iter(stored.values())).num_layers == 1):
+                continue
+            try:
+                compared = measure(stored, dataset, self._options.store / STATES, progress=self._options.progress)
+            except UserError as error:
+                self.notes.append(f"Layers are not compared on {one.recipe.name}: {error}")
+                continue
+            found[one.recipe.name] = compared
+            self.notes += compared.notes
+        return found
 
     def _untrained(self, name: str, sizes: tuple[int, int]) -> Upstream | None:
         """Return the same architecture with untrained weights; None, with a note, where there is no such."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from downstream.probing import pictures, tables
 from downstream.probing.probed import Probed
 from downstream.report import write_pictures
 from downstream.results import digest_of, slug
+from downstream.similarity import Similarity, cka_picture, label_picture
 from upstream.files import write_atomically
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ class Probe:
     """The records of a probe, and what is made of them.
 
     probed: a record of every upstream and recipe, with that of its control. results: the folder of records.
+    similarity: how alike the layers of all upstreams are, by recipe.
     notes: why an upstream has no control. failures: a sentence for each run that failed.
     """
 
     probed: tuple[Probed, ...]
     results: Path
+    similarity: Mapping[str, Similarity] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
 
@@ -46,8 +50,15 @@ class Probe:
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """The pictures: scores by layer and weights of each upstream, and all upstreams over relative depth."""
-        return pictures.pictures(self.probed)
+        """The pictures: scores by layer and weights of each upstream, all over relative depth, how alike layers are."""
+        made = [(name, cka_picture(one)) for name, one in self.similarity.items()]
+        made += [(name, own) for name, one in self.similarity.items() if (own := label_picture(one)) is not None]
+        alike = [replace(picture, name=self._named(picture.name, recipe)) for recipe, picture in made]
+        return [*pictures.pictures(self.probed), *alike]
+
+    def _named(self, file: str, recipe: str) -> str:
+        """Return the name of a file about one recipe: with its name if there are several."""
+        return f"{file}-{recipe}" if len(self.similarity) > 1 else file
 
     @property
     def folder(self) -> Path:
@@ -65,8 +76,13 @@ class Probe:
         """
         place = self.folder if folder is None else folder
         files = write_pictures(self.pictures, place)
-        for name, table in (("scores", self.table), ("layer_weights", self.weights)):
-            if len(table):
-                files.append(place / f"{name}.csv")
-                write_atomically(files[-1], table.to_csv(index=False, lineterminator="\n").encode())
+        own = (("scores", self.table), ("layer_weights", self.weights))
+        tables = {f"{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in own if len(table)}
+        for recipe, one in self.similarity.items():
+            for name, text in one.tables().items():
+                stem, _, ending = name.rpartition(".")
+                tables[f"{slug(self._named(stem, recipe))}.{ending}"] = text
+        for name, text in tables.items():
+            files.append(place / name)
+            write_atomically(files[-1], text.encode())
         return files

@@ -45,11 +45,14 @@ class WeightedSum(nn.Module):
         mixed: Tensor = torch.tensordot(self.weights.softmax(dim=0), self.prepared(layers), dims=1)
         return mixed
 
-    def prepared(self, layers: Tensor) -> Tensor:
-        """Return what is summed, (L, …, D): the states of each layer, standardised where they are to be."""
+    def prepared(self, layers: Tensor, first: int = 0) -> Tensor:
+        """Return what is summed, (L, …, D): the states of each layer, standardised where they are to be.
+
+        first: number of the first of the layers, where only some that follow each other are given.
+        """
         if self.centre is None:
             return layers
-        return torch.stack([self._prepared(layer, index) for index, layer in enumerate(layers)])
+        return torch.stack([self._prepared(layer, index) for index, layer in enumerate(layers, first)])
 
     def _prepared(self, states: Tensor, layer: int) -> Tensor:
         """Return the states of one layer, (…, D), standardised where they are to be."""

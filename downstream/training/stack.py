@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import torch
@@ -52,14 +53,15 @@ class StackedLearner(ABC):
     ) -> None:
         """heads: as built, one for each config. states: (L, U, D) of all utterances of the corpus."""
         self.fold, self.configs, self.survivors = fold, configs, Survivors(len(configs))
-        self._states, self._clip = states, training.clip
         self._schedule = Schedule(optimizer, training.steps)
-        layers = [config.layer for config in configs]
-        self._mixes = torch.tensor([layer is None for layer in layers])[:, None]
+        self._mixes = torch.tensor([config.layer is None for config in configs])[:, None]
         self._one_hot = torch.stack([torch.tensor(head.weighted_sum.proportions()) for head in heads])
+        self._read = layers_read(self._one_hot)
+        self._states, self._clip = states[self._read], training.clip
         self._weights = Stack.of([dict(head.named_parameters()) for head in heads], optimizer.mix_lr is not None)
         self._buffers = [dict(head.named_buffers()) for head in heads]
-        self._prepared = heads[0].weighted_sum.prepared  # the same numbers in all heads of a fold
+        # The same numbers in all heads of a fold.
+        self._prepared = partial(heads[0].weighted_sum.prepared, first=self._read.start)
         self._gradients = Stack.like(self._weights)
         self._moments = Stack.like(self._weights), Stack.like(self._weights)
         rates = [[config.rate, config.rate, optimizer.mix_lr or 0.0][: self._weights.kinds] for config in configs]
@@ -105,16 +107,16 @@ class StackedLearner(ABC):
         return numbers | {"steps": self._steps[index]}
 
     def _gather(self, utterances: Tensor) -> Tensor:
-        """Return the states of utterances, (L, B, D), in a reused buffer."""
+        """Return the states of utterances in the layers that are read, (K, B, D), in a reused buffer."""
         shape = (self._states.shape[0], len(utterances), self._states.shape[2])
         if self._batch.shape != shape:
             self._batch = torch.empty(shape)
         return torch.index_select(self._states, 1, utterances, out=self._batch)
 
     def _proportions(self, weights: Tensor | None = None) -> Tensor:
-        """Return the share of each layer in each config, (N, L); weights: of the layers, (N, L), the own by default."""
+        """Return the share of each layer that is read in each config, (N, K); weights: of all layers, (N, L)."""
         own = self._weights.parts["weighted_sum.weights"] if weights is None else weights
-        return torch.where(self._mixes, own.softmax(dim=1), self._one_hot)
+        return torch.where(self._mixes, own.softmax(dim=1), self._one_hot)[:, self._read]
 
     def _clipping(self, norms: Tensor) -> Tensor:
         """Return the factors that clip gradients of these norms, (N,), as torch.nn.utils.clip_grad_norm_ does it."""
@@ -128,6 +130,15 @@ class StackedLearner(ABC):
                 row.grad = gradient if takes_part else None
         self._schedule.apply(self._optimizer, step)
         self._optimizer.step()
+
+
+def layers_read(proportions: Tensor) -> slice:
+    """Return the layers that some config reads, and those between; proportions: of each layer in each config, (N, L).
+
+    The others would be gathered, and weighed with zero, for nothing.
+    """
+    layers = proportions.any(dim=0).nonzero().flatten().tolist()
+    return slice(layers[0], layers[-1] + 1)
 
 
 class Stack:
@@ -181,7 +192,7 @@ def aligned(size: int) -> int:
 
 
 def mix(states: Tensor, proportions: Tensor) -> Tensor:
-    """Means (L, B, D) and the share of each layer in each config (N, L) -> the configs' mixes, (N, B, D)."""
+    """Means (K, B, D) and the share of each layer in each config (N, K) -> the configs' mixes, (N, B, D)."""
     layers = states.flatten(1).expand(len(proportions), -1, -1)
     return torch.bmm(proportions.unsqueeze(1), layers).view(-1, *states.shape[1:])
 

@@ -92,8 +92,9 @@ class StackedHeads(StackedLearner):
         gradients["output.weight"].copy_(torch.baddbmm(through_bias, by_class, weights["projection.weight"].mT))
         gradients["output.bias"].copy_(summed.squeeze(1))
         gradients["projection.bias"].copy_(torch.bmm(summed, outputs).squeeze(1))
-        towards_mixed = torch.bmm(slope, collapsed)
-        gradients["weighted_sum.weights"].copy_(self._towards_layers(states, proportions, towards_mixed))
+        if self._mixes.any():  # else no layer's weight is learned, and its gradient stays zero
+            towards_mixed = torch.bmm(slope, collapsed)
+            gradients["weighted_sum.weights"].copy_(self._towards_layers(states, proportions, towards_mixed))
 
         gram = torch.bmm(outputs, outputs.mT) * torch.bmm(by_class, by_class.mT)
         norms = (self._gradients.small.square().sum(dim=1) + gram.sum(dim=(1, 2)).clamp(min=0.0)).sqrt()

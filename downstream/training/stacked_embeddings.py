@@ -42,7 +42,9 @@ class StackedEmbeddings(StackedLearner):
         width = dict(heads[0].named_buffers())["centre"].shape[1]
         super().__init__(fold, configs, heads, states[:, :, :width], optimizer, training)
         self._targets = targets
-        self._centre, self._scale = (self._buffers[0][name].unsqueeze(1) for name in ("centre", "scale"))  # (L, 1, D)
+        self._centre, self._scale = (
+            self._buffers[0][name][self._read, None] for name in ("centre", "scale")
+        )  # (K, 1, D)
 
     def predict(self, utterances: Tensor) -> dict[int, Predictions]:
         """Return embeddings (U, P) of the configs that have not diverged."""
@@ -69,7 +71,7 @@ class StackedEmbeddings(StackedLearner):
         return losses.detach()
 
     def _embed(self, states: Tensor, weights: dict[str, Tensor]) -> Tensor:
-        """Pooled states (L, B, D) -> the embeddings of every config, (N, B, P)."""
+        """Pooled states (K, B, D) -> the embeddings of every config, (N, B, P)."""
         mixed = mix((states - self._centre) / self._scale, self._proportions(weights["weighted_sum.weights"]))
         return torch.baddbmm(weights["projection.bias"].unsqueeze(1), mixed, weights["projection.weight"].mT)
 

@@ -19,6 +19,7 @@ import downstream
 from downstream.cli import main as cli
 from downstream.cli.s3prl_keys import translated
 from downstream.data.corpora.catalog import find_card
+from downstream.probing import probed_recipes
 from downstream.results.record import Result, read_result
 from downstream.suites.reading import choose_recipes
 from downstream.suites.suite import load_suite
@@ -163,6 +164,9 @@ def recipes_of(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """The recipes that a command names, each with its overrides."""
     if options.verb == "validate":
         return [(name, options.override) for name in options.recipes]
+    if options.verb == "probe":
+        probed_recipes(options.downstream, seeds=None, overrides=options.override, corpora=options.corpus)  # refuses
+        return []
     if options.verb != "run" or options.list:
         return []
     corpus = [f"corpus.name={options.corpus}"] if options.corpus else []

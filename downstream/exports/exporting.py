@@ -8,7 +8,7 @@ from pathlib import Path
 from downstream.exports.latex_table import latex_table
 from downstream.exports.model_index import model_card
 from downstream.exports.superb_submission import submission
-from downstream.results import RECORD, Result, digest_of, read_result
+from downstream.results import RECORD, Result, checked_records
 from upstream.errors import UserError
 from upstream.files import write_atomically
 
@@ -45,13 +45,14 @@ def export_records(places: Sequence[str | Path], to: str | Path, seed: int | Non
 
 
 def records_in(places: Sequence[str | Path]) -> list[Result]:
-    """Return the records in files and below folders, copies of one run once; raise UserError where there is none."""
-    found: dict[str, Result] = {}
-    for place in map(Path, places):
-        paths = sorted(place.rglob(RECORD)) if place.is_dir() else [place]
-        if not paths:
-            raise UserError(f"There is no record ({RECORD}) below {place}; name the folder of a run, or of several.")
-        for path in paths:
-            result = read_result(path)
-            found.setdefault(digest_of(result.model_dump(mode="json", by_alias=True)), result)
-    return list(found.values())
+    """Return the records in files and below folders, each one checked, and copies of one run once.
+
+    Raises UserError where there is none, and for one that contradicts its files, itself or another one.
+    """
+    found = checked_records(places)
+    if found.refused:
+        raise UserError(found.refused[0].why)
+    if not found.kept:
+        named = ", ".join(map(str, places))
+        raise UserError(f"There is no record ({RECORD}) below {named}; name the folder of a run, or of several.")
+    return [one.result for one in found.kept]

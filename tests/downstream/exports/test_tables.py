@@ -11,11 +11,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from small_runs import small_run, write_words
 
 from downstream.cli.main import main
 from downstream.exports import latex_table, model_card
 from downstream.exports.latex_table import TIE, escaped
-from downstream.results.record import Result, read_result, write_result
+from downstream.results.record import Result, read_result
 from upstream.errors import UserError
 
 RECORDS = Path(__file__).parents[1] / "results" / "schema3"
@@ -171,26 +172,45 @@ def test_latex_takes_it(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- command
 
 
-def test_the_ending_of_the_file_chooses_the_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "runs" / "one"
-    folder.mkdir(parents=True)
-    write_result(folder / "result.json", record())
-    shutil.copytree(folder, tmp_path / "runs" / "copy")  # of one run, which counts once
-    table, card = tmp_path / "new" / "table.tex", tmp_path / "README.md"
-    assert main(["export", str(tmp_path / "runs"), str(table)]) == 0
-    assert r"\toprule" in table.read_text()
-    assert main(["export", str(folder / "result.json"), str(card)]) == 0
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of filterbanks, and a copy of it."""
+    place = tmp_path_factory.mktemp("runs")
+    result = small_run("text", write_words(place), place, "training.steps=4", "training.evaluate_every=2")
+    assert result.folder is not None
+    shutil.copytree(result.folder, place / "results" / "copy")
+    return place / "results"
+
+
+def test_the_ending_of_the_file_chooses_the_form(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, card, folder = tmp_path / "new" / "table.tex", tmp_path / "README.md", str(runs / "copy")
+    assert main(["export", str(runs), str(table)]) == 0
+    assert len(cells(table.read_text())) == 3  # two of the heading; the copy counts once
+    assert main(["export", f"{folder}/result.json", str(card)]) == 0
     assert ModelCard.load(card).data.eval_results
     assert "a model card with a model-index" in capsys.readouterr().out
     for arguments, said in (
-        ([str(folder), "table.html"], "does not end in .safetensors"),
-        ([str(folder), str(folder), "h.safetensors"], "has the heads of one run"),
+        ([folder, "table.html"], "does not end in .safetensors"),
+        ([folder, folder, "h.safetensors"], "has the heads of one run"),
         ([str(tmp_path / "new"), "table.tex"], "There is no record (result.json) below"),
-        ([str(tmp_path / "nothing"), "table.tex"], "nothing"),
-        ([str(folder), "table.tex", "--head", "x"], "--head and --family are of heads"),
-        ([str(folder), "table.tex", "--seed", "1"], "A seed is chosen for a submission alone"),
-        ([str(folder), "h.safetensors", "--seed", "1"], "--seed is of a submission"),
-        ([str(folder), "predict.zip"], "cannot be submitted to SUPERB"),
+        ([str(tmp_path / "nothing"), "table.tex"], "There is no folder"),
+        ([folder, "table.tex", "--head", "x"], "--head and --family are of heads"),
+        ([folder, "table.tex", "--seed", "1"], "A seed is chosen for a submission alone"),
+        ([folder, "h.safetensors", "--seed", "1"], "--seed is of a submission"),
+        ([folder, "predict.zip"], "it is a run of asr, and only superb/ks"),
     ):
         assert main(["export", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_record_whose_predictions_were_altered_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "copy", tmp_path / "forged")
+    predictions = tmp_path / "forged" / "predictions.jsonl"
+    predictions.write_text(predictions.read_text().replace('"reference": "A', '"reference": "B', 1))
+    assert main(["export", str(tmp_path), str(tmp_path / "table.tex")]) == 2
+    assert "predictions.jsonl changed since the run wrote it" in capsys.readouterr().err
+    assert not (tmp_path / "table.tex").exists()

@@ -15,7 +15,7 @@ FILE = "the file, whose ending says what is written: .safetensors, .zip, .md or 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add runs, the file, and what some forms of it can be told."""
-    parser.description = (
+    parser.epilog = (
         "FILE.safetensors has the heads of one run, with a model card FILE.md beside it. Of the records of one run or "
         "several, FILE.zip is SUPERB's submission, FILE.md a model card with Hugging Face's model-index (one that is "
         "there is kept, but for these scores), and FILE.tex a LaTeX table with intervals."

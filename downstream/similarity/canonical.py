@@ -51,6 +51,8 @@ class CanonicalDirections:
         `shrinkage`, or with "auto" the one of least expected squared error (Ledoit & Wolf, 2004), which looks at no
         labels. Without shrinkage it is the textbook's CCA, which needs more examples than dimensions.
         """
+        from scipy.linalg import cholesky, solve_triangular
+
         labels = np.eye(number)[classes]
         label_centre = labels.mean(axis=0)
         white_labels = whitening_of_labels(labels - label_centre)
@@ -61,11 +63,11 @@ class CanonicalDirections:
             return cls(*nothing, label_centre, np.zeros((number, 0)))
         scale[~varies] = np.inf  # removes these dimensions
         standardised = ((states - centre) / scale)[:, varies]
-        lower = np.linalg.cholesky(covariance(standardised, shrinkage))
+        lower = cholesky(covariance(standardised, shrinkage), lower=True)
         shared = standardised.T @ ((labels - label_centre) @ white_labels) / len(states)
-        left, correlations, right = np.linalg.svd(np.linalg.solve(lower, shared), full_matrices=False)
+        left, correlations, right = np.linalg.svd(solve_triangular(lower, shared, lower=True), full_matrices=False)
         directions = np.zeros((len(scale), len(correlations)))
-        directions[varies] = np.linalg.solve(lower.T, left)
+        directions[varies] = solve_triangular(lower, left, lower=True, trans=1)
         return cls(correlations, centre, scale, directions, label_centre, white_labels @ right.T)
 
     def of_states(self, states: FloatArray) -> FloatArray:
@@ -88,15 +90,16 @@ def whitening_of_labels(labels: FloatArray) -> FloatArray:
 
 def covariance(centred: FloatArray, shrinkage: Shrinkage) -> FloatArray:
     """Return the shrunk covariance of centred states, (N, D) -> (D, D)."""
+    count, dim = centred.shape
+    found = centred.T @ centred / count
+    mean = np.trace(found) / dim
     if shrinkage == "auto":
-        from sklearn.covariance import ledoit_wolf_shrinkage
-
-        share = max(float(ledoit_wolf_shrinkage(centred, assume_centered=True)), LEAST_SHRINKAGE)
+        away = np.square(found).sum() - dim * np.square(mean)  # squared distance from a multiple of the identity
+        error = (np.square(np.square(centred).sum(axis=1)).mean() - np.square(found).sum()) / count
+        share = max(float(min(error, away) / away) if away > 0 else 1.0, LEAST_SHRINKAGE)
     else:
         share = shrinkage
-    found = centred.T @ centred / len(centred)
-    dim = len(found)
-    shrunk: FloatArray = (1.0 - share) * found + share * np.trace(found) / dim * np.eye(dim)
+    shrunk: FloatArray = (1.0 - share) * found + share * mean * np.eye(dim)
     return shrunk
 
 

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from downstream.similarity import CanonicalDirections, held_out_correlation
+from downstream.similarity.canonical import covariance
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,6 +41,15 @@ def test_without_shrinkage_it_is_the_cca_of_scikit_learn() -> None:
     one, other = CCA(3, max_iter=20000, tol=1e-12).fit_transform(states, np.eye(4)[labels])
     expected = [np.corrcoef(one[:, column], other[:, column])[0, 1] for column in range(3)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(40, 60), (300, 6)])
+def test_the_covariance_is_shrunk_as_scikit_learn_shrinks_it(count: int, dim: int) -> None:
+    from sklearn.covariance import ledoit_wolf
+
+    states = labelled(count, dim, 2, 1.0)[0] * np.linspace(1, 3, dim)
+    states -= states.mean(axis=0)
+    np.testing.assert_allclose(covariance(states, "auto"), ledoit_wolf(states, assume_centered=True)[0], rtol=1e-9)
 
 
 def test_wide_noise_correlates_with_nothing_though_all_of_it_could_be_fitted() -> None:

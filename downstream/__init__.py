@@ -319,11 +319,13 @@ def leaderboard(
     *,
     to: str | Path = "leaderboard",
     title: str | None = None,
+    families: Sequence[str] = (),
 ) -> Written:
     """Write a leaderboard of all records below some folders: `wavprobe leaderboard` from Python.
 
-    folders: of records, one's own or others'; a run that is in two of them counts once. to: folder of the files
-    leaderboard.html, leaderboard.md and leaderboard.csv. title: heading of the page.
+    folders: of records, yours or others', the most trusted first; a run that is in two of them counts once.
+    to: folder of the files leaderboard.html, leaderboard.md and leaderboard.csv. title: heading of the page.
+    families: "module.py:Family" of external families whose code you trust, so that their scores can be checked.
 
     Returns the files (`page`, `markdown`, `csv`) and the tables (`board`); `board.refused` lists the records that were
     left out, each with the sentence that says why.
@@ -332,7 +334,7 @@ def leaderboard(
     """
     from downstream.leaderboards import write_leaderboard
 
-    return write_leaderboard(folders, to, title)
+    return write_leaderboard(folders, to, title, families)
 
 
 def compare(

@@ -22,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of records, one's own or another's, or a record (default results)",
     )
     add("--to", type=folder, default=Path("leaderboard"), metavar="DIR", help="of the files (default leaderboard)")
+    add(
+        "--family",
+        action="append",
+        default=[],
+        metavar="PATH.py:CLASS",
+        help="external family whose code you trust, to check its records",
+    )
     add("--title", help="heading of the page (default Leaderboard)")
     add_verbose(parser)
 
@@ -30,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the files and print their names; the exit status is 2 where a record was refused."""
     from downstream.leaderboards import unread, write_leaderboard
 
-    written = write_leaderboard(options.folders or [Path("results")], options.to, options.title)
+    written = write_leaderboard(options.folders or [Path("results")], options.to, options.title, options.family)
     board = written.board
     copies = f", {counted(board.copies, 'copy', 'copies')} left out" if board.copies else ""
     print(f"records   {len(board.records)}{copies}")

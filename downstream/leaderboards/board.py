@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from downstream.leaderboards.gathering import Found, Gathered, Refused
+from downstream.leaderboards.gathering import Found, Gathered, LeftOut
 from downstream.leaderboards.merged import Merged, merged
 from downstream.leaderboards.questions import (
     Asked,
@@ -144,7 +144,7 @@ class Board:
     """
 
     sections: tuple[Section, ...]
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[LeftOut, ...] = ()
     copies: int = 0
 
     @property

@@ -1,13 +1,12 @@
-"""Records of runs below some folders: each run once, and by name what is no record that can be believed."""
+"""Records of runs below some folders: each run once, and by name what contradicts itself or another record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from downstream.results import RECORD, Result, digest_of, read_result
-from upstream.errors import UserError
+from downstream.results import RECORD, CheckedRecord, Result, checked_records, digest_of
 from upstream.text import printable
 
 
@@ -16,16 +15,22 @@ class Found:
     """A record.
 
     place: its folder, relative to the one that was named. digest: of its content, which identifies the run.
+    unchecked: a sentence on each thing that could not be checked.
     """
 
     place: str
     digest: str
     result: Result
+    unchecked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: Result, place: str, unchecked: Sequence[str] = ()) -> Found:
+        return cls(place, digest_of(result.model_dump(mode="json", by_alias=True)), result, tuple(unchecked))
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A record that is left out, and the sentence that says why."""
+class LeftOut:
+    """A record that was refused, and the sentence that says why."""
 
     place: str
     why: str
@@ -36,41 +41,45 @@ class Gathered:
     """The records, those that were refused, and how many were copies of a run that was there already."""
 
     records: tuple[Found, ...]
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[LeftOut, ...] = ()
     copies: int = 0
 
 
-def gathered(folders: Sequence[str | Path]) -> Gathered:
+def gathered(folders: Sequence[str | Path], families: Sequence[str] = ()) -> Gathered:
     """Return the records below some folders (or of one run: its folder, its result.json); a run in two of them once.
+
+    Of two records that contradict each other the one in the folder that was named first is kept. families: of external
+    families whose code is trusted, "module.py:Family".
 
     Raises UserError for a folder that does not exist.
     """
-    records: dict[str, Found] = {}
-    refused: list[Refused] = []
-    copies = 0
-    for path, place in paths_in(folders):
-        try:
-            result = read_result(path)
-        except UserError as error:
-            refused.append(Refused(place, str(error).replace(str(path), f"{place}/{RECORD}")))
-            continue
-        digest = digest_of(result.model_dump(mode="json", by_alias=True))
-        copies += digest in records
-        records.setdefault(digest, Found(place, digest, result))
-    ordered = sorted(records.values(), key=lambda one: (one.place, one.digest))
-    return Gathered(tuple(ordered), tuple(sorted(refused, key=lambda one: one.place)), copies)
+    places = Places(folders)
+    records = checked_records(folders, families)
+    found = [found_at(one, places) for one in records.kept]
+    refused = [
+        LeftOut(place := places.of(one.path.parent), one.why.replace(str(one.path.parent), place))
+        for one in records.refused
+    ]
+    ordered = sorted(found, key=lambda one: (one.place, one.digest))
+    return Gathered(tuple(ordered), tuple(sorted(refused, key=lambda one: one.place)), len(records.repeated))
 
 
-def paths_in(folders: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
-    """Yield every record with the name of its place, which begins with that of its folder where several are named."""
-    places = [Path(folder) for folder in folders]
-    for place in places:
-        if not place.exists():
-            raise UserError(
-                f"There is no folder {place}; name the folders that runs wrote with --results, such as results."
-            )
-    for place in places:
-        root = place.parent if place.is_file() else place
-        before = f"{root.resolve().name}/" if len(places) > 1 else ""
-        for path in [place] if place.is_file() else sorted(place.rglob(RECORD)):
-            yield path, printable(before + path.parent.relative_to(root).as_posix())
+def found_at(record: CheckedRecord, places: Places) -> Found:
+    """Return a record with its place."""
+    folder = record.result.folder
+    assert folder is not None  # it was read
+    return Found.of(record.result, places.of(folder), record.unchecked)
+
+
+class Places:
+    """Names of folders, relative to those that the user named; with the name of that one where there are several."""
+
+    def __init__(self, folders: Sequence[str | Path]) -> None:
+        named = [Path(folder) for folder in folders]
+        self._roots = [place.parent if place.name == RECORD else place for place in named]
+
+    def of(self, folder: Path) -> str:
+        """Return the name of a folder below one of the roots."""
+        root = next(root for root in self._roots if folder.is_relative_to(root))
+        before = f"{root.resolve().name}/" if len(self._roots) > 1 else ""
+        return printable(before + folder.relative_to(root).as_posix())

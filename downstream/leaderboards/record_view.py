@@ -10,7 +10,7 @@ import yaml
 
 from downstream.leaderboards.drawings import Drawing, bars, curve, whiskers
 from downstream.leaderboards.gathering import Found
-from downstream.recipes import BEST, CHOSEN
+from downstream.leaderboards.questions import layer_words
 from downstream.report import describe_upstream, duration, states_line, used_line
 from downstream.results import FitRecord, MetricRecord, Result, Score
 from upstream.text import counted
@@ -49,7 +49,7 @@ def view_of(run: Found) -> RecordView:
         run.place,
         tuple(facts(run)),
         tuple(result.caveats),
-        (*result.upstream.notes, *result.corpus.notes),
+        (*result.upstream.notes, *result.corpus.notes, *(f"Not checked: {one}" for one in run.unchecked)),
         result.command,
         yaml.safe_dump(result.recipe.resolved, sort_keys=False, allow_unicode=True, width=100),
         tuple(tables(result)),
@@ -158,7 +158,7 @@ def layer_table(result: Result) -> Table:
     rows = []
     for layer in result.layers:
         score = layer.score(primary.name, primary.part)
-        rows.append((setting_name(layer.layer), metric.written(score.value), ends(score, result)))
+        rows.append((layer_words(layer.layer), metric.written(score.value), ends(score, result)))
     return Table("Layers", ("layer", metric.heading, "95 % interval"), tuple(rows))
 
 
@@ -168,16 +168,6 @@ def ends(score: Score, result: Result) -> str:
     if score.low is None or score.high is None:
         return "–"
     return f"{metric.written(score.low)} to {metric.written(score.high)}"
-
-
-def setting_name(layer: int | str | None) -> str:
-    """Return the name of a layer setting."""
-    words: dict[int | str | None, str] = {
-        None: "weighted sum",
-        BEST: "best on development",
-        CHOSEN: "weighted sum or best, as development chose",
-    }
-    return words.get(layer, str(layer))
 
 
 # ---------------------------------------------------------------- drawings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from downstream.leaderboards.gathering import Refused
+from downstream.leaderboards.gathering import LeftOut
 
 TITLES = {
     "superb": "SUPERB's protocol",
@@ -17,8 +17,8 @@ PROTOCOLS = {
 RULES = (
     "A column is one question: recipe and version, corpus (every recording of it), settings, metric and test part. "
     "Tables of different protocols, and different columns, are never ranked against each other.",
-    "A row is an upstream as it was read: weights, precision, layer. Without a mark it is the weighted sum of all "
-    "layers in float32.",
+    "A row is an upstream as it was read: weights, precision, layer. Without a mark it was read in float32, and as the "
+    "recipe has it: by the weighted sum of all layers, unless the heading says otherwise.",
     "Runs of a cell that differ in their seeds alone are merged: the score is the mean over seeds, each counted once; "
     "its interval is the mean of their intervals, with the uncertainty of a mean over seeds added. Of runs that differ "
     "in the learning rate, or in how states are stored, the one with the best development score is shown.",
@@ -37,6 +37,6 @@ def protocol_title(protocol: str) -> str:
     return TITLES.get(protocol, f"Protocol {protocol}")
 
 
-def unread(one: Refused) -> str:
+def unread(one: LeftOut) -> str:
     """Return why a record was refused; the sentence names it."""
     return one.why if one.place in one.why else f"{one.place}: {one.why}"

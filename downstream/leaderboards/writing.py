@@ -32,18 +32,25 @@ class Written:
         return self.page, self.markdown, self.csv
 
 
-def write_leaderboard(folders: Sequence[str | Path] | str | Path, to: str | Path, title: str | None = None) -> Written:
+def write_leaderboard(
+    folders: Sequence[str | Path] | str | Path,
+    to: str | Path,
+    title: str | None = None,
+    families: Sequence[str] = (),
+) -> Written:
     """Write the leaderboard of all records below some folders: leaderboard.html, leaderboard.md and leaderboard.csv.
 
-    folders: of records, of one's own or of others; or one of them. to: folder of the three files, made where it is
-        missing. title: heading of the page.
+    folders: of records, of one's own or of others, those that are trusted most first; or one of them. to: folder of
+        the three files, made where it is missing. title: heading of the page. families: "module.py:Family" of external
+        families whose code is trusted.
 
-    A record that is refused is left out of the tables and listed below them (`Written.board.refused`).
+    A record that contradicts itself, its files or an earlier record is refused: it is left out of the tables and listed
+    below them (`Written.board.refused`).
 
     Raises UserError for a folder that does not exist, and where the files cannot be written.
     """
     named = [folders] if isinstance(folders, str | Path) else list(folders)
-    board = board_of(gathered(named))
+    board = board_of(gathered(named, families))
     place = Path(to)
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,10 @@ FORGERIES = {
     "another size": (set_at("upstream", "dim", value=768), "its upstream wavlm_tiny has 4 layers of 768"),
     "layer weights": (weights_of_another, "are not those in its file"),
     "a mean": (set_at("layers", 0, "scores", 1, "value", value=0.9), "and the mean of its heads is"),
+    "an interval narrowed": (
+        set_at("layers", 0, "scores", 1, "low", value=0.123456),
+        "the interval of unweighted_accuracy on the weighted sum and the part test is 0.123456 to",
+    ),
     "a chance level": (set_at("chance", value=0.01), "its chance level is not the mean"),
     "fewer tested": (set_at("folds", 0, "test", "utterances", value=7), "do not add up to its 7 test utterances"),
     "a confusion matrix": (

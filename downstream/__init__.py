@@ -342,6 +342,7 @@ def compare(
     layers: str | int | Sequence[str | int] = (),
     metric: str | None = None,
     part: str | None = None,
+    families: Sequence[str] = (),
     progress: bool = True,
 ) -> Comparisons:
     """Test whether runs differ, on the same test items: `wavprobe compare` from Python.
@@ -350,6 +351,7 @@ def compare(
     layers: "mix", "best" or a number, for all runs or one for each; several of a single run are compared with each
         other. None given: the layer of the run's score.
     metric, part: others than those of the primary score.
+    families: "module.py:Family" of external families whose code you trust.
 
     Returns the comparisons, with `difference.value`, `difference.interval`, `p`, `p_holm` and more of each;
     `to_frame()` makes a table of them.
@@ -357,7 +359,9 @@ def compare(
     Raises UserError where runs were not tested on the same items, and says what differs.
     """
     from downstream.comparison import compare_runs
+    from downstream.tasks import trust
 
+    trust(families)
     given = [layers] if isinstance(layers, str | int) else layers
     return compare_runs(runs, list(map(str, given)), metric, part, progress)
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from downstream.cli.family_argument import add_families
 from upstream.command_line import add_verbose
 from upstream.text import printable
 
@@ -35,14 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", help="another test part than the primary one, such as test-other")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the comparisons as a table")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_families(parser)
     add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compare runs; print a table, what it shows and how it was tested."""
     from downstream.comparison import compare_runs
+    from downstream.tasks import trust
     from upstream.files import write_atomically
 
+    trust(options.family)
     found = compare_runs(options.runs, options.layers, options.metric, options.part)
     if options.csv is not None:
         write_atomically(options.csv, found.to_frame().to_csv(index=False).encode())

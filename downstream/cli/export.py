@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of heads: one of them, such as fold1-seed0 (default those that wavprobe predict takes)",
     )
-    parser.add_argument(
-        "--family", metavar="FILE.py:CLASS", help="of heads: code of an external family, which you trust"
-    )
+    parser.add_argument("--family", metavar="FILE.py:CLASS", help="code of the runs' external family, which you trust")
     parser.add_argument("--seed", type=int, help="of a submission: whose predictions, where a run has several seeds")
     add_verbose(parser)
 
@@ -42,9 +40,9 @@ def run(options: argparse.Namespace) -> int:
     from upstream.sizes import readable
 
     if options.to.suffix in ENDINGS:
-        if options.head or options.family:
-            raise UserError(f"--head and --family are of heads (FILE{HEADS}); {options.to} is made of records.")
-        file = export_records(options.runs, options.to, options.seed)
+        if options.head:
+            raise UserError(f"--head is of heads (FILE{HEADS}); {options.to} is made of records.")
+        file = export_records(options.runs, options.to, options.seed, [options.family] if options.family else [])
         said = f"{file} ({readable(file.stat().st_size)}) is {ENDINGS[file.suffix]}."
     else:
         said = heads(options)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from downstream.cli.family_argument import add_families
 from upstream.arguments import folder
 from upstream.command_line import USER_ERROR, add_verbose
 from upstream.text import counted, printable
@@ -22,13 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of records, one's own or another's, or a record (default results)",
     )
     add("--to", type=folder, default=Path("leaderboard"), metavar="DIR", help="of the files (default leaderboard)")
-    add(
-        "--family",
-        action="append",
-        default=[],
-        metavar="PATH.py:CLASS",
-        help="external family whose code you trust, to check its records",
-    )
+    add_families(parser)
     add("--title", help="heading of the page (default Leaderboard)")
     add_verbose(parser)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from downstream.cli.family_argument import add_families
 from upstream.arguments import folder
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
@@ -17,11 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=folder, metavar="DIR", help="folder of the pictures of one run (default RUN/plots)"
     )
+    add_families(parser)
     add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Draw the pictures of every run, and print their files."""
+    from downstream.tasks import trust
+
+    trust(options.family)
     if options.to is not None and len(options.runs) > 1:
         raise UserError("--to takes the pictures of one run; those of several would overwrite each other.")
     for path in [record_of(named) for named in options.runs]:

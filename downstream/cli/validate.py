@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from downstream.cli.family_argument import add_families
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
 
@@ -19,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a recipe or suite from --list, or a YAML file; or a result.json, or a folder of them: whether scores "
         "follow from predictions, and nothing contradicts itself",
     )
-    parser.add_argument(
-        "--family", action="append", default=[], metavar="FILE.py:CLASS", help="code of an external family of records"
-    )
+    add_families(parser)
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from downstream.results import Result, Score
-from downstream.tasks import find_family
+from downstream.tasks import family_of_record
 from upstream.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def eval_results(result: Result) -> Iterator[EvalResult]:
     for score in result.layers[0].scores:
         metric = result.metric_types[score.metric]
         yield EvalResult(
-            task_type=find_family(result.task, result.folder).hub_task,
+            task_type=family_of_record(result.task, result.folder).hub_task,
             dataset_type=result.corpus.name,
             dataset_name=result.corpus.title,
             dataset_split=score.part,

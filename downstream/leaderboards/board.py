@@ -221,8 +221,6 @@ def departs(result: Result) -> bool:
 
 def published_beside(result: Result) -> list[ReferenceScore]:
     """Return the published scores of the same upstream on the same task in the same metric."""
-    if is_external(result.task):  # whose code would be run
-        return []
     primary = (result.primary.name, result.primary.part)
     return [one.reference for one in compared(result) if (one.own.metric, one.own.part) == primary]
 

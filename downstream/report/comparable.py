@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from downstream.recipes import shipped
 from downstream.report.published import ReferenceScore, published
 from downstream.results import CHANGED, Result, Score, UpstreamRecord
-from downstream.tasks import Family, find_family
+from downstream.tasks import find_family, is_external
 from upstream.names import BY_REPOSITORY, NAMED
 from upstream.shipped_tables import read_rows
 
@@ -56,13 +56,13 @@ def published_upstream(upstream: UpstreamRecord) -> str | None:
 def published_for(result: Result) -> list[ReferenceScore]:
     """Return the published scores that a result may be compared with, of every table that has them.
 
-    None for an untrained upstream, for one that no table has, for another protocol than the table's, and for a part of
-    the corpus.
+    None for an untrained upstream, for one that no table has, for a family from outside, for another protocol than the
+    table's, and for a part of the corpus.
     """
     name = published_upstream(result.upstream)
-    if name is None or why_incomparable(result) is not None:
+    if name is None or is_external(result.task) or why_incomparable(result) is not None:
         return []
-    named = family_of_record(result).published_as
+    named = find_family(result.task).published_as
     metrics = {named(metric, result.recipe.resolved) for metric in result.metric_types}
     return [score for score in published(result.recipe.name, name) if score.metric in metrics]
 
@@ -97,14 +97,9 @@ def compared(result: Result) -> list[Comparison]:
 
 def comparison(result: Result, reference: ReferenceScore) -> Comparison:
     """Return a published score beside the result's own score of that metric on the primary test part."""
-    named = family_of_record(result).published_as
+    named = find_family(result.task).published_as
     metric = next(name for name in result.metric_types if named(name, result.recipe.resolved) == reference.metric)
     own, is_share = result.layers[0].score(metric), result.metric_types[metric].percent
     value = reference.percent / 100 if is_share else reference.value
     within = None if own.low is None or own.high is None else own.low <= value <= own.high
     return Comparison(own, reference, (own.value - value) * result.metric_types[metric].scale, within)
-
-
-def family_of_record(result: Result) -> type[Family]:
-    """Return the family of a record; raise UserError where it is in a file that is no longer there."""
-    return find_family(result.task, result.folder)

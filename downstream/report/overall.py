@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from downstream.report.comparable import family_of_record, why_incomparable
+from downstream.report.comparable import why_incomparable
 from downstream.report.published import ReferenceScore
 from downstream.results import Result
+from downstream.tasks import find_family, is_external
 
 BASELINE = "fbank"
 
@@ -75,9 +76,9 @@ def cells_of(results: Iterable[Result]) -> dict[Cell, float]:
     """Return the scores of results that followed the protocol, in percent, by task and published metric."""
     cells = {}
     for result in results:
-        if why_incomparable(result) is not None:
+        if is_external(result.task) or why_incomparable(result) is not None:
             continue
-        named = family_of_record(result).published_as
+        named = find_family(result.task).published_as
         for metric, value in result.metrics.items():
             cells[result.recipe.name, named(metric, result.recipe.resolved)] = 100 * value
     return cells

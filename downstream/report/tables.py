@@ -12,7 +12,7 @@ from rich.text import Text
 from downstream.recipes import BEST, CHOSEN
 from downstream.report.layer_curve import LayerCurve, choices, learns, mean_development
 from downstream.results import MetricRecord, Result, Score
-from downstream.tasks import find_family
+from downstream.tasks import family_of_record
 from downstream.training import LayerSetting
 from upstream.errors import UserError
 from upstream.terminal import plain_table
@@ -33,9 +33,9 @@ def tables_of(result: Result) -> list[Table | Text]:
 
 
 def family_tables(result: Result) -> Sequence[Table | Text]:
-    """Return the tables that the family adds; none where it is in a file that is no longer there."""
+    """Return the tables that the family adds; none where its file is not there, or not trusted."""
     try:
-        family = find_family(result.task, result.folder)
+        family = family_of_record(result.task, result.folder)
     except UserError as error:
         logger.warning("%s The tables of the family are left out.", error)
         return ()

@@ -13,7 +13,7 @@ from downstream.results.head_file import head_name
 from downstream.results.names import slug
 from downstream.results.record import FIX, HeadRecord, Result
 from downstream.statistics import Items
-from downstream.tasks import Family, HeadOnPart, find_family
+from downstream.tasks import Family, HeadOnPart, family_of_record
 from downstream.training import LayerSetting
 from upstream.errors import UserError
 
@@ -32,12 +32,12 @@ class HeadItems:
 def items_of_heads(result: Result, setting: LayerSetting, family: type[Family] | None = None) -> list[HeadItems]:
     """Return the heads of a layer setting on each of their test parts, with their items.
 
-    family: of the record; by default the one that it names.
-    Raises UserError where the record is not on disk, or its files lack something.
+    family: of the record; by default the one that it names, where that is trusted (`family_of_record`).
+    Raises UserError where the record is not on disk, its files lack something, or its family is code of others.
     """
     if result.folder is None:
         raise UserError("This record is not on disk, and its predictions are nowhere; give the folder of its run.")
-    kind, rows = family or find_family(result.task, result.folder), prediction_rows_of(result)
+    kind, rows = family or family_of_record(result.task, result.folder), prediction_rows_of(result)
     found = []
     for head in result.heads:
         if head.setting != setting:

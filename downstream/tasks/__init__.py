@@ -21,11 +21,13 @@ from downstream.tasks.registry import (
     differences,
     errors_named,
     family_of,
+    family_of_record,
     find_family,
     is_external,
     load_overridden,
     load_recipe,
     source_digest,
+    trust,
 )
 from downstream.tasks.weighted_sum import WeightedSum, layer_index
 from upstream.base import States
@@ -64,6 +66,7 @@ __all__ = [
     "load_overridden",
     "errors_named",
     "family_of",
+    "family_of_record",
     "find_family",
     "initialised",
     "is_external",
@@ -72,4 +75,5 @@ __all__ = [
     "left_out",
     "load_recipe",
     "source_digest",
+    "trust",
 ]

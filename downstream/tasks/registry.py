@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,10 @@ FAMILIES = {
     "verification": "downstream.tasks.verification:Verification",
 }
 
+# Code of external families that the user ran in this process, and what was named for records: by file name and class.
+IMPORTED: set[Path] = set()
+TRUSTED: dict[str, str] = {}
+
 
 def find_family(task: str, beside: Path | None = None) -> type[Family]:
     """Return a family by the `task` of a recipe: a name of FAMILIES, or "path/to/module.py:Family".
@@ -63,6 +67,31 @@ def find_family(task: str, beside: Path | None = None) -> type[Family]:
 def is_external(task: str) -> bool:
     """Return True for a family whose code is a file of the user's: "path/to/module.py:Family"."""
     return task not in FAMILIES and task.rpartition(":")[0].endswith(".py")
+
+
+def trust(families: Iterable[str]) -> None:
+    """Import external families, "path/to/module.py:Family", whose code the user trusts, for records that name them."""
+    for task in families:
+        find_family(task)
+        TRUSTED[Path(task).name] = task
+
+
+def family_of_record(task: str, folder: Path | None) -> type[Family]:
+    """Return the family of a record, which never brings code to run.
+
+    folder: of the record. A family from outside is one that the user named (`trust`), whatever folder it lies in, or
+    the file that was imported already for a recipe that the user ran.
+    Raises UserError for any other one from outside, and where its file is not there.
+    """
+    if is_external(task):
+        if Path(task).name in TRUSTED:
+            return find_family(TRUSTED[Path(task).name])
+        if module_file(task, folder)[0] not in IMPORTED:
+            raise UserError(
+                f"The family {task} is not part of wavprobe, and its code would run. Read it, and name the file that "
+                f"you trust: --family PATH/{Path(task).name}."
+            )
+    return find_family(task, folder)
 
 
 def family_of(recipe: Recipe) -> Family:
@@ -204,4 +233,5 @@ def from_here(path: Path) -> Path:
 @cache
 def imported(path: Path, digest: str) -> ModuleType:
     """Import a Python file, once for each text that it has had; digest: of the text."""
+    IMPORTED.add(path)
     return import_file(path)

@@ -10,7 +10,7 @@ from downstream.pictures import ENDINGS, Picture
 from downstream.report.plots.layer_plots import layer_score_picture, layer_weight_picture
 from downstream.report.plots.learning_plot import learning_picture
 from downstream.results import Result, heads_on_parts, slug
-from downstream.tasks import find_family
+from downstream.tasks import family_of_record
 from upstream.errors import UserError
 from upstream.files import write_atomically
 
@@ -50,7 +50,7 @@ def pictures_of(result: Result) -> list[Picture]:
 def family_pictures(result: Result) -> Sequence[Picture]:
     """Return the pictures that the family adds; none where it is in a file that is no longer there."""
     try:
-        family = find_family(result.task, result.folder)
+        family = family_of_record(result.task, result.folder)
     except UserError as error:
         logger.warning("%s The pictures of the family are left out.", error)
         return ()

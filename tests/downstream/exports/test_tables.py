@@ -196,7 +196,7 @@ def test_the_ending_of_the_file_chooses_the_form(
         ([folder, folder, "h.safetensors"], "has the heads of one run"),
         ([str(tmp_path / "new"), "table.tex"], "There is no record (result.json) below"),
         ([str(tmp_path / "nothing"), "table.tex"], "There is no folder"),
-        ([folder, "table.tex", "--head", "x"], "--head and --family are of heads"),
+        ([folder, "table.tex", "--head", "x"], "--head is of heads"),
         ([folder, "table.tex", "--seed", "1"], "A seed is chosen for a submission alone"),
         ([folder, "h.safetensors", "--seed", "1"], "--seed is of a submission"),
         ([folder, "predict.zip"], "it is a run of asr, and only superb/ks"),

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from downstream.cli.run_options import chosen, loading, upstream_of
+from upstream.command_line import USER_ERROR
 from upstream.terminal import console
 from upstream.text import printable
 
@@ -36,7 +37,7 @@ def run(suite: Suite, options: argparse.Namespace, own_rank: Ranks) -> int:
         readable, unreadable = begun(suite, own, places, overrides)
         for shown in plans_of(readable, loaders) if readable else ():
             console().print(shown, soft_wrap=True)
-        return 2 if unreadable else 0
+        return USER_ERROR if unreadable else 0
     outcome = run_suite(
         suite,
         upstreams,

@@ -181,8 +181,7 @@ def drawings(result: Result) -> Iterator[tuple[str, Drawing]]:
         weights = result.layer_weights
         yield "Layer weights", weight_bars(weights, "Weights", 1 / len(weights))
         if result.layer_norms is not None:
-            products = [weight * norm for weight, norm in zip(weights, result.layer_norms, strict=True)]
-            shares = [product / (sum(products) or 1.0) for product in products]
+            shares = result.layer_shares(weights)
             yield "Share of each layer in the sum (weight times norm)", weight_bars(shares, "Shares", 1 / len(weights))
     singles = [layer for layer in result.layers if isinstance(layer.layer, int)]
     if len(singles) > 1:

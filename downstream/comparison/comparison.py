@@ -108,6 +108,7 @@ class Comparison:
         """Return the comparison as one row; scores and differences are shares where scores are, not percent."""
         one, other, difference = self.one, self.other, self.difference
         low, high = difference.interval
+        spread = difference.spread
         return {
             "recipe": one.result.recipe.name,
             "corpus": one.result.corpus.name,
@@ -128,9 +129,10 @@ class Comparison:
             "is_shown": self.is_shown,
             "smallest_shown": difference.smallest,
             "test": "exact McNemar" if self.mcnemar_holds else "paired jackknife over clusters, t",
-            "standard_error": math.sqrt(difference.variance),
-            "standard_error_of_seeds": math.sqrt(difference.of_seeds),
-            "degrees_of_freedom": difference.degrees_of_freedom,
+            "standard_error": math.sqrt(spread.variance),
+            "standard_error_of_seeds": math.sqrt(spread.seeds),
+            "degrees_of_freedom": spread.degrees_of_freedom,
+            "degrees_of_freedom_of_seeds": spread.degrees_of_freedom_of_seeds if spread.seeds else None,
             "items": self.items,
             "tested": self.tested,
             "folds": one.folds,

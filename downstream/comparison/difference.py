@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from downstream.statistics import NOBODY, Jackknife, SeedItems, clusters_variance, jackknives, seeds_variance
+from downstream.statistics import NOBODY, Jackknife, SeedItems, Spread, clusters_variance, jackknives, seeds_variance
 
 ALIKE = 1e-9  # differences below which scores are equal but for rounding
 LEVEL = 0.05  # of tests, two-sided; intervals hold 95 %
@@ -29,54 +29,35 @@ class HeadOfFold(SeedItems):
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference with its sampling distribution, Student's t around it.
+    """A difference with its sampling distribution around it.
 
-    variance: the squared standard error; NaN where there is none, 0 where nothing differs with any speaker, which tells
-    nothing of how much might. of_seeds: the part of it that is between seeds.
+    spread: NaN where there is none, 0 where nothing differs with any speaker, which tells nothing of how much might.
     """
 
     value: float
-    variance: float
-    of_seeds: float
-    degrees_of_freedom: float
-
-    @property
-    def error(self) -> float:
-        """The standard error."""
-        return math.sqrt(self.variance)
+    spread: Spread
 
     @property
     def p(self) -> float:
         """Two-sided p of the hypothesis that there is no difference; NaN where there is no standard error."""
-        from scipy.special import stdtr
-
-        if abs(self.value) <= ALIKE and not math.isnan(self.variance):
+        if abs(self.value) <= ALIKE and not math.isnan(self.spread.speakers):
             return 1.0
-        return float(2 * stdtr(self.degrees_of_freedom, -abs(self.value) / self.error))
+        return self.spread.p(self.value)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Both ends of the 95 % interval; NaN where there is no standard error, or where it is 0."""
-        half = self._errors(self._quantile(1 - LEVEL / 2))
+        half = self.spread.reach(1 - LEVEL / 2) or math.nan
         return self.value - half, self.value + half
 
     @property
     def smallest(self) -> float:
         """The smallest true difference that such a test set shows in 80 % of cases; NaN as for the interval.
 
-        Minimum detectable effect, two-sided at 5 %: (t(0.975) + t(0.8)) standard errors (Bloom, Evaluation Review
-        19(5), 1995).
+        Minimum detectable effect, two-sided at 5 %: without seeds (t(0.975) + t(0.8)) standard errors (Bloom,
+        Evaluation Review 19(5), 1995).
         """
-        return self._errors(self._quantile(1 - LEVEL / 2) + self._quantile(POWER))
-
-    def _errors(self, number: float) -> float:
-        """Return so many standard errors; NaN of 0."""
-        return number * self.error or math.nan
-
-    def _quantile(self, probability: float) -> float:
-        from scipy.special import stdtrit
-
-        return float(stdtrit(self.degrees_of_freedom, probability))
+        return self.spread.reach(1 - LEVEL / 2) + self.spread.reach(POWER) or math.nan
 
 
 def difference_of(one: Sequence[HeadOfFold], other: Sequence[HeadOfFold], metric: str) -> Difference:
@@ -86,31 +67,33 @@ def difference_of(one: Sequence[HeadOfFold], other: Sequence[HeadOfFold], metric
     than that of a single item.
     """
     found = between(*(jackknives(heads, [metric])[metric] for heads in (one, other)))
-    if found.variance > ALIKE**2 or abs(found.value) <= ALIKE or math.isnan(found.variance):
+    if not found.spread.variance <= ALIKE**2 or abs(found.value) <= ALIKE:
         return found
-    alone = between(*(jackknives(as_independent(heads), [metric])[metric] for heads in (one, other)))
+    alone = between(*(jackknives(as_independent(heads), [metric])[metric] for heads in (one, other))).spread
     items = sum(len(head.items) for head in one) / len({head.seed for head in one})
-    return replace(alone, variance=max(alone.variance, items**-2), degrees_of_freedom=found.degrees_of_freedom)
+    variance = max(alone.variance, items**-2)
+    return Difference(found.value, Spread(variance, found.spread.degrees_of_freedom))
 
 
 def between(one: Jackknife, other: Jackknife) -> Difference:
     """Return the difference of two scores from their values without each speaker.
 
     Seeds of both are independent draws; a score of one seed is taken to vary over seeds as the other does. Degrees of
-    freedom are Satterthwaite's (Biometrics Bulletin 2(6), 1946).
+    freedom of seeds are Satterthwaite's (Biometrics Bulletin 2(6), 1946).
     """
     value = float(one.of_seeds.mean() - other.of_seeds.mean())
-    speakers, degrees = clusters_variance(one.without - other.without, one.pairs), one.degrees_of_freedom
     if not (one.is_defined and other.is_defined):
-        return Difference(value, math.nan, math.nan, degrees)
-    seeds, squares = 0.0, speakers**2 / degrees
+        return Difference(value, Spread(math.nan, one.degrees_of_freedom))
+    seeds = shared = squares = 0.0
     for own, its_other in ((one, other), (other, one)):
         if (number := len(own.of_seeds)) > 1:
-            lent = number if len(its_other.of_seeds) == 1 else 0  # of a mean over `number` seeds to one seed
-            variance = seeds_variance(own) * (1 + lent)
-            seeds, squares = seeds + variance, squares + variance**2 / (number - 1)
-    variance = speakers + seeds
-    return Difference(value, variance, seeds, variance**2 / squares if squares else degrees)
+            # With the share of a single seed of the other side, from a mean over `number` seeds.
+            times = 1 + number if len(its_other.of_seeds) == 1 else 1
+            variance, explained = (times * part for part in seeds_variance(own))
+            seeds, shared, squares = seeds + variance, shared + explained, squares + variance**2 / (number - 1)
+    speakers = clusters_variance(one.without - other.without, one.pairs)
+    degrees_of_seeds = seeds**2 / squares if squares else math.inf
+    return Difference(value, Spread(speakers, one.degrees_of_freedom, seeds, degrees_of_seeds, shared))
 
 
 def as_independent(heads: Sequence[HeadOfFold]) -> list[HeadOfFold]:

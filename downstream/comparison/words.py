@@ -94,8 +94,8 @@ def notes(group: Sequence[Comparison]) -> Iterator[str]:
     first = group[0]
     if first.mcnemar_holds:
         yield "p is McNemar's exact one, for no two items share a speaker; intervals are Student's t, by the jackknife."
-    elif not math.isnan(first.difference.variance):
-        degrees = dict.fromkeys(f"{one.difference.degrees_of_freedom:.3g}" for one in group)
+    elif not math.isnan(first.difference.spread.variance):
+        degrees = dict.fromkeys(f"{one.difference.spread.degrees_of_freedom:.3g}" for one in group)
         yield (
             f"p and intervals: Student's t over {first.tested} ({', '.join(degrees)} degrees of freedom), by the "
             "paired jackknife that leaves out one after the other."

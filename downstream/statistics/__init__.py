@@ -5,10 +5,10 @@ from downstream.statistics.intervals import (
     Range,
     described,
     score_intervals,
-    seeds_variance,
 )
 from downstream.statistics.items import NO_SPEECH, NOBODY, CountedItems, FloatArray, Items, cluster_of
 from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_variance, jackknives
+from downstream.statistics.spread import Spread, seeds_variance, spread_of
 
 __all__ = [
     "NOBODY",
@@ -20,10 +20,12 @@ __all__ = [
     "Items",
     "Jackknife",
     "Range",
+    "Spread",
     "cluster_of",
     "clusters_variance",
     "described",
     "jackknives",
     "score_intervals",
     "seeds_variance",
+    "spread_of",
 ]

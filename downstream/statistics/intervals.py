@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from downstream.statistics.items import NO_SPEECH, NOBODY
-from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_variance, jackknives
+from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
+from downstream.statistics.spread import spread_of
 from upstream.text import counted
 
 ALIKE = 1e-9  # deviation of scores below which they are equal but for rounding
@@ -109,16 +110,10 @@ def held(tested: str, seeds: int) -> str:
 
 def ends_of(jackknife: Jackknife, value: float, possible: Range) -> tuple[float, float] | None:
     """Return both ends of an interval about a reported value; None where the score is the same without each cluster."""
-    speakers, seeds = clusters_variance(jackknife.without, jackknife.pairs), seeds_variance(jackknife)
-    by_speakers = quantile(jackknife.degrees_of_freedom)
-    scale = possible.variance_at(value)
-    if speakers + seeds <= ALIKE**2 or scale <= 0.0:
+    spread, scale = spread_of(jackknife), possible.variance_at(value)
+    if spread.variance <= ALIKE**2 or scale <= 0.0:
         return None
-    t = by_speakers
-    if seeds > 0.0:
-        # The weighted t of two variances with different degrees of freedom (Cochran, Biometrics 20, 1964).
-        t = (speakers * by_speakers + seeds * quantile(len(jackknife.of_seeds) - 1)) / (speakers + seeds)
-    return possible.ends(value, t**2 * (speakers + seeds) / scale)
+    return possible.ends(value, spread.reach(0.975) ** 2 / scale)
 
 
 def ends_without_spread(
@@ -131,21 +126,6 @@ def ends_without_spread(
     pairs = (pair for head in heads for pair in zip(head.items.ids, head.items.clusters, strict=True))
     recordings = {name for item, sides in pairs for name in (item.split(" ") if len(sides) == 2 else (item,))}
     return possible.ends(value, quantile(jackknife.degrees_of_freedom) ** 2 / len(recordings))
-
-
-def seeds_variance(jackknife: Jackknife) -> float:
-    """Return the variance that seeds add to the mean over seeds; 0 with one, or where there is no sign of any.
-
-    The scores of seeds differ also because each meets the test speakers differently, which the variance over speakers
-    holds already; that part is subtracted, as for two crossed clusters (Cameron, Gelbach & Miller, Journal of Business
-    & Economic Statistics 29(2), 2011).
-    """
-    scores, number = jackknife.of_seeds, len(jackknife.of_seeds)
-    if number < 2:
-        return 0.0
-    interaction = clusters_variance(jackknife.of_seeds_without - jackknife.without, jackknife.pairs)
-    both = interaction / (number * (number - 1))
-    return max(0.0, float(scores.var(ddof=1)) / number - both)
 
 
 def quantile(degrees_of_freedom: float) -> float:

@@ -14,11 +14,13 @@ from scipy import stats
 from downstream.comparison.difference import (
     Difference,
     HeadOfFold,
+    between,
     difference_of,
     is_over_single_items,
     is_share_of_right,
 )
 from downstream.comparison.exact_tests import holm, mcnemar
+from downstream.statistics import Jackknife, Spread
 from downstream.tasks.classification.items import ClassifiedItems
 
 
@@ -41,7 +43,7 @@ def test_of_equal_speakers_it_is_the_paired_t_test() -> None:
 
 
 def test_the_smallest_shown_has_a_power_of_80_percent() -> None:
-    found = Difference(0.0, 0.01**2, 0.0, 30.0)
+    found = Difference(0.0, Spread(0.01**2, 30.0))
     means = found.smallest + 0.01 * np.random.default_rng(0).standard_normal(20_000)
     errors = 0.01 * np.sqrt(np.random.default_rng(1).chisquare(30, 20_000) / 30)
     shown = np.abs(means / errors) > stats.t.ppf(0.975, 30)
@@ -88,7 +90,7 @@ def test_a_second_seed_of_the_same_items_is_no_second_test_set() -> None:
         "accuracy",
     )
     assert twice.value == pytest.approx(single.value)
-    assert twice.variance == pytest.approx(single.variance)
+    assert twice.spread.variance == pytest.approx(single.spread.variance)
 
 
 def test_seeds_that_differ_widen_it_on_either_side() -> None:
@@ -98,10 +100,24 @@ def test_seeds_that_differ_widen_it_on_either_side() -> None:
     alone = [answered(generator.random(400) < 0.7, speakers)]
     spread = np.var([head.items.value("accuracy") for head in seeds], ddof=1)
     lent = difference_of(seeds, alone, "accuracy")
-    assert lent.of_seeds == pytest.approx(spread * (1 / 3 + 1), rel=0.1)  # one seed varies as one of the three
-    assert lent.degrees_of_freedom < 3
-    assert difference_of(alone, seeds, "accuracy").variance == pytest.approx(lent.variance)
-    assert difference_of(seeds, seeds, "accuracy").of_seeds == pytest.approx(spread * 2 / 3, rel=0.1)
+    assert lent.spread.seeds == pytest.approx(spread * (1 / 3 + 1), rel=1e-6)  # one seed varies as one of the three
+    assert lent.spread.degrees_of_freedom_of_seeds == pytest.approx(2)
+    assert difference_of(alone, seeds, "accuracy").spread.variance == pytest.approx(lent.spread.variance)
+    assert difference_of(seeds, seeds, "accuracy").spread.seeds == pytest.approx(spread * 2 / 3)
+
+
+@pytest.mark.parametrize("seeds", [(2, 2), (2, 1), (3, 1)], ids=str)
+def test_seeds_that_differ_more_than_speakers_do_show_nothing_by_themselves(seeds: tuple[int, int]) -> None:
+    """p < 0.05 in 5 % at most; where the variance of two seeds is subtracted from, in 8 to 17 %."""
+    generator = np.random.default_rng(0)
+
+    def side(number: int) -> Jackknife:
+        values = 0.05 * generator.standard_normal((number, 1)) + 0.06 * generator.standard_normal((number, 24))
+        without = (values.sum(axis=1, keepdims=True) - values) / 23
+        return Jackknife(values.mean(axis=1), without, np.full_like(values, 1 / 24), np.arange(number))
+
+    found = [between(*map(side, seeds)).p for _ in range(500)]
+    assert np.mean(np.array(found) < 0.05) < 0.07
 
 
 def test_mcnemar_is_the_sign_test_of_items_that_differ() -> None:

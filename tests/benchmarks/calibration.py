@@ -186,6 +186,9 @@ def kinds() -> Iterator[Kind]:
     for seeds, spread in product((2, 3, 5), (0.0, 0.02, 0.08)):
         draw = partial(classified, speakers=24, each=20, mean=0.6, deviation=0.1, seeds=seeds, seeds_deviation=spread)
         yield Kind(f"{whose(24, False)}, 0.6 ± 0.1, {seeds} seeds ± {spread}", draw)
+    for seeds in (2, 3, 5):  # which differ more than speakers do
+        draw = partial(classified, speakers=24, each=20, mean=0.6, deviation=0.02, seeds=seeds, seeds_deviation=0.05)
+        yield Kind(f"{whose(24, False)}, 0.6 ± 0.02, {seeds} seeds ± 0.05", draw)
     for speakers, mean, unequal in product((4, 10, 40), (0.05, 0.3), (False, True)):
         draw = partial(recognised, speakers=speakers, each=20, mean=mean, deviation=0.4 * mean, unequal=unequal)
         yield Kind(f"{whose(speakers, unequal)}, {mean} ± {0.4 * mean:g}", draw, ("wer",))

@@ -26,11 +26,9 @@ CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides le
 
 def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Sequence[HeadRecord]) -> list[str]:
     """Return what a reader of the score should know, the most important first."""
-    recipe, options = run.recipe, run.options
+    recipe = run.recipe
     found = []
-    allowed = (*WITHIN_PROTOCOL, *run.family.within_protocol)
-    changed = [one for one in options.overrides if not one.startswith(allowed)]
-    changed += [] if options.layer is None else [f"layer {options.layer} alone"]
+    changed = outside_protocol(run)
     if changed and recipe.protocol == "superb":
         found.append(f"{CHANGED}: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
@@ -52,6 +50,17 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     if run.taken_from is not None:
         found.append(f"The heads are those that the run {run.taken_from} learned; only their test is new.")
     return found
+
+
+def outside_protocol(run: Run) -> list[str]:
+    """Return the overrides that leave the recipe's protocol.
+
+    Further layers beside the weighted sum leave it as it is: the first setting gives the score.
+    """
+    keeps_score = ("sweep.layer=",) if run.settings[0] is None else ()
+    allowed = (*WITHIN_PROTOCOL, *keeps_score, *run.family.within_protocol)
+    changed = [one for one in run.options.overrides if not one.startswith(allowed)]
+    return changed + ([] if run.options.layer is None else [f"layer {run.options.layer} alone"])
 
 
 def against_chance(run: Run, first: LayerScores) -> list[str]:

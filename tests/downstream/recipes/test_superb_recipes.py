@@ -242,6 +242,20 @@ def test_superb_ks_runs_on_the_same_windows_with_and_without_a_store(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("layers", "leaving"),
+    [("sweep.layer=all", ()), ("sweep.layer=[mix, 0, best]", ()), ("sweep.layer=[0, mix]", ("sweep.layer=[0, mix]",))],
+)
+def test_more_layers_beside_the_weighted_sum_keep_to_the_protocol(
+    layers: str, leaving: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The first setting gives the score, and the published ones are of the weighted sum."""
+    speech_commands(tmp_path)
+    result = run("superb/ks", tmp_path, tmp_path, *SHORT, layers, name="fbank").result
+    assert (result.layers[0].layer is None) == (not leaving)
+    assert result.caveats[0] == f"Not SUPERB's recipe: {', '.join((*SHORT, *leaving))}."
+
+
+@pytest.mark.parametrize(
     ("recipe", "write_corpus", "lacking", "words"),
     [
         ("superb/asv", voxceleb, "voxceleb1_test_v2.txt", "name one with -o trials.list=FILE, or choose -d sv"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textwrap import fill
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MARKERS = "osD^vP*"
 MOST_NUMBERED = 16  # layers of all upstreams together whose values are written into the map
 NARROWEST = 6  # part of all layers that a panel takes at least, so that its name fits beside it
-LONGEST = 14  # letters of a line of a name
+LETTERS = 60  # of a name beside the whole map; a panel has its part of them
 EDGES = 1.9  # inches beside the map: names, numbers of layers, the scale
 
 
@@ -44,7 +44,8 @@ def draw_map(figure: Figure, names: list[str], found: Similarity) -> None:
                 axes.set_axis_off()
                 continue
             image = draw_panel(axes, by_pair[other, name].values.T, writes)
-            label_edges(axes, name if column == 0 else "", other if row == len(names) - 1 else "")
+            left, below = (in_lines(names[at], LETTERS * sides[at] / sum(sides)) for at in (row, column))
+            label_edges(axes, left if column == 0 else "", below if row == len(names) - 1 else "")
     figure.colorbar(image, ax=grid, label=f"linear CKA of {found.compared}", shrink=0.6, aspect=24, pad=0.02)
 
 
@@ -71,9 +72,19 @@ def label_edges(axes: Axes, left: str, below: str) -> None:
         if not name:
             axis.set_ticklabels([])
     if left:
-        axes.set_ylabel(fill(left, LONGEST))
+        axes.set_ylabel(left)
     if below:
-        axes.set_xlabel(fill(below, LONGEST))
+        axes.set_xlabel(below)
+
+
+def in_lines(name: str, letters: float) -> str:
+    """Return a name in lines of so many letters, broken behind its marks alone: "small_wavlm_" and "trial"."""
+    lines = [""]
+    for part in re.split(r"(?<=[_\-./, ])", name):
+        if lines[-1] and len(lines[-1] + part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def label_picture(found: Similarity) -> Picture | None:
@@ -86,6 +97,8 @@ def label_picture(found: Similarity) -> Picture | None:
 
 def draw_correlations(figure: Figure, found: Similarity) -> None:
     """Draw a line an upstream, over layers; over relative depth where upstreams have different numbers of them."""
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.add_subplot()
     counts = {len(each.values) for each in found.labels} - {1}
     relative = len(counts) > 1
@@ -98,6 +111,7 @@ def draw_correlations(figure: Figure, found: Similarity) -> None:
         places = np.linspace(0.0, deepest, len(each.values))
         axes.plot(places, each.values, label=each.upstream, marker=MARKERS[number % len(MARKERS)], **style)
     axes.axhline(0.0, color=GREY, linestyle=":", label="no correlation")
+    axes.xaxis.set_major_locator(MaxNLocator(5 if relative else "auto", integer=not relative))
     axes.set_xlabel("relative depth" if relative else "layer")
     axes.set_ylabel(f"canonical correlation\nwith {found.column} (held out)")
     least = min(0.0, *(float(each.values.min()) for each in found.labels))

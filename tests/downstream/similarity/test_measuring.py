@@ -14,6 +14,7 @@ from small_runs import FAMILIES, write_words
 import upstream
 from downstream.data.dataset import Dataset, read_dataset
 from downstream.similarity import Cka, LabelCorrelation, Similarity, cka_picture, label_picture, measure, stored
+from downstream.similarity.similarity_plots import in_lines
 from downstream.tasks.registry import family_of, load_recipe
 from upstream.base import Upstream
 from upstream.errors import UserError
@@ -162,3 +163,17 @@ def test_pictures_show_every_encoder(layers: tuple[int, ...]) -> None:
     assert {"".join(axes.get_xlabel().split()) for axes in drawn} - {""} == {
         "".join(one.upstream.split()) for one in found.labels
     }
+
+
+def test_layers_have_whole_numbers_and_names_break_behind_their_marks() -> None:
+    import matplotlib.figure
+
+    figure, picture = matplotlib.figure.Figure(), label_picture(similarity(5))
+    assert picture is not None
+    picture.draw(figure)
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) > 1
+    assert all(float(tick).is_integer() for tick in ticks)
+    assert in_lines("small_wavlm_trial", 14) == "small_wavlm_\ntrial"
+    assert in_lines("small_wavlm_trial", 60) == "small_wavlm_trial"
+    assert in_lines("unbreakable", 4) == "unbreakable"

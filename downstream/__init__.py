@@ -168,9 +168,9 @@ def probe(
 
     Raises UserError for whatever the caller can fix before anything is computed, and where no run is left.
     """
-    from downstream.probing import by_recipe, probed_recipes
     from downstream.probing import probe as carried_out
-    from downstream.recipes import Options, override_texts
+    from downstream.probing import probed_recipes
+    from downstream.recipes import Options, by_recipe, override_texts
     from downstream.recipes import Recipe as AnyRecipe
     from upstream.files import DEFAULT_STORE
 
@@ -220,7 +220,8 @@ def run_suite(
     suite: a name ("superb", "clean", "demo"), the path of a YAML file, or a list of recipes.
     upstreams: names or paths, as `upstream.load` takes them, or upstreams that it gave; or one of them.
     data: folder in which the corpora lie by their names, or the folder of each by its name.
-    overrides: of every recipe that has their keys. The others are those of `run`.
+    overrides: of every recipe that has their keys; of one alone where its name is before: {"asr:training.steps": 200}.
+    The others are those of `run`.
 
     Returns what came of it: `runs`, each with its `outcome.result` or the reason `why` it has none; `unreadable`, the
     recipes whose data are missing, with what to ask for; and the `page` of a leaderboard.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from upstream.errors import UserError
 from upstream.lazy import import_object
@@ -11,13 +12,15 @@ from upstream.names import NAMED, is_function, resolved, unknown_upstream
 from upstream.request import NamedUpstream, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
     from upstream.base import Upstream
 
-__all__ = ["DTYPES", "FASTEST", "NAMED", "OTHER_FORMS", "load", "load_for_sizes"]
+__all__ = ["DTYPES", "FASTEST", "NAMED", "OTHER_FORMS", "load", "load_for_sizes", "loading_of_each"]
+
+logger = logging.getLogger("wavprobe")
 
 OTHER_FORMS = (
     (
@@ -82,6 +85,19 @@ def refuse_unknown(name: str) -> None:
     is_there = Path(typed).exists() or Path(typed).is_symlink()
     if typed.partition("@")[0] not in NAMED and not typed.startswith("hf:") and not is_function(typed) and not is_there:
         raise UserError(unknown_upstream(typed))
+
+
+def loading_of_each(names: Sequence[str], loading: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return how each of several upstreams is loaded, by its name; loading: the arguments of `load` for all of them.
+
+    Untrained weights are asked of those that have any. Filterbanks among them stay as they are, which is said; where
+    there is nothing else, `load` refuses them.
+    """
+    fixed = [name for name in names if (row := NAMED.get(resolved(name))) is not None and not row.has_weights]
+    if not loading.get("random_init") or not fixed or len(fixed) == len(names):
+        return dict.fromkeys(names, loading)
+    logger.warning("--random-init has no effect on %s, in which nothing is learned.", ", ".join(fixed))
+    return {name: {**loading, "random_init": name not in fixed} for name in names}
 
 
 def load_for_sizes(name: str) -> Upstream:

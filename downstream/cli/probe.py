@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from downstream.cli.run_arguments import add_check, add_stores, add_upstream
+from downstream.cli.run_options import refuse_missing
 from upstream.arguments import folder, whole_number
 from upstream.command_line import USER_ERROR, add_verbose
 from upstream.errors import UserError
@@ -67,9 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run everything, show a table for each upstream and recipe, write tables and figures."""
-    for names, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
-        if not names:
-            raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
+    refuse_missing(options)
     refuse_ranks()
 
     from upstream.terminal import console

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from downstream.cli import plot, s3prl_flags
 from downstream.cli.run_arguments import add_arguments
-from downstream.cli.run_options import chosen, loading, upstream_of
+from downstream.cli.run_options import chosen, loading, refuse_missing, upstream_of
 from upstream.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def run(options: argparse.Namespace) -> int:
         return listing.run(options)
     notes = s3prl_flags.applied(options, add_arguments)
     refuse_recipe_among_upstreams(options.upstream or ())
-    for name, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
-        if not name:
-            raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
+    refuse_missing(options)
 
     from downstream.cli import suite
     from upstream import ranks

@@ -30,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help="a recipe or a suite from --list, or a YAML file of either; or several of them",
     )
-    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="override a recipe's field")
+    add(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="[RECIPE:]KEY=VALUE",
+        help="override a field of the recipe; of several, of all that have it, or of one: asr:training.steps=200",
+    )
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
     add("--final", action="store_true", help="then learn one head from all data, for wavprobe predict and export")

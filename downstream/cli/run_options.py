@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from upstream.errors import UserError
 from upstream.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from upstream.ranks import Ranks
 
 LOADING = ("device", "dtype", "random_init", "seed")  # of an upstream, beside its name
+
+
+def refuse_missing(options: argparse.Namespace) -> None:
+    """Raise UserError where no upstream or recipe was typed, or an empty one, of a variable that is not set."""
+    for names, flag in ((options.upstream, "-u UPSTREAM"), (options.downstream, "-d RECIPE")):
+        if not names or not all(names):
+            raise UserError(f"{flag} is missing; for example: -u wavlm_base -d emotion.")
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:

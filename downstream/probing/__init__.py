@@ -3,6 +3,6 @@
 from downstream.probing.flow import probe
 from downstream.probing.probe import Probe
 from downstream.probing.probed import Probed
-from downstream.probing.recipes import SEEDS, ProbedRecipe, by_recipe, probed_recipes
+from downstream.probing.recipes import SEEDS, ProbedRecipe, probed_recipes
 
-__all__ = ["Probe", "Probed", "ProbedRecipe", "SEEDS", "by_recipe", "probe", "probed_recipes"]
+__all__ = ["Probe", "Probed", "ProbedRecipe", "SEEDS", "probe", "probed_recipes"]

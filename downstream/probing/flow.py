@@ -20,7 +20,7 @@ from downstream.results import Result
 from downstream.similarity import Similarity, measure
 from downstream.tasks import errors_named, family_of
 from upstream.base import Upstream
-from upstream.catalog import load, load_for_sizes
+from upstream.catalog import load, load_for_sizes, loading_of_each
 from upstream.errors import UserError
 from upstream.files import STATES
 
@@ -51,7 +51,8 @@ def probe(
         if isinstance(name, str):
             load_for_sizes(name)  # refuses a name that there is not, before anything takes hours
     datasets = [read_data(one, options) for one in recipes]
-    flow = Flow(recipes, options, loading)
+    of_each = loading_of_each([one for one in upstreams if isinstance(one, str)], loading)
+    flow = Flow(recipes, options, loading, of_each)
     with logging_redirect_tqdm():  # what is logged appears above the progress bar, not in it
         probed = [one for upstream in upstreams for one in flow.probed(upstream, control)]
         if not probed:
@@ -72,21 +73,34 @@ def read_data(one: ProbedRecipe, options: Options) -> Dataset:
 class Flow:
     """The runs of a probe, one after the other.
 
-    notes: why an upstream has no control. failures: a sentence for each run that failed.
+    of_each: how each named upstream is loaded; loading: the same for all of them, their controls too.
+    notes: why an upstream has no control. failures: a sentence for each run that failed, and for each upstream that
+    could not be loaded.
     """
 
-    def __init__(self, recipes: Sequence[ProbedRecipe], options: Options, loading: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        recipes: Sequence[ProbedRecipe],
+        options: Options,
+        loading: Mapping[str, Any],
+        of_each: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self.notes: list[str] = []
         self.failures: list[str] = []
         self._recipes, self._options, self._loading = recipes, options, loading
-        self._loaded: dict[str, Upstream] = {}  # by their names in records
+        self._of_each = of_each
+        self._loaded: dict[str, Upstream] = {}  # by their names in records, where a path is shorter
 
     def probed(self, upstream: str | Upstream, control: bool) -> Iterator[Probed]:
-        """Yield the records of one upstream, with those of its control."""
+        """Yield the records of one upstream, with those of its control; none of one that cannot be loaded."""
         name = upstream if isinstance(upstream, str) else upstream.name
-        model = load(upstream, **self._loading) if isinstance(upstream, str) else upstream
+        try:
+            model = load(upstream, **self._of_each[upstream]) if isinstance(upstream, str) else upstream
+        except UserError as error:
+            self.failures.append(f"{name}: {error}")
+            return
         results = list(self._results(model, name))
-        self._loaded[model.name] = model
+        self._loaded |= {one.upstream.name: model for one in results if one is not None}
         wants = control and any(results) and not model.provenance.random_init
         controls: Sequence[Result | None] = [None] * len(results)
         if wants and (untrained := self._untrained(name, (model.num_layers, model.dim))) is not None:

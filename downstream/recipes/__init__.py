@@ -13,6 +13,7 @@ from downstream.recipes.files import (
     validated,
 )
 from downstream.recipes.names import find_recipe, find_suite, names_in_s3prl, note_on_name, recipe_names, suite_names
+from downstream.recipes.of_one import OF_ONE, addressed, by_recipe, refuse_others, said_of
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent
 from downstream.recipes.sections import (
@@ -40,10 +41,12 @@ from downstream.recipes.sections import (
 )
 
 __all__ = [
+    "addressed",
     "all_keys",
     "BEST",
     "CHOSEN",
     "CHECKOUT",
+    "by_recipe",
     "Closed",
     "CorpusSettings",
     "Count",
@@ -53,6 +56,7 @@ __all__ = [
     "EffectsSettings",
     "LearnedRecipe",
     "Number",
+    "OF_ONE",
     "OptimizerSettings",
     "Options",
     "PositiveNumber",
@@ -78,7 +82,9 @@ __all__ = [
     "override_texts",
     "read_yaml",
     "recipe_names",
+    "refuse_others",
     "refuse_unfit_descent",
+    "said_of",
     "shipped",
     "suite_names",
     "validated",

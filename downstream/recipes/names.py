@@ -68,6 +68,8 @@ def find_recipe(name: str) -> Path:
     )
     if by_spelling(name):
         suggestion = "It is an upstream, which goes after -u."
+    if find_suite(name) is not None:
+        suggestion = f"It is a suite, whose recipes `wavprobe run -u UPSTREAM -d {name}` carries out; name one here."
     raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from downstream.experiment import chosen_recipe
 from downstream.planned_run import ReadCorpus
-from downstream.recipes import Options, Recipe
+from downstream.recipes import Options, Recipe, addressed, refuse_others
 from downstream.suites.places import Places, can_be_fetched, folder_of, how_to_get
 from downstream.suites.suite import Entry, Suite
 from downstream.tasks import errors_named
@@ -48,10 +48,15 @@ class Unreadable:
 def choose_recipes(suite: Suite, overrides: Sequence[str]) -> tuple[list[Chosen], list[str]]:
     """Return every recipe of a suite with its overrides, and a sentence on each override that some of them lack.
 
-    overrides: of all recipes that have their keys. Raises UserError for one that none has, and for wrong values.
+    overrides: of all recipes that have their keys, or of one alone: "asr:training.steps=200".
+    Raises UserError for one that none has, and for wrong values.
     """
-    common, lacking = [*suite.overrides, *overrides], dict[str, list[str]]()
-    labelled = zip(labels_of(suite), suite.entries, strict=True)
+    names = [entry.recipe for entry in suite.entries]
+    refuse_others(overrides, names)
+    said = [addressed(override, names) for override in overrides]
+    common, lacking = [*suite.overrides, *(rest for name, rest in said if name is None)], dict[str, list[str]]()
+    entries = [entry.changed(rest for name, rest in said if name == entry.recipe) for entry in suite.entries]
+    labelled = zip(labels_of(suite), entries, strict=True)
     chosen = [with_overrides(label, entry, common, lacking) for label, entry in labelled]
     for override, labels in lacking.items():
         if len(labels) == len(suite.entries):

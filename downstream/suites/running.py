@@ -16,7 +16,7 @@ from downstream.suites.places import Places
 from downstream.suites.reading import Readable, Unreadable, choose_recipes, read_all, said_of
 from downstream.suites.suite import Suite
 from upstream.base import Upstream
-from upstream.catalog import load, refuse_unknown
+from upstream.catalog import load, loading_of_each, refuse_unknown
 from upstream.errors import UserError
 from upstream.ranks import ALONE, Ranks
 
@@ -72,13 +72,14 @@ def loaders_of(upstreams: Sequence[str | Upstream], loading: Mapping[str, Any]) 
     """Return what loads each upstream, by its name; raise UserError for a name that is of none, and for none at all."""
     if not upstreams:
         raise UserError("A suite needs an upstream; for example wavlm_base.")
+    of_each = loading_of_each([one for one in upstreams if isinstance(one, str)], loading)
     loaders: dict[str, Loader] = {}
     for upstream in upstreams:
         if isinstance(upstream, Upstream):
             loaders[upstream.name] = partial(loaded, upstream)
         else:
             refuse_unknown(upstream)
-            loaders[upstream] = partial(load, upstream, **loading)
+            loaders[upstream] = partial(load, upstream, **of_each[upstream])
     return loaders
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ class Entry(Closed):
     def label(self) -> str:
         """The recipe, with its corpus where that is another."""
         return self.recipe if self.corpus is None else f"{self.recipe} on {self.corpus}"
+
+    def changed(self, overrides: Iterable[str]) -> Entry:
+        """Return the entry with further overrides of this recipe alone, in place of its own ones of the same keys."""
+        return self.model_copy(update={"overrides": (*self.overrides, *overrides)})
 
     def all_overrides(self, common: Sequence[str]) -> list[str]:
         """Return those of all recipes, then its own; with the corpus."""

@@ -10,7 +10,7 @@ import pytest
 from places import REPOSITORY
 
 import upstream
-from upstream.catalog import NAMED, load_for_sizes
+from upstream.catalog import NAMED, load_for_sizes, loading_of_each
 from upstream.errors import UserError
 from upstream.lazy import import_object
 from upstream.request import NamedUpstream
@@ -70,6 +70,18 @@ def test_sizes_need_neither_weights_nor_a_network(name: str) -> None:
 def test_filterbanks_have_no_untrained_weights() -> None:
     with pytest.raises(UserError, match="--random-init has no meaning for fbank"):
         upstream.load("fbank", random_init=True)
+
+
+def test_untrained_weights_of_several_are_of_those_that_have_any(caplog: pytest.LogCaptureFixture) -> None:
+    asked = {"random_init": True, "seed": 3}
+    found = loading_of_each(["wavlm_base", "FBank", "hf:some/model"], asked)
+    assert [found[name]["random_init"] for name in found] == [True, False, True]
+    assert found["FBank"]["seed"] == 3
+    assert "--random-init has no effect on FBank, in which nothing is learned." in caplog.text
+    caplog.clear()
+    assert loading_of_each(["fbank", "mfcc"], asked) == {"fbank": asked, "mfcc": asked}  # which `load` refuses
+    assert loading_of_each(["wavlm_base", "fbank"], {"random_init": False})["fbank"] == {"random_init": False}
+    assert not caplog.text
 
 
 def test_a_misspelt_name_suggests_the_nearest() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from own_encoder import ENERGY
 from small_runs import MANIFEST, SHORT, write_words
 
 import downstream
@@ -126,6 +127,27 @@ def test_typed_again_it_reads_what_there_is(
     assert read_result(record.folder / "result.json").command.startswith("wavprobe run -u fbank_no_cmvn -d sv")
 
 
+def test_an_upstream_of_a_file_is_compared_by_the_name_in_its_record(places: dict[str, Path], tmp_path: Path) -> None:
+    """Records name a file without the folders before it."""
+    (tmp_path / "encoder.py").write_text(ENERGY)
+    found = downstream.probe(
+        "sv", tmp_path / "encoder.py:build", overrides=[MANIFEST[0], "split.longer_than=0"], control=False,
+        progress=False, **places,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert not found.failures
+    assert not found.probed[0].result.upstream.name.startswith(str(tmp_path))
+
+
+@pytest.mark.usefixtures("probe")
+def test_an_upstream_that_cannot_be_loaded_does_not_stop_the_others(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(typed(places, "--no-similarity")) == 2
+    shown = capsys.readouterr()
+    assert "fbank_no_cmvn on emotion (manifest)" in shown.out
+    assert "failed and is missing: wavlm_tiny: There are no published weights" in shown.err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -133,6 +155,9 @@ def test_typed_again_it_reads_what_there_is(
         (["-o", "emotoin:training.steps=3"], "Did you mean emotion?"),
         (["-u", "fbank_no_cmvn"], "is named twice"),
         (["-d", "keywrd"], "Did you mean keyword?"),
+        (["-d", "demo"], "It is a suite"),
+        (["-o", "training.steps=3"], "has its name before it: -o emotion:KEY=VALUE"),
+        (["-u", ""], "-u UPSTREAM is missing"),
         (["-u", "wavlm_bse"], "Did you mean wavlm_base"),
     ],
 )
@@ -147,12 +172,12 @@ def test_what_cannot_be_probed_is_refused_before_anything_is_encoded(
 
 def test_what_is_said_of_one_recipe_is_for_it_alone() -> None:
     emotion, sv = probed_recipes(
-        ["emotion", "sv"], seeds=None, overrides=["emotion:training.steps=7"], data=["a", "sv:b"], corpora=["sv:demo"]
+        ["emotion", "sv"], seeds=[5], overrides=["emotion:training.steps=7"], data=["a", "sv:b"], corpora=["sv:demo"]
     )
     assert emotion.recipe.learned is not None
     assert emotion.recipe.learned.training.steps == 7
     assert (str(emotion.data), str(sv.data)) == ("a", "b")
     assert (emotion.recipe.corpus.name, sv.recipe.corpus.name) == ("ravdess", "demo")
-    assert (emotion.recipe.sweep.seed, sv.recipe.sweep.seed) == ((0, 1, 2), ())
-    with pytest.raises(UserError, match="not probed"):
+    assert (emotion.recipe.sweep.seed, sv.recipe.sweep.seed) == ((5,), ())
+    with pytest.raises(UserError, match="not run here"):
         probed_recipes(["sv"], seeds=None, overrides=["emotion:training.steps=7"])

@@ -217,6 +217,20 @@ def test_overrides_of_all_go_to_the_recipes_that_have_their_keys() -> None:
         choose_recipes(suite, ["training.steps=many"])
 
 
+def test_an_override_of_one_recipe_counts_for_it_alone() -> None:
+    suite = Suite.of_recipes(["demo/emotion", "demo/asr"])
+    typed = ["demo/asr:training.steps=9", "training.steps=7", "demo/asr:head.hidden=16"]
+    (emotion, asr), notes = choose_recipes(suite, typed)
+    assert emotion.changed == ("training.steps=7",)
+    assert asr.changed[-2:] == ("training.steps=9", "head.hidden=16")  # the last one of a key counts
+    assert [one.recipe.learned and one.recipe.learned.training.steps for one in (emotion, asr)] == [7, 9]
+    assert not notes
+    with pytest.raises(UserError, match="for the recipe demo/keyword, which is not run here"):
+        choose_recipes(suite, ["demo/keyword:training.steps=9"])
+    with pytest.raises(UserError, match=r"demo/emotion: A recipe of this task has no key 'head\.hidden'"):
+        choose_recipes(suite, ["demo/emotion:head.hidden=16"])
+
+
 def test_a_copied_recipe_with_changes_is_no_longer_superbs(tmp_path: Path) -> None:
     copy = tmp_path / "er.yaml"
     copy.write_text(find_recipe("superb/er").read_text().replace("steps: 30000", "steps: 30"))

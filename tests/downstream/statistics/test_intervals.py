@@ -140,7 +140,7 @@ def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
     first = right_or_wrong([50, 40, 35, 55], [60] * 4)
     alone, twice = interval(first), interval(first, first)
     assert (twice.low, twice.high) == (alone.low, alone.high)
-    assert twice.how == "95 %, t over 4 test speakers and 2 seeds (jackknife); not in it: training data"
+    assert twice.how == "95 %, t over 4 test speakers and t over 2 seeds (jackknife); not in it: training data"
     worse = right_or_wrong([40, 30, 25, 45], [60] * 4)
     differing = interval(first, worse)
     assert differing.high - differing.low > 2 * (alone.high - alone.low)

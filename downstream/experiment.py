@@ -31,7 +31,7 @@ from downstream.results import (
     tidy,
 )
 from downstream.states import CachePlan, StateSource, prepare
-from downstream.tasks import Task, differences, errors_named, load_overridden
+from downstream.tasks import Task, differences, errors_named, load_overridden, unnamed_differences
 from downstream.training import (
     Fit,
     ScoredHead,
@@ -242,9 +242,7 @@ def chosen_recipe(
         overrides = [f"corpus.name={corpus.name if isinstance(corpus, Corpus) else corpus}", *overrides]
     if not isinstance(recipe, Recipe):
         chosen, changed = load_overridden(recipe, overrides)
-        said = tuple(one.partition("=")[0] for one in changed)
-        others = [one for one in differences(chosen) if not one.partition("=")[0].startswith(said)]  # of a copied file
-        return chosen, (*changed, *others)
+        return chosen, (*changed, *unnamed_differences(chosen, changed))
     content, kind = recipe.model_dump(mode="json"), type(recipe)
     chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
     return chosen, differences(chosen) or effective(content, overrides, kind)

@@ -11,7 +11,6 @@ import upstream
 from downstream import experiment
 from downstream.recipes.options import Options
 from downstream.results.record import Result
-from downstream.tasks.registry import load_recipe
 
 LETTERS = {"A": 400.0, "B": 1_200.0, "C": 3_600.0}  # Hz
 WORDS = ("A", "B C", "CAB", "AB A")
@@ -51,10 +50,11 @@ def small_run(family: str, corpus: Path, place: Path, *overrides: str, final: bo
     """Return the record of a run of an untrained WavLM; of a filterbank, whose letters are learned in seconds."""
     recipe, *own = FAMILIES[family]
     places = {"results": place / "results", "store": place / "store"}
-    options = Options(data=corpus, **places, seed=3, final=final, progress=False)
+    chosen, changed = experiment.chosen_recipe(recipe, [*own, *overrides])
+    options = Options(data=corpus, **places, seed=3, final=final, progress=False, overrides=changed)
     is_filterbank = family == "text"
     name = "fbank_no_cmvn" if is_filterbank else "wavlm_tiny"
     model = upstream.load(name, random_init=not is_filterbank, seed=3)
-    outcome = experiment.run(model, load_recipe(recipe, [*own, *overrides]), options)
+    outcome = experiment.run(model, chosen, options)
     assert outcome is not None
     return outcome.result

@@ -9,6 +9,8 @@ import numpy as np
 
 from downstream.results.record import FoldRecord, HeadRecord, LayerScores
 from downstream.results.run import Run
+from downstream.tasks import Family
+from downstream.training import LayerSetting
 
 # Overrides that keep a recipe of any family within its protocol: SUPERB tunes the learning rate; more seeds, or another
 # way to store states, change no rule of it.
@@ -22,13 +24,14 @@ WITHIN_PROTOCOL = (
 UNTRAINED = "The upstream is untrained"
 
 CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides leave the protocol
+DEVIATION = "Deviation from the protocol"
 
 
 def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Sequence[HeadRecord]) -> list[str]:
     """Return what a reader of the score should know, the most important first."""
     recipe = run.recipe
     found = []
-    changed = outside_protocol(run)
+    changed = departures(run.options.overrides, run.options.layer, first.layer, run.family)
     if changed and recipe.protocol == "superb":
         found.append(f"{CHANGED}: {', '.join(changed)}.")
     if run.upstream.provenance.random_init:
@@ -46,21 +49,21 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
             "The store had no room for the states, so they were computed while the heads learned; with a store they "
             "are rounded otherwise, and single answers may differ."
         )
-    found += [f"Deviation from the protocol: {deviation}" for deviation in recipe.deviations]
+    found += [f"{DEVIATION}: {deviation}" for deviation in recipe.deviations]
     if run.taken_from is not None:
         found.append(f"The heads are those that the run {run.taken_from} learned; only their test is new.")
     return found
 
 
-def outside_protocol(run: Run) -> list[str]:
-    """Return the overrides that leave the recipe's protocol.
+def departures(overrides: Sequence[str], layer: int | None, scored: LayerSetting, family: Family) -> list[str]:
+    """Return which overrides, and which single layer (-l), leave the protocol of a recipe, in words.
 
-    Further layers beside the weighted sum leave it as it is: the first setting gives the score.
+    Further layers beside the weighted sum leave it as it is, as long as the sum is what was scored first.
     """
-    keeps_score = ("sweep.layer=",) if run.settings[0] is None else ()
-    allowed = (*WITHIN_PROTOCOL, *keeps_score, *run.family.within_protocol)
-    changed = [one for one in run.options.overrides if not one.startswith(allowed)]
-    return changed + ([] if run.options.layer is None else [f"layer {run.options.layer} alone"])
+    keeps_score = ("sweep.layer=",) if scored is None else ()
+    allowed = (*WITHIN_PROTOCOL, *keeps_score, *family.within_protocol)
+    changed = [one for one in overrides if not one.startswith(allowed)]
+    return changed if layer is None else [*changed, f"layer {layer} alone"]
 
 
 def against_chance(run: Run, first: LayerScores) -> list[str]:

@@ -28,6 +28,7 @@ from downstream.tasks.registry import (
     load_recipe,
     source_digest,
     trust,
+    unnamed_differences,
 )
 from downstream.tasks.weighted_sum import WeightedSum, layer_index
 from upstream.base import States
@@ -75,5 +76,6 @@ __all__ = [
     "left_out",
     "load_recipe",
     "source_digest",
+    "unnamed_differences",
     "trust",
 ]

@@ -169,6 +169,13 @@ def differences(recipe: Recipe) -> tuple[str, ...]:
     )
 
 
+def unnamed_differences(recipe: Recipe, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return what a recipe, of a copied file, changes of the shipped one of its name and no override names."""
+    named = [one.partition("=")[0] for one in overrides]
+    found = ((one.partition("=")[0], one) for one in differences(recipe))
+    return tuple(one for key, one in found if not any(f"{key}.".startswith(f"{name}.") for name in named))
+
+
 def written(value: object) -> str:
     """Return a setting as -o takes it."""
     plain = to_jsonable_python(value)

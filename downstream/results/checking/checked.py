@@ -12,6 +12,7 @@ from downstream.results.checking.choice import contradictions_of_choice
 from downstream.results.checking.heads import contradictions_of_heads
 from downstream.results.checking.intervals import IntervalsAgain
 from downstream.results.checking.numbers import contradictions_of_numbers
+from downstream.results.checking.recipe import contradictions_of_recipe
 from downstream.results.checking.tested import TestedAgain
 from downstream.results.checking.upstream import contradictions_of_upstream
 from downstream.results.folder import RECORD
@@ -93,7 +94,8 @@ class Examination:
         family, recipe = self._family_and_recipe()
         if recipe is not None:
             yield from contradictions_of_choice(record, recipe)
-        if family is not None:
+        if family is not None and recipe is not None:
+            yield from contradictions_of_recipe(record, recipe, family)
             again = TestedAgain(record, family)
             yield from again.contradictions()
             intervals = IntervalsAgain(record, family, again.found)

@@ -140,6 +140,11 @@ FORGERIES = {
     ),
     "a development score": (set_at("heads", 0, "development", value=1.0), "development chooses"),
     "a curve": (set_at("grid", 0, "development", value=1.0), "development was best at step"),
+    "a caveat left out": (set_at("caveats", value=[]), "its caveats lack “The upstream is untrained”"),
+    "a setting changed in silence": (
+        lambda content: content["recipe"]["overrides"].remove("training.steps=12"),
+        "its settings have training.steps=12, which emotion of this version has not, and no override names it",
+    ),
     "one rate of many": (set_at("recipe", "resolved", "sweep", "lr", value=[0.1, 0.01]), "its grid lacks rate 0.1"),
 }
 
@@ -148,6 +153,17 @@ FORGERIES = {
 def test_forged_records_are_refused(runs: Runs, change: Callable[[Content], None], said: str, tmp_path: Path) -> None:
     folder = forged(runs("class"), tmp_path / "forged", change)
     with pytest.raises(UserError, match=f"forged/result.json is refused.*{said}"):
+        checked(folder)
+
+
+def in_superbs_name(content: Content) -> None:
+    """Call a run that left the recipe one of SUPERB's protocol, without saying that it left it."""
+    content["recipe"]["protocol"] = content["recipe"]["resolved"]["protocol"] = "superb"
+
+
+def test_a_run_that_left_superbs_recipe_says_so(runs: Runs, tmp_path: Path) -> None:
+    folder = forged(runs("class"), tmp_path / "forged", in_superbs_name)
+    with pytest.raises(UserError, match="its caveats lack “Not SUPERB's recipe”"):
         checked(folder)
 
 

@@ -40,6 +40,7 @@ from downstream.training import (
     distinct,
     for_every_config,
     layer_norms,
+    layer_settings,
     learn,
     refuse_divergence,
     score_heads,
@@ -64,6 +65,7 @@ def run(
     upstream: Upstream, recipe: Recipe, options: Options, ranks: Ranks = ALONE, corpus: Corpus | None = None
 ) -> Outcome | None:
     """Carry out a recipe, on a corpus that was read already if there is one; see `carry_out`."""
+    layer_settings(recipe, upstream.num_layers, options.layer)  # refuses a layer that is not there before it reads
     return carry_out(PlannedRun.of(upstream, ReadCorpus.of(recipe, options, corpus), options), ranks)
 
 

@@ -163,7 +163,7 @@ def is_upstream(name: str) -> bool:
 def recipes_of(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """The recipes that a command names, each with its overrides."""
     if options.verb == "validate":
-        return [(name, options.override) for name in options.recipes]
+        return [(name, options.override) for name in options.recipes if not name.endswith("/")]  # folders of records
     if options.verb == "probe":
         probed_recipes(options.downstream, seeds=None, overrides=options.override, corpora=options.corpus)  # refuses
         return []

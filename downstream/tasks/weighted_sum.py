@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from upstream.errors import UserError
 
 NEGLIGIBLE = 1e-12  # share of a mean square below which a variance counts as none
+LEAST_DEVIATION = 1e-6  # of a feature of float32 states, whose frames are of the order of one
 
 
 class WeightedSum(nn.Module):
@@ -88,6 +89,9 @@ def layer_index(layer: int, num_layers: int) -> int:
 def standardisation(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation over the vectors of batches (L, B, D), (L, D) each; 1 for constants.
 
+    Constant is also what varies by rounding alone: means of features that were standardised over each utterance are
+    1e-8 and not 0, and would become the noise of a processor at the size of speech.
+
     In float64, in one pass; batches: of training utterances.
     """
     count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
@@ -96,5 +100,5 @@ def standardisation(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         count, total, squares = count + values.shape[1], total + values.sum(dim=1), squares + values.square().sum(dim=1)
     mean = total / count
     variance = squares / count - mean.square()
-    is_constant = variance <= NEGLIGIBLE * squares / count
+    is_constant = (variance <= NEGLIGIBLE * squares / count) | (variance <= LEAST_DEVIATION**2)
     return mean, torch.where(is_constant, 1.0, variance).sqrt()

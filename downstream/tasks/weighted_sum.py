@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from upstream.errors import UserError
 
 NEGLIGIBLE = 1e-12  # share of a mean square below which a variance counts as none
-LEAST_DEVIATION = 1e-6  # of a feature of float32 states, whose frames are of the order of one
+LEAST_DEVIATION = 2e-5  # of a feature; means of filterbanks standardised over each utterance reach 1.2e-5 on RAVDESS
 
 
 class WeightedSum(nn.Module):

@@ -69,12 +69,12 @@ class Probe:
         runs = sorted(run for one in self.probed for run in one.runs)
         return self.results / PROBES / f"{named}-{digest_of(runs)[:8]}"
 
-    def write(self, folder: Path | None = None) -> list[Path]:
+    def write(self, folder: str | Path | None = None) -> list[Path]:
         """Write tables as CSV and pictures as PNG and SVG into a folder; return the files.
 
         Raises UserError where that cannot be done.
         """
-        place = self.folder if folder is None else folder
+        place = self.folder if folder is None else Path(folder)
         files = write_pictures(self.pictures, place)
         own = (("scores", self.table), ("layer_weights", self.weights))
         tables = {f"{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in own if len(table)}

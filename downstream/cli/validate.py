@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def is_of_records(name: str) -> bool:
-    """Return True for a folder, or a record, which no recipe is."""
-    return Path(name).is_dir() or name.endswith(".json")
+    """Return True for a folder, which may be missing if it is written as one, or a record, which no recipe is."""
+    return Path(name).is_dir() or name.endswith(("/", ".json"))
 
 
 def faults_of_records(folders: Sequence[str], families: Sequence[str]) -> list[str]:

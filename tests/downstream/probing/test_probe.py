@@ -85,7 +85,7 @@ def test_the_table_counts_what_development_prefers(probe: Probe) -> None:
 
 
 def test_files_are_the_same_each_time_and_say_the_same(probe: Probe, tmp_path: Path) -> None:
-    files = probe.write(tmp_path / "one")
+    files = probe.write(str(tmp_path / "one"))
     depth = next(picture for picture in probe.pictures if picture.name == "depth")
     assert (tmp_path / "one" / "depth.png").read_bytes() == depth.rendered()
     names = {path.name for path in files}

@@ -21,7 +21,7 @@ from places import REPOSITORY
 import run_downstream
 from downstream.cli.main import main, parser
 from downstream.data.corpora.catalog import CORPORA
-from downstream.recipes import recipe_names
+from downstream.recipes import recipe_names, suite_names
 from downstream.results import recording
 from downstream.results.record import read_result
 from downstream.tasks.registry import load_recipe
@@ -136,12 +136,13 @@ def test_the_readmes_commands_mean_something(command: str) -> None:
     options = parser().parse_args(["run", *shlex.split(command)])
     if options.list:
         return
-    (recipe,), (upstream,) = options.downstream, options.upstream
-    assert recipe in recipe_names()
-    name = resolved(upstream).partition("@")[0]
-    assert name in NAMED or name.startswith("hf:") or "/" in name or ".py:" in name
+    for upstream in options.upstream:
+        name = resolved(upstream).partition("@")[0]
+        assert name in NAMED or name.startswith("hf:") or "/" in name or ".py:" in name
     assert options.corpus is None or options.corpus in CORPORA
-    load_recipe(recipe, options.override)
+    for recipe in set(options.downstream) - set(suite_names()):
+        assert recipe in recipe_names()
+        load_recipe(recipe, options.override)
 
 
 @pytest.mark.parametrize("command", STORE)

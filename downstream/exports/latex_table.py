@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from downstream.report import asked_of, flat, question_of
 from downstream.results import Result
 from upstream.errors import UserError
 
@@ -34,8 +35,9 @@ def escaped(text: str) -> str:
 def latex_table(results: Sequence[Result]) -> str:
     r"""Return a table of primary scores, a row an upstream and a column a recipe; it needs \usepackage{booktabs}.
 
-    Raises UserError where two runs would stand in one cell.
+    Raises UserError where two runs would stand in one cell, and where those of one column were not tested alike.
     """
+    refuse_other_questions(results)
     rows = list(dict.fromkeys(row_of(result) for result in results))
     columns = list(dict.fromkeys(column_of(result) for result in results))
     cells: dict[tuple[str, Column], Result] = {}
@@ -63,9 +65,31 @@ def latex_table(results: Sequence[Result]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
+def refuse_other_questions(results: Sequence[Result]) -> None:
+    """Raise UserError where runs of one column differ in more than upstream, seeds and learning rates."""
+    first: dict[Column, Result] = {}
+    for result in results:
+        other = first.setdefault(column_of(result), result)
+        if question_of(result) != question_of(other):
+            raise UserError(
+                f"{result.folder} and {other.folder} are both runs of {result.recipe.name}, and differ in "
+                f"{', '.join(differing(result, other))}; a column compares what was tested alike, so name runs of one."
+            )
+
+
+def differing(one: Result, other: Result) -> list[str]:
+    """Return in what the questions of two runs differ, with the value of each."""
+    own, others = ({**vars(question), **flat(question.settings)} for question in map(question_of, (one, other)))
+    keys = [key for key in {**own, **others} if key != "settings" and own.get(key) != others.get(key)]
+    return [f"{key} ({own.get(key, 'none')!s:.40} and {others.get(key, 'none')!s:.40})" for key in keys]
+
+
 def row_of(result: Result) -> str:
-    """Return the name of an upstream."""
-    return escaped(result.upstream.name + (", untrained" if result.upstream.random_init else ""))
+    """Return the name of an upstream, and how it was read where that is not the recipe's way."""
+    asked = asked_of(result)
+    precision = "" if asked.dtype == "float32" else asked.dtype
+    marks = ("untrained" if asked.random_init else "", precision, asked.layer)
+    return escaped(", ".join(filter(None, (result.upstream.name, *marks))))
 
 
 def column_of(result: Result) -> Column:

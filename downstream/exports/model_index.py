@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from downstream.report import layer_words
 from downstream.results import Result, Score
 from downstream.tasks import family_of_record
 from upstream.errors import UserError
@@ -72,6 +73,7 @@ def arguments(result: Result, score: Score, scale: float) -> dict[str, object]:
         "recipe_version": result.recipe.version,
         "overrides": result.recipe.overrides,
         "protocol": result.recipe.protocol,
+        "layer": layer_words(result.layers[0].layer),
         "folds": len(result.folds),
         "seeds": sorted(score.by_seed),
         "harness": SOURCE,

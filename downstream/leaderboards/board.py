@@ -9,15 +9,19 @@ from functools import cache
 
 from downstream.leaderboards.gathering import Found, Gathered, LeftOut
 from downstream.leaderboards.merged import Merged, merged
-from downstream.leaderboards.questions import (
+from downstream.report import (
     Asked,
     Question,
+    ReferenceScore,
     asked_of,
+    compared,
     competing_of,
     known_name,
+    published_upstream,
     question_of,
+    read_reference_scores,
+    why_incomparable,
 )
-from downstream.report import ReferenceScore, compared, published_upstream, read_reference_scores, why_incomparable
 from downstream.results import CHANGED, MetricRecord, Result
 from downstream.tasks import find_family, is_external
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from downstream.leaderboards.board import Board, Cell, Column, Row, Section
 from downstream.leaderboards.comparison import beside
 from downstream.leaderboards.labels import ColumnLabel, RowLabel, column_labels, row_labels
-from downstream.leaderboards.questions import layer_words
 from downstream.leaderboards.ranks import Rank, ranks_of
+from downstream.report import layer_words
 
 COLUMNS = (
     "kind",

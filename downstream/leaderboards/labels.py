@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from downstream.leaderboards.board import Column, Row, Section
-from downstream.leaderboards.questions import flat, layer_words, recipes_layer, settings_named
+from downstream.report import flat, layer_words, recipes_layer, settings_named
 from upstream.text import one_line
 
 T = TypeVar("T")

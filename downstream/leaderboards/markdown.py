@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from downstream.leaderboards.board import Board, Cell, Column, Section
 from downstream.leaderboards.comparison import beside
 from downstream.leaderboards.labels import column_labels, row_labels
+from downstream.leaderboards.overall import overall_lines
 from downstream.leaderboards.ranks import Rank, ranks_of
 from downstream.leaderboards.words import PROTOCOLS, RULES, protocol_title, unread
 from upstream.text import counted, one_line
@@ -41,6 +42,8 @@ def section_lines(section: Section) -> Iterator[str]:
         cells = [written(section.cell(row, column), column, ranks[column].get(row)) for column in section.columns]
         yield f"| {literal(rows[row].text)} | {' | '.join(cells)} |"
     yield ""
+    for line in overall_lines(section):
+        yield from (literal(line), "")
 
 
 def heading(task: str, metric: str, column: Column) -> str:

@@ -10,8 +10,7 @@ import yaml
 
 from downstream.leaderboards.drawings import Drawing, bars, curve, whiskers
 from downstream.leaderboards.gathering import Found
-from downstream.leaderboards.questions import layer_words
-from downstream.report import describe_upstream, duration, states_line, used_line
+from downstream.report import describe_upstream, duration, layer_words, states_line, used_line
 from downstream.results import FitRecord, MetricRecord, Result, Score
 from upstream.text import counted
 

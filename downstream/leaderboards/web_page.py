@@ -14,6 +14,7 @@ from pathlib import Path
 from downstream.leaderboards.board import Board, Column, Row, Section, fullest
 from downstream.leaderboards.cell_view import CellView, cell_views
 from downstream.leaderboards.labels import ColumnLabel, RowLabel, column_labels, row_labels
+from downstream.leaderboards.overall import overall_lines
 from downstream.leaderboards.ranks import ranks_of
 from downstream.leaderboards.words import PROTOCOLS, RULES, protocol_title, unread
 from upstream.text import counted
@@ -33,7 +34,10 @@ class ColumnView:
 
 @dataclass(frozen=True)
 class SectionView:
-    """A table of the page; sorted_by: the column that its rows are sorted by."""
+    """A table of the page.
+
+    sorted_by: the column that its rows are sorted by. overall: sentences on SUPERB's overall score.
+    """
 
     protocol: str
     title: str
@@ -42,6 +46,7 @@ class SectionView:
     columns: tuple[ColumnView, ...]
     rows: tuple[tuple[Row, RowLabel], ...]
     sorted_by: Column | None
+    overall: tuple[str, ...]
 
 
 def page_of(board: Board, title: str) -> str:
@@ -94,6 +99,7 @@ def section_view(section: Section) -> SectionView:
         tuple(columns),
         tuple((row, rows[row]) for row in section.rows),
         fullest(section),
+        tuple(overall_lines(section)),
     )
 
 

@@ -9,7 +9,7 @@ from downstream.report.layer_curve import (
     mean_development,
     sum_name,
 )
-from downstream.report.overall import Overall, cells_of, overall_score
+from downstream.report.overall import Cell, Overall, cells_of, overall_score
 from downstream.report.plots import (
     PLOTS,
     draw_chance,
@@ -27,10 +27,33 @@ from downstream.report.plots import (
     write_plots,
 )
 from downstream.report.published import ReferenceScore, published, read_reference_scores
+from downstream.report.questions import (
+    Asked,
+    Question,
+    asked_of,
+    competing_of,
+    flat,
+    known_name,
+    layer_words,
+    question_of,
+    recipes_layer,
+    settings_named,
+)
 from downstream.report.tables import interval_of, layer_table, tables_of
 from downstream.report.terminal import describe_upstream, duration, score_line, show, states_line, used_line
 
 __all__ = [
+    "Cell",
+    "Asked",
+    "Question",
+    "asked_of",
+    "competing_of",
+    "flat",
+    "known_name",
+    "layer_words",
+    "question_of",
+    "recipes_layer",
+    "settings_named",
     "PLOTS",
     "Overall",
     "cells_of",

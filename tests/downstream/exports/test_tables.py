@@ -143,6 +143,28 @@ def test_two_runs_of_one_cell_are_refused() -> None:
         latex_table([record(), record()])
 
 
+def test_runs_that_were_not_tested_alike_share_no_column() -> None:
+    """The best of a column is bold, which says nothing where the test sets or the settings are others."""
+    few, other = named(record(), "few"), named(record(), "other")
+    few.recipe.resolved["training"]["steps"] = 5
+    with pytest.raises(UserError, match=r"and differ in training.steps \(5 and \d+\); a column compares"):
+        latex_table([record(), few])
+    other.corpus.fingerprint = "0123"
+    with pytest.raises(UserError, match=r"differ in fingerprint \(0123 and "):
+        latex_table([record(), other])
+
+
+def test_a_layer_that_was_asked_for_is_named() -> None:
+    alone = record()
+    alone.layers[0].layer = 1
+    table = latex_table([record(), alone])
+    assert [row[0] for row in cells(table)[2:]] == [
+        escaped(record().upstream.name + more) for more in ("", ", layer 1")
+    ]
+    (args,) = {str(one.metric_args["layer"]) for one in ModelCard(model_card([alone])).data.eval_results}
+    assert args == "layer 1"
+
+
 NAMES = "a_b & 100% #1 {x} \\y ~z ^w $v <u> é"
 
 

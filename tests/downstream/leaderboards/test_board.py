@@ -10,6 +10,7 @@ from many_records import board, many, varied
 
 from downstream.leaderboards.board import Board, Cell, Section
 from downstream.leaderboards.labels import column_labels, row_labels
+from downstream.leaderboards.overall import overall_lines, own_cells
 from downstream.leaderboards.ranks import ranks_of
 from downstream.report import read_reference_scores
 from downstream.results.record import Result
@@ -229,6 +230,18 @@ def test_every_published_score_is_there_once_and_the_rest_says_that_it_was_not_r
     assert not section.was_run
     shown = [score for cell in section.cells.values() for score in cell.published]
     assert sorted(map(str, shown)) == sorted(map(str, read_reference_scores()))
+
+
+def test_the_overall_score_is_said_where_it_is_defined_and_why_it_is_not() -> None:
+    section = next(one for one in board(whole("wavlm_base", 0.9650)).sections if one.protocol == "superb")
+    of_run, of_published = overall_lines(section)
+    assert of_run.startswith("Overall score of wavlm_base: undefined: there is no score of superb/pr,")
+    assert "superb/ks" not in of_run
+    for words in ("wavlm_large 982.4", "wavlm_base_plus 948.1", "hubert_base 848.6", "wav2vec2_base_960 757.1"):
+        assert words in of_published
+    own = own_cells(section, next(row for row in section.rows if row.asked))
+    assert own["superb/ks", "accuracy"] == pytest.approx(96.5)
+    assert overall_lines(only(board(varied()))) == []
 
 
 def test_a_control_a_changed_recipe_and_a_part_of_the_corpus_have_no_published_score() -> None:

@@ -159,21 +159,36 @@ def having(key: str) -> list[str]:
 
 def differences(recipe: Recipe) -> tuple[str, ...]:
     """Return what a recipe changes of the shipped one of its name, as overrides; nothing where none has its name."""
-    if recipe.name not in recipe_names():
-        return ()
-    kind, original = type(recipe), load_recipe(recipe.name)
-    return tuple(
-        f"{key}={written(value_at(recipe, key))}"
-        for key in all_keys(kind)
-        if value_at(recipe, key) != value_at(original, key)
-    )
+    return differences_of(recipe, load_recipe(recipe.name)) if recipe.name in recipe_names() else ()
 
 
 def unnamed_differences(recipe: Recipe, overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return what a recipe, of a copied file, changes of the shipped one of its name and no override names."""
-    named = [one.partition("=")[0] for one in overrides]
-    found = ((one.partition("=")[0], one) for one in differences(recipe))
-    return tuple(one for key, one in found if not any(f"{key}.".startswith(f"{name}.") for name in named))
+    """Return what a recipe, of a copied file, changes of the shipped one of its name beside overrides that it has.
+
+    A key that an override names counts as told, and so does a section that it is in, whatever its value.
+    """
+    if recipe.name not in recipe_names():
+        return ()
+    try:
+        original = load_recipe(recipe.name, overrides)
+    except UserError:  # they do not fit the shipped recipe by themselves
+        original = load_recipe(recipe.name)
+    named = [f"{one.partition('=')[0]}." for one in overrides]
+
+    def is_told(difference: str) -> bool:
+        key = f"{difference.partition('=')[0]}."
+        return any(key.startswith(name) or name.startswith(key) for name in named)
+
+    return tuple(one for one in differences_of(recipe, original) if not is_told(one))
+
+
+def differences_of(recipe: Recipe, original: Recipe) -> tuple[str, ...]:
+    """Return what a recipe changes of another one, as overrides."""
+    return tuple(
+        f"{key}={written(value_at(recipe, key))}"
+        for key in all_keys(type(recipe))
+        if value_at(recipe, key) != value_at(original, key)
+    )
 
 
 def written(value: object) -> str:

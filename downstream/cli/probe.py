@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from downstream.cli.run_arguments import add_check, add_stores, add_upstream
-from downstream.cli.run_options import refuse_missing
+from downstream.cli.run_options import loading, refuse_missing
 from upstream.arguments import folder, whole_number
 from upstream.command_line import USER_ERROR, add_verbose
 from upstream.errors import UserError
@@ -116,9 +116,8 @@ def carried_out(options: argparse.Namespace) -> Probe:
         check_audio=options.check_audio,
         snapshot_seconds=options.snapshot_seconds,
     )
-    loading = {name: getattr(options, name) for name in ("device", "dtype", "random_init", "seed")}
     wants = {"control": not options.no_control, "similarity": not options.no_similarity}
-    return probe(options.upstream, recipes, common, loading=loading, **wants)
+    return probe(options.upstream, recipes, common, loading=loading(options), **wants)
 
 
 def show(one: Probed, screen: Console) -> None:

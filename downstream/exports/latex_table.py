@@ -86,10 +86,7 @@ def differing(one: Result, other: Result) -> list[str]:
 
 def row_of(result: Result) -> str:
     """Return the name of an upstream, and how it was read where that is not the recipe's way."""
-    asked = asked_of(result)
-    precision = "" if asked.dtype == "float32" else asked.dtype
-    marks = ("untrained" if asked.random_init else "", precision, asked.layer)
-    return escaped(", ".join(filter(None, (result.upstream.name, *marks))))
+    return escaped(", ".join((result.upstream.name, *asked_of(result).marks)))
 
 
 def column_of(result: Result) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from downstream.exports.one_upstream import refuse_several_upstreams
 from downstream.report import layer_words
 from downstream.results import Result, Score
 from downstream.tasks import family_of_record
@@ -93,12 +94,7 @@ def key_of(one: EvalResult) -> tuple[object, ...]:
 
 def refuse_mixtures(results: Sequence[Result]) -> None:
     """Raise UserError where the records are not of one trained upstream, or say the same score twice."""
-    names = {result.upstream.fingerprint: result.upstream.name for result in results}
-    if len(names) > 1:
-        raise UserError(
-            f"A model card is of one upstream, and these runs are of {len(names)}: {', '.join(names.values())}. "
-            "Name the runs of one."
-        )
+    refuse_several_upstreams(results, "A model card")
     seen: dict[tuple[object, ...], Result] = {}
     for result in results:
         if result.upstream.random_init:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from downstream.exports.one_upstream import refuse_several_upstreams
 from downstream.report import why_incomparable
 from downstream.results import HeadItems, Result, items_of_heads
 from downstream.statistics import Items
@@ -97,7 +98,7 @@ def submission(results: Sequence[Result], seed: int | None = None) -> bytes:
     Raises UserError, naming the run and the reason, for a run that departs from the protocol or is incomplete, for
     two runs of one task, and for runs of different upstreams.
     """
-    refuse_several_upstreams(results)
+    refuse_several_upstreams(results, "A submission")
     files: dict[str, str] = {}
     owners: dict[str, Result] = {}
     for result in results:
@@ -146,16 +147,6 @@ def chosen_seed(result: Result, seed: int | None) -> int:
         asked = "a submission has the predictions of one" if seed is None else f"{seed} is none of them"
         raise UserError(f"{result.folder} has the seeds {listed}, and {asked}; choose it with --seed.")
     return seed
-
-
-def refuse_several_upstreams(results: Sequence[Result]) -> None:
-    """Raise UserError for records of different upstreams."""
-    names = {result.upstream.fingerprint: result.upstream.name for result in results}
-    if len(names) > 1:
-        raise UserError(
-            f"A submission is of one upstream, and these runs are of {len(names)}: {', '.join(names.values())}. "
-            "Name the runs of one."
-        )
 
 
 def refuse_departures(result: Result) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from downstream.leaderboards.board import Cell, Column
-from downstream.report import ReferenceScore
+from downstream.report import ReferenceScore, distance
 
 # Of "Chen et al. 2021: WavLM, preprint of October 2021, SUPERB table (https://…)" the last words before the table.
 SHORT = re.compile(r"^[^:]*: *(?:.*, *)?(?P<words>[^,(]+), *\w+ table\b")
@@ -39,12 +39,8 @@ def compared(cell: Cell, column: Column, score: ReferenceScore) -> Beside:
     shown, metric = cell.shown, column.record
     if shown is None or metric is None:
         return Beside(score, written, source, None, None)
-    published = score.percent if metric.percent else score.value
-    difference = metric.scale * shown.value - published
+    difference, within = distance(shown.value, (shown.low, shown.high), metric, score)
     digits = 2 if metric.percent else 4
-    within = None
-    if shown.low is not None and shown.high is not None:
-        within = metric.scale * shown.low <= published <= metric.scale * shown.high
     return Beside(score, written, source, f"{difference:+.{digits}f}", within)
 
 

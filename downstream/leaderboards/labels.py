@@ -109,7 +109,7 @@ def published_metric(name: str) -> str:
 
 def row_labels(section: Section) -> dict[Row, RowLabel]:
     """Return the words before each row; those that would read alike have a digest of their states."""
-    labels = {row: RowLabel(short_name(row.name), marks_of(row)) for row in section.rows}
+    labels = {row: RowLabel(short_name(row.name), row.asked.marks if row.asked else ()) for row in section.rows}
     for alike in groups_of(section.rows, lambda row: labels[row].text):
         for row in alike:
             old, digest = labels[row], row.first.upstream.fingerprint[:SHOWN_DIGEST] if row.first else "published"
@@ -121,15 +121,6 @@ def short_name(name: str) -> str:
     """Return the name of an upstream; of a path, which begins with dots or the home folder, its last part."""
     is_path = name.startswith((".", "~", "/"))
     return one_line(name.rstrip("/").rpartition("/")[2] if is_path else name)
-
-
-def marks_of(row: Row) -> tuple[str, ...]:
-    """Return what sets a row apart from the upstream as it is read by default."""
-    if row.asked is None:
-        return ()
-    asked = row.asked
-    precision = "" if asked.dtype == "float32" else asked.dtype
-    return tuple(filter(None, ("untrained" if asked.random_init else "", precision, asked.layer)))
 
 
 def groups_of(values: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:

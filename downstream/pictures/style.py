@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 LINES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*"
 GREY = "0.45"  # of what other values are compared with: chance, an even weight
 
 WIDTH = 6.5  # inches: the text of a page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downstream.pictures import COLOURS, GREY, LINES, Picture, legend_below, panels, panels_size
+from downstream.pictures import COLOURS, GREY, LINES, MARKERS, Picture, legend_below, panels, panels_size
 from downstream.probing.probed import Probed
 from downstream.probing.tables import depth
 from downstream.report import (
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vP*"
 MOST_IN_HALF = 13  # numbers of layers below half a page
 SUM = 1.14  # where the sum of all layers stands, right of the last layer at 1
 

@@ -1,6 +1,13 @@
 """Display of records: tables and lines for the terminal, pictures, published scores beside them."""
 
-from downstream.report.comparable import Comparison, compared, published_for, published_upstream, why_incomparable
+from downstream.report.comparable import (
+    Comparison,
+    compared,
+    distance,
+    published_for,
+    published_upstream,
+    why_incomparable,
+)
 from downstream.report.layer_curve import (
     LayerCurve,
     choices,
@@ -48,6 +55,7 @@ __all__ = [
     "Question",
     "asked_of",
     "competing_of",
+    "distance",
     "flat",
     "known_name",
     "layer_words",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from downstream.recipes import shipped
 from downstream.report.published import ReferenceScore, published
-from downstream.results import CHANGED, Result, Score, UpstreamRecord
+from downstream.results import CHANGED, MetricRecord, Result, Score, UpstreamRecord
 from downstream.tasks import find_family, is_external
 from upstream.names import BY_REPOSITORY, NAMED
 from upstream.shipped_tables import read_rows
@@ -99,7 +99,17 @@ def comparison(result: Result, reference: ReferenceScore) -> Comparison:
     """Return a published score beside the result's own score of that metric on the primary test part."""
     named = find_family(result.task).published_as
     metric = next(name for name in result.metric_types if named(name, result.recipe.resolved) == reference.metric)
-    own, is_share = result.layers[0].score(metric), result.metric_types[metric].percent
-    value = reference.percent / 100 if is_share else reference.value
-    within = None if own.low is None or own.high is None else own.low <= value <= own.high
-    return Comparison(own, reference, (own.value - value) * result.metric_types[metric].scale, within)
+    own = result.layers[0].score(metric)
+    return Comparison(own, reference, *distance(own.value, (own.low, own.high), result.metric_types[metric], reference))
+
+
+def distance(
+    own: float, interval: tuple[float | None, float | None], metric: MetricRecord, reference: ReferenceScore
+) -> tuple[float, bool | None]:
+    """Return a score minus a published one, as the metric is written, and whether the latter is in the interval.
+
+    The second is None where there is no interval.
+    """
+    published, (low, high) = reference.percent / 100 if metric.percent else reference.value, interval
+    within = None if low is None or high is None else low <= published <= high
+    return (own - published) * metric.scale, within

@@ -58,6 +58,12 @@ class Asked:
     dtype: str
     layer: str
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What sets it apart from the upstream as it is read by default, in words."""
+        precision = "" if self.dtype == "float32" else self.dtype
+        return tuple(filter(None, ("untrained" if self.random_init else "", precision, self.layer)))
+
 
 def question_of(result: Result) -> Question:
     """Return the column of a record."""

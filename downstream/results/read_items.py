@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,19 @@ def items_of_heads(result: Result, setting: LayerSetting, family: type[Family] |
     if result.folder is None:
         raise UserError("This record is not on disk, and its predictions are nowhere; give the folder of its run.")
     kind, rows = family or family_of_record(result.task, result.folder), prediction_rows_of(result)
-    found = []
+    return [
+        HeadItems(head, place.part, kind.items(result.details, place, own))
+        for head, place, own in heads_with_rows(result, rows)
+        if head.setting == setting
+    ]
+
+
+def heads_with_rows(result: Result, rows: Rows) -> Iterator[tuple[HeadRecord, HeadOnPart, list[dict[str, Any]]]]:
+    """Yield every head on each of its test parts, with its rows of predictions there."""
     for head in result.heads:
-        if head.setting != setting:
-            continue
         own = rows.get((head.fold, head.seed, setting_name(head.setting)), [])
         for place in heads_on_parts(head, result):
-            of_part = own if len(head.metrics) == 1 else [row for row in own if row["part"] == place.part]
-            found.append(HeadItems(head, place.part, kind.items(result.details, place, of_part)))
-    return found
+            yield head, place, own if len(head.metrics) == 1 else [row for row in own if row.get("part") == place.part]
 
 
 def heads_on_parts(head: HeadRecord, result: Result) -> list[HeadOnPart]:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from downstream.pictures import COLOURS, GREY, LINES, WIDTH, Picture, legend_below
+from downstream.pictures import COLOURS, GREY, LINES, MARKERS, WIDTH, Picture, legend_below
 from downstream.similarity.measuring import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vP*"
 MOST_NUMBERED = 16  # layers of all upstreams together whose values are written into the map
 NARROWEST = 6  # part of all layers that a panel takes at least, so that its name fits beside it
 LETTERS = 60  # of a name beside the whole map; a panel has its part of them

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from downstream.recipes import Recipe
-from downstream.results.checking.numbers import alike, name_of, setting_name
+from downstream.results.checking.numbers import alike, name_of, setting_in_words
 from downstream.results.earlier import fit_of
 from downstream.results.record import FitRecord, HeadRecord, Result
 from downstream.training import Chosen, Config, Fit, LayerSetting, choose, clear_gain, configs, layer_settings
@@ -90,7 +90,7 @@ def of_heads(record: Result, settings: Sequence[LayerSetting]) -> Iterator[str]:
                 f"record has {written(Config(head.lr, head.seed, head.layer))} at step {head.step}"
             )
     for fold, seed, setting in expected:
-        yield f"it has no head of seed {seed} on {setting_name(setting)} of {fold}, and its grid has scores of it"
+        yield f"it has no head of seed {seed} on {setting_in_words(setting)} of {fold}, and its grid has scores of it"
     marked = {id(one.fit) for one in chosen}
     for fit, one in zip(fits, record.grid, strict=True):
         if (id(fit) in marked) != one.chosen:
@@ -115,4 +115,4 @@ def config_of(fit: FitRecord) -> Config:
 def written(config: Config) -> str:
     """Return a config in words."""
     rate = "" if config.lr is None else f"rate {config.lr:g}, "
-    return f"{rate}seed {config.seed} on {setting_name(config.layer)}"
+    return f"{rate}seed {config.seed} on {setting_in_words(config.layer)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from downstream.results.checking.numbers import alike, setting_name
+from downstream.results.checking.numbers import alike, setting_in_words
 from downstream.results.read_items import HeadItems
 from downstream.results.record import LayerScores, Result, Score
 from downstream.statistics import SeedItems, score_intervals
@@ -46,7 +46,7 @@ class IntervalsAgain:
                 yield from self._of_another_method(score)
             elif not (alike(score.low, found.low, TOLERANCE) and alike(score.high, found.high, TOLERANCE)):
                 yield (
-                    f"the interval of {score.metric} on {setting_name(layer.layer)} and the part {part} is "
+                    f"the interval of {score.metric} on {setting_in_words(layer.layer)} and the part {part} is "
                     f"{written(score.low, score.high)}, and its predictions give {written(found.low, found.high)}"
                 )
 

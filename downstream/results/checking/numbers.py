@@ -29,7 +29,7 @@ def name_of(head: HeadRecord) -> str:
     return head_name(head.fold, head.seed, head.setting)
 
 
-def setting_name(layer: int | str | None) -> str:
+def setting_in_words(layer: int | str | None) -> str:
     """Return a layer setting in words."""
     return "the weighted sum" if layer is None else f"layer {layer}"
 
@@ -57,10 +57,10 @@ def of_heads(record: Result) -> Iterator[str]:
     for setting in dict.fromkeys([layer.layer for layer in record.layers] + [head.setting for head in record.heads]):
         own = [head for head in record.heads if head.setting == setting]
         if setting not in listed:
-            yield f"there are heads on {setting_name(setting)}, and no scores of it"
+            yield f"there are heads on {setting_in_words(setting)}, and no scores of it"
         expected = {head_name(*key, setting) for key in product(names, {head.seed for head in own})}
         if not own:
-            yield f"there are scores of {setting_name(setting)}, and no heads that have them"
+            yield f"there are scores of {setting_in_words(setting)}, and no heads that have them"
         for name in sorted(expected ^ set(map(name_of, own))):
             yield f"the head {name} is {'lacking' if name in expected else 'of a fold that is not listed'}"
     seeds = list(dict.fromkeys(head.seed for head in record.primary_heads()))
@@ -70,7 +70,7 @@ def of_heads(record: Result) -> Iterator[str]:
 
 def of_layer(layer: LayerScores, heads: Sequence[HeadRecord]) -> Iterator[str]:
     """Yield clauses on scores that are not the means of the heads' metrics over folds and seeds."""
-    where = setting_name(layer.layer)
+    where = setting_in_words(layer.layer)
     for score in layer.scores:
         values = {seed: values_of(heads, score.part, score.metric, seed) for seed in {head.seed for head in heads}}
         if not all(values.values()):
@@ -117,7 +117,7 @@ def of_primary(record: Result) -> Iterator[str]:
     for layer in record.layers:
         for one in layer.scores:
             if one.low is not None and one.high is not None and one.low > one.high:
-                yield f"the interval of {one.metric} on {setting_name(layer.layer)} ends below its beginning"
+                yield f"the interval of {one.metric} on {setting_in_words(layer.layer)} ends below its beginning"
     if not alike(record.chance, fmean(fold.chance for fold in record.folds)):
         yield "its chance level is not the mean of its folds"
     if not alike(record.chance, score.chance):

@@ -8,7 +8,7 @@ from typing import Any
 
 from downstream.results.artifacts import setting_name
 from downstream.results.checking.numbers import alike, name_of, nonzero
-from downstream.results.read_items import HeadItems, heads_on_parts, prediction_rows_of
+from downstream.results.read_items import HeadItems, heads_with_rows, prediction_rows_of
 from downstream.results.record import Result, SplitRecord
 from downstream.statistics import NOBODY, Items
 from downstream.tasks import Family, HeadOnPart
@@ -38,16 +38,13 @@ class TestedAgain:
             return
         yield from of_unknown_heads(record, list(rows))
         tested = []
-        for head in record.heads:
-            own = rows.get((head.fold, head.seed, setting_name(head.setting)), [])
-            for place in heads_on_parts(head, record):
-                of_part = own if len(head.metrics) == 1 else [row for row in own if row.get("part") == place.part]
-                items = self._items(place, of_part)
-                if isinstance(items, str):
-                    yield f"the predictions of the head {name_of(head)} on the part {place.part} {items}"
-                elif items is not None:
-                    self.found.append(HeadItems(head, place.part, items))
-                    tested.append((self.found[-1], place, of_part))
+        for head, place, own in heads_with_rows(record, rows):
+            items = self._items(place, own)
+            if isinstance(items, str):
+                yield f"the predictions of the head {name_of(head)} on the part {place.part} {items}"
+            elif items is not None:
+                self.found.append(HeadItems(head, place.part, items))
+                tested.append((self.found[-1], place, own))
         yield from of_folds(record, self.found)
         for one in tested:
             yield from self._of_part(*one)

@@ -13,9 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from downstream.statistics import NOBODY, Jackknife, SeedItems, Spread, clusters_variance, jackknives, seeds_variance
+from downstream.statistics import (
+    ALIKE,
+    NOBODY,
+    Jackknife,
+    SeedItems,
+    Spread,
+    clusters_variance,
+    jackknives,
+    seeds_variance,
+)
 
-ALIKE = 1e-9  # differences below which scores are equal but for rounding
 LEVEL = 0.05  # of tests, two-sided; intervals hold 95 %
 POWER = 0.8
 

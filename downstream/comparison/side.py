@@ -7,11 +7,11 @@ from pathlib import Path
 
 from downstream.comparison.difference import HeadOfFold
 from downstream.results import Result, altered, items_of_heads
+from downstream.statistics import ALIKE
 from downstream.training import LayerSetting
 from upstream.errors import UserError
 from upstream.nearest import did_you_mean
 
-ALIKE = 1e-9  # difference below which two scores are equal but for rounding
 MIX = "mix"  # how recipes and commands write the weighted sum
 
 

@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from downstream.recipes import BEST, CHOSEN, find_recipe, read_yaml, recipe_names
 from downstream.results import Result
 from downstream.tasks import find_family, is_external
-from upstream.catalog import NAMED
 from upstream.names import BY_REPOSITORY
 
 REPETITIONS = ("sweep.seed", "training.order_seed")
@@ -137,12 +136,6 @@ def known_name(result: Result) -> str:
     """Return the catalogue's name of an upstream, however it was typed; as it was recorded where it is in none."""
     row = BY_REPOSITORY.get(result.upstream.source)
     return result.upstream.name if row is None else row.name
-
-
-def catalogue_name(result: Result) -> str | None:
-    """Return the catalogue's name of an upstream; None for one that is not in the catalogue."""
-    name = known_name(result).partition("@")[0]
-    return name if name in NAMED else None
 
 
 def settings_of(result: Result) -> dict[str, Any]:

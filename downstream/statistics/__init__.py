@@ -1,6 +1,7 @@
 """What scores can be trusted for: tested items, whose weights every interval and every paired test varies."""
 
 from downstream.statistics.intervals import (
+    ALIKE,
     Interval,
     Range,
     described,
@@ -11,6 +12,7 @@ from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_varia
 from downstream.statistics.spread import Spread, seeds_variance, spread_of
 
 __all__ = [
+    "ALIKE",
     "NOBODY",
     "NO_SPEECH",
     "CountedItems",

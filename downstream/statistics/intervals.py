@@ -21,7 +21,7 @@ from downstream.statistics.jackknife import Jackknife, SeedItems, jackknives
 from downstream.statistics.spread import spread_of
 from upstream.text import counted
 
-ALIKE = 1e-9  # deviation of scores below which they are equal but for rounding
+ALIKE = 1e-9  # difference, or deviation, of scores below which they are equal but for rounding
 
 
 @dataclass(frozen=True)

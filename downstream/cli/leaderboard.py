@@ -46,5 +46,5 @@ def run(options: argparse.Namespace) -> int:
     for name, path in zip(("page", "markdown", "csv"), written.files, strict=True):
         print(f"{name:<10}{printable(str(path))}")
     for one in board.refused:
-        print(f"wavprobe leaderboard: refused {unread(one)}", file=sys.stderr)
+        print(f"wavprobe leaderboard: refused: {unread(one)}", file=sys.stderr)
     return USER_ERROR if board.refused else 0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from downstream.comparison.difference import HeadOfFold
-from downstream.results import Result, altered, items_of_heads
+from downstream.results import Result, checked, items_of_heads
 from downstream.statistics import ALIKE
 from downstream.training import LayerSetting
 from upstream.errors import UserError
@@ -57,13 +56,14 @@ def side_of(result: Result, layer: str | None, metric: str | None, part: str | N
 
     layer, metric, part: None for those of the primary score; a layer as it is written: "3", "mix", "best".
 
-    Raises UserError where the run has no such score, or its files are not those that it wrote.
+    Raises UserError where the run has no such score, or its record contradicts itself or its files.
     """
     setting = setting_of(result, layer)
     scores = next(one for one in result.layers if one.layer == setting).scores
     wanted_part = chosen(part, [one.part for one in scores], result.primary.part, "test part", result)
     wanted = chosen(metric, [one.metric for one in scores], result.primary.name, "metric", result)
-    refuse_altered(result)
+    if result.folder is not None:
+        checked(result.folder)
     heads = []
     for one in items_of_heads(result, setting):
         if one.part != wanted_part:
@@ -94,13 +94,3 @@ def chosen(wanted: str | None, there: list[str], primary: str, what: str, result
         more = " Run it with -o sweep.layer=all for a head on every layer." if what == "layer" else ""
         raise UserError(f"{result.folder} has no score of the {what} {wanted!r}. {meant}{more}")
     return wanted
-
-
-def refuse_altered(result: Result) -> None:
-    """Raise UserError where files beside a record are not those that the run wrote."""
-    folder = result.folder or Path()
-    if changed := altered(folder, result.artifacts):
-        raise UserError(
-            f"{', '.join(changed)} in {folder} changed since the run wrote it, so that its items cannot be compared. "
-            "Get the run's whole folder again, or run its command again with --fresh."
-        )

@@ -56,10 +56,7 @@ def gathered(folders: Sequence[str | Path], families: Sequence[str] = ()) -> Gat
     places = Places(folders)
     records = checked_records(folders, families)
     found = [found_at(one, places) for one in records.kept]
-    refused = [
-        LeftOut(place := places.of(one.path.parent), one.why.replace(str(one.path.parent), place))
-        for one in records.refused
-    ]
+    refused = [LeftOut(places.of(one.path.parent), places.within(one.why)) for one in records.refused]
     ordered = sorted(found, key=lambda one: (one.place, one.digest))
     return Gathered(tuple(ordered), tuple(sorted(refused, key=lambda one: one.place)), len(records.repeated))
 
@@ -72,7 +69,10 @@ def found_at(record: CheckedRecord, places: Places) -> Found:
 
 
 class Places:
-    """Names of folders, relative to those that the user named; with the name of that one where there are several."""
+    """Names of folders, relative to those that the user named.
+
+    With the name of that one where there are several, or it is a run's.
+    """
 
     def __init__(self, folders: Sequence[str | Path]) -> None:
         named = [Path(folder) for folder in folders]
@@ -81,5 +81,14 @@ class Places:
     def of(self, folder: Path) -> str:
         """Return the name of a folder below one of the roots."""
         root = next(root for root in self._roots if folder.is_relative_to(root))
-        before = f"{root.resolve().name}/" if len(self._roots) > 1 else ""
-        return printable(before + folder.relative_to(root).as_posix())
+        return printable((self._before(root) + folder.relative_to(root).as_posix()).removesuffix("/."))
+
+    def within(self, sentence: str) -> str:
+        """Return a sentence with the names of the folders that it has the paths of."""
+        for root in self._roots:
+            sentence = sentence.replace(f"{root}/", self._before(root))
+        return sentence
+
+    def _before(self, root: Path) -> str:
+        is_run = (root / RECORD).is_file()
+        return f"{root.resolve().name}/" if is_run or len(self._roots) > 1 else ""

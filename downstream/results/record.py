@@ -19,7 +19,7 @@ from upstream.json_file import read_json_object
 
 SCHEMA = 4
 DIGEST = "digest"  # key of result.json: the digest of all other keys
-FIX = "Run the command that made it again; it computes the record anew."
+FIX = "Run the command that made it again, or get the run's whole folder again from whoever made it."
 
 
 class Section(BaseModel):

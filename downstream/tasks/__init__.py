@@ -28,6 +28,7 @@ from downstream.tasks.registry import (
     load_recipe,
     source_digest,
     trust,
+    trusted,
     unnamed_differences,
 )
 from downstream.tasks.weighted_sum import WeightedSum, layer_index
@@ -78,4 +79,5 @@ __all__ = [
     "source_digest",
     "unnamed_differences",
     "trust",
+    "trusted",
 ]

@@ -76,6 +76,11 @@ def trust(families: Iterable[str]) -> None:
         TRUSTED[Path(task).name] = task
 
 
+def trusted(task: str) -> str | None:
+    """Return the family from outside that the user trusts for records that name `task`; None where there is none."""
+    return TRUSTED.get(Path(task).name)
+
+
 def family_of_record(task: str, folder: Path | None) -> type[Family]:
     """Return the family of a record, which never brings code to run.
 
@@ -84,8 +89,8 @@ def family_of_record(task: str, folder: Path | None) -> type[Family]:
     Raises UserError for any other one from outside, and where its file is not there.
     """
     if is_external(task):
-        if Path(task).name in TRUSTED:
-            return find_family(TRUSTED[Path(task).name])
+        if (given := trusted(task)) is not None:
+            return find_family(given)
         if module_file(task, folder)[0] not in IMPORTED:
             raise UserError(
                 f"The family {task} is not part of wavprobe, and its code would run. Read it, and name the file that "

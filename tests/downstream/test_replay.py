@@ -159,5 +159,5 @@ def test_from_the_command_line_and_from_python(
     assert main(["validate", str(result.folder)]) == 0
     assert main(["validate", "emotion", str(elsewhere)]) == 2
     said = capsys.readouterr()
-    assert "forged/result.json is refused" in said.err
+    assert "forged/result.json contradicts itself" in said.err
     assert "emotion: valid" in said.out

@@ -21,7 +21,7 @@ from downstream.results.integrity import altered
 from downstream.results.read_items import HeadItems
 from downstream.results.rebuilding import family_and_recipe
 from downstream.results.record import Result, read_result
-from downstream.tasks import Family, is_external
+from downstream.tasks import Family, is_external, trusted
 from upstream.errors import UserError
 
 SHOWN = 3  # contradictions in a message
@@ -42,8 +42,9 @@ class CheckedRecord:
 def checked(path: str | Path, families: Sequence[str] = ()) -> CheckedRecord:
     """Return the record of a run, held against itself and the files beside it.
 
-    path: of its folder, or of its result.json. families: "module.py:Family" of external families whose code is trusted;
-    code of others is not run, and what it would take to check a record of such a family is left unchecked.
+    path: of its folder, or of its result.json. families: "module.py:Family" of external families whose code is trusted,
+    beside those that were trusted before (`downstream.tasks.trust`); code of others is not run, and what it would take
+    to check a record of such a family is left unchecked.
 
     Raises UserError, with the record's path, where it cannot be read, was altered, or contradicts itself.
     """
@@ -70,7 +71,7 @@ def refused(path: Path, contradictions: Sequence[str]) -> UserError:
     """Return the error for a record that contradicts itself."""
     more = len(contradictions) - SHOWN
     said = "; ".join(contradictions[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    return UserError(f"{path} is refused, because it contradicts itself: {said}. {FIX.format(path.parent)}")
+    return UserError(f"{path} contradicts itself: {said}. {FIX.format(path.parent)}")
 
 
 class Examination:
@@ -110,6 +111,7 @@ class Examination:
         given = None
         if is_external(record.task):
             given = next((one for one in self._families if Path(one).name == Path(record.task).name), None)
+            given = given or trusted(record.task)
             if given is None:
                 self.unchecked.append(
                     f"Its scores were not computed again: the code of {Path(record.task).name} is not part of "

@@ -56,7 +56,7 @@ def checked_records(folders: Iterable[str | Path], families: Sequence[str] = ())
         if digest in kept:
             repeated.append(path)
         elif contradicting := list(others.contradictions(one.result, items)):
-            refused.append(Refused(path, f"{path} is refused: {'; '.join(contradicting)}. {ORDER}"))
+            refused.append(Refused(path, f"{path} contradicts another record: {'; '.join(contradicting)}. {ORDER}"))
         else:
             kept[digest] = one
             others.add(path, one.result, items)

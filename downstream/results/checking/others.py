@@ -64,7 +64,7 @@ class OtherRecords:
             ("corpus", record.corpus.fingerprint, other.corpus.fingerprint),
         ):
             if own != theirs:
-                yield f"its heads have the digest of those of {path} (learned), and another {title}"
+                yield f"its heads are those of {path} by their digest (learned), and its {title} is another one"
 
     def _of_items(self, record: Result, items: Sequence[HeadItems]) -> Iterator[str]:
         path, known = self._truths.get(truths_key(record), (None, {}))

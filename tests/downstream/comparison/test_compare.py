@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from forgery import forged
 from small_runs import FAMILIES, small_run, write_words
 
 import downstream
@@ -111,11 +112,19 @@ def copied(runs: dict[str, tuple[Result, Result]], tmp_path: Path) -> Path:
 def test_changed_and_missing_predictions_are_refused(runs: dict[str, tuple[Result, Result]], copied: Path) -> None:
     path = copied / "predictions.jsonl"
     path.write_text(path.read_text().replace('"f0-A.wav"', '"f9-A.wav"'))
-    with pytest.raises(UserError, match=r"predictions.jsonl in .* changed since the run wrote it"):
+    with pytest.raises(UserError, match=r"copy/result.json contradicts itself: predictions.jsonl changed"):
         compare_runs([copied, runs["class"][1]])
     path.unlink()
     with pytest.raises(UserError, match=r"predictions.jsonl cannot be read"):
         compare_runs([copied, runs["class"][1]])
+
+
+def test_a_record_that_contradicts_itself_is_refused(runs: dict[str, tuple[Result, Result]], tmp_path: Path) -> None:
+    """Its predictions give its scores; what it says of its upstream is another's."""
+    one, other = runs["class"]
+    forged(one, tmp_path / "forged", lambda content: content["upstream"].update(random_init=False))
+    with pytest.raises(UserError, match=r"forged/result.json contradicts itself: .* it calls its upstream trained"):
+        compare_runs([tmp_path / "forged", other])
 
 
 def test_folders_of_results_are_compared_task_by_task(

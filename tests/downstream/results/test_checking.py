@@ -47,7 +47,7 @@ def test_honest_records_contradict_nothing(runs: Runs, family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_score_that_predictions_do_not_give_is_refused(runs: Runs, family: str, tmp_path: Path) -> None:
     folder = forged(runs(family), tmp_path / "forged", lambda content: set_score(content, 0.0625))
-    with pytest.raises(UserError, match=r"forged/result.json is refused.* is 0.0625, and its predictions give"):
+    with pytest.raises(UserError, match=r"forged/result.json contradicts itself.* is 0.0625, and its predictions give"):
         checked(folder)
 
 
@@ -69,7 +69,7 @@ def test_a_changed_file_is_named(runs: Runs, tmp_path: Path) -> None:
     assert result.folder is not None
     folder = shutil.copytree(result.folder, tmp_path / "forged")
     (folder / "predictions.jsonl").write_text("")
-    with pytest.raises(UserError, match=r"forged/result.json is refused.*predictions.jsonl changed"):
+    with pytest.raises(UserError, match=r"forged/result.json contradicts itself.*predictions.jsonl changed"):
         checked(folder)
 
 
@@ -152,7 +152,7 @@ FORGERIES = {
 @pytest.mark.parametrize(("change", "said"), FORGERIES.values(), ids=FORGERIES)
 def test_forged_records_are_refused(runs: Runs, change: Callable[[Content], None], said: str, tmp_path: Path) -> None:
     folder = forged(runs("class"), tmp_path / "forged", change)
-    with pytest.raises(UserError, match=f"forged/result.json is refused.*{said}"):
+    with pytest.raises(UserError, match=f"forged/result.json contradicts itself.*{said}"):
         checked(folder)
 
 
@@ -302,7 +302,7 @@ def test_other_truths_of_the_same_corpus_are_refused(runs: Runs, tmp_path: Path)
             right = sum(row["label"] == row["predicted"] for row in own) / len(own)
             head["metrics"]["test"] |= {"accuracy": right, "unweighted_accuracy": right}
 
-    with pytest.raises(UserError, match="refused"):  # macro F1, the means and the interval would be next
+    with pytest.raises(UserError, match="contradicts itself"):  # macro F1, the means and the interval would be next
         checked(forged(result, tmp_path / "a", in_record, in_rows))
 
 

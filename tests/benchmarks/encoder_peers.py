@@ -27,7 +27,8 @@ from upstream.named_tensors import Tensors
 from upstream.wavlm import names
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import untrained
-from upstream.wavlm.upstream import WavLMUpstream, standardise
+from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.upstream import WavLMUpstream
 
 from . import common
 from .s3prl_loop import SEED, microsoft_wavlm

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from upstream.named_tensors import Tensors, named_tensors
 from upstream.text import counted
 from upstream.wavlm import names, shapes
 from upstream.wavlm.config import WavLMConfig
-from upstream.wavlm.config_formats import from_microsoft
+from upstream.wavlm.config_formats import from_microsoft, refuse_adapter_layers
 from upstream.wavlm.directory import is_hugging_face, settings_beside, settings_of
 from upstream.wavlm.model import WavLM
 from upstream.wavlm.search import HUGGING_FACE, MICROSOFT, Found, find_encoder
@@ -37,6 +37,7 @@ NO_CONFIGURATION = (
     "The file has no configuration: sizes are those of the tensors, strides and the largest distance of the "
     "position bias are as published."
 )
+HEADED = "wavlm."  # precedes the names of the encoder's tensors in a task model
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Checkpoint:
     format: its format, in words.
     file_sha256: digest of the weight file; of the digests in order if there are several files.
     notes: what was inferred or ignored.
+    beside: the tensors that are no part of the encoder, such as those of a head, under the names of the file.
+    prefix: what preceded the names of the encoder's tensors there, "wavlm.".
     """
 
     config: WavLMConfig
@@ -54,6 +57,8 @@ class Checkpoint:
     format: str
     file_sha256: str
     notes: tuple[str, ...] = ()
+    beside: Tensors = field(default_factory=dict)
+    prefix: str = ""
 
     def build(self) -> WavLM:
         """Return the model with these weights in float32; checks that every parameter comes from the file."""
@@ -92,7 +97,8 @@ def read(path: Path) -> Checkpoint:
     content: dict[str, Any] = {}
     for file in files:
         content |= read_weights(file)
-    encoder = find_encoder(named_tensors(content), path)
+    stored = named_tensors(content)
+    encoder = find_encoder(stored, path)
     if encoder is None:
         raise UserError(_no_encoder(path, content))
     if settings is None:
@@ -101,15 +107,19 @@ def read(path: Path) -> Checkpoint:
         config, notes = settings.config, settings.notes
     else:
         config, notes = _own_configuration(content, encoder, path)
+    refuse_adapter_layers(config)
     shapes.check(encoder.tensors, config, str(path))
-    kind = _format(path, files, content, encoder)
-    return Checkpoint(config, encoder.tensors, kind, fingerprint_files(files), (*notes, *_notes(encoder)))
+    kind, beside = _format(path, files, content, encoder), {name: stored[name] for name in encoder.beside}
+    notes = (*notes, *_notes(encoder))
+    return Checkpoint(config, encoder.tensors, kind, fingerprint_files(files), notes, beside, encoder.prefix)
 
 
 def read_config(path: Path) -> WavLMConfig:
     """Return the configuration of a checkpoint; a Hugging Face directory needs no weights for this."""
     folder = path.parent if path.name == "config.json" else path
-    return settings_of(folder).config if folder.is_dir() else read(path).config
+    config = settings_of(folder).config if folder.is_dir() else read(path).config
+    refuse_adapter_layers(config)
+    return config
 
 
 def _own_configuration(content: Mapping[str, Any], encoder: Found, path: Path) -> tuple[WavLMConfig, tuple[str, ...]]:
@@ -168,18 +178,40 @@ def _no_encoder(path: Path, content: Mapping[str, Any]) -> str:
 
 
 def write(
-    folder: Path, config: WavLMConfig, tensors: Mapping[str, Tensor], architectures: tuple[str, ...] = ("WavLMModel",)
+    folder: Path,
+    config: WavLMConfig,
+    tensors: Mapping[str, Tensor],
+    architecture: str = "WavLMModel",
+    head: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a Hugging Face directory that transformers and this package can read.
 
-    tensors: under the project's names. `normalize_epsilon` in preprocessor_config.json is read by this package only;
-    transformers ignores it and always uses 1e-7.
+    tensors: of the encoder, under the project's names. architecture: the class in transformers. head: of a task model,
+    under its names there. `normalize_epsilon` in preprocessor_config.json is read by this package only; transformers
+    ignores it and always uses 1e-7.
 
     Raises UserError for tensors that do not match the configuration, and if the folder cannot be written.
     """
     tensors = names.with_weight_norm(tensors)
     shapes.check(tensors, config, "The model to write")
-    preprocessor = {
+    if not (config.mask_time_prob or config.mask_feature_prob):  # then transformers' model has no mask vector
+        tensors = {name: tensor for name, tensor in tensors.items() if name != names.MASK}
+    if head is not None:
+        tensors = {f"{HEADED}{name}": tensor for name, tensor in tensors.items()} | dict(head)
+    content = config.to_hugging_face() | {"architectures": [architecture], "dtype": _precision(tensors)}
+    content.pop("torch_dtype", None)  # transformers 4's name of dtype, which would contradict it
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+        save_file(contents, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(_as_json(content))
+        (folder / "preprocessor_config.json").write_text(_as_json(_preprocessor(config)))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write the checkpoint to {folder} ({error}). Choose another folder.") from error
+
+
+def _preprocessor(config: WavLMConfig) -> dict[str, Any]:
+    return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "do_normalize": config.normalize_waveform,
         "normalize_epsilon": config.normalize_epsilon,
@@ -189,12 +221,13 @@ def write(
         "return_attention_mask": True,
         "sampling_rate": 16_000,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        contents = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-        save_file(contents, folder / "model.safetensors", metadata={"format": "pt"})
-        content = config.to_hugging_face() | {"architectures": list(architectures)}
-        (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"Cannot write the checkpoint to {folder} ({error}). Choose another folder.") from error
+
+
+def _precision(tensors: Mapping[str, Tensor]) -> str:
+    """Return the name of the most exact type among tensors, which transformers loads a model in."""
+    dtype = max((tensor.dtype for tensor in tensors.values()), key=lambda own: own.itemsize)
+    return str(dtype).removeprefix("torch.")
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

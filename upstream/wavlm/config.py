@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, field
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -19,19 +19,33 @@ Size = Annotated[int, Field(ge=1, le=65_536)]
 Layers = Annotated[int, Field(ge=1, le=1000)]
 Distance = Annotated[int, Field(ge=1, le=100_000)]  # frames; a table of twice this size is built
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=64)]
+MOST_LABELS = 1_000_000  # of a head, or tokens of a vocabulary
+Vocabulary = Annotated[int, Field(ge=1, le=MOST_LABELS)]
+Labels = Annotated[dict[int, str], Field(min_length=1, max_length=MOST_LABELS)]
+Index = Annotated[int, Field(ge=0)]
 LONGEST_FRAME = 10 * SAMPLE_RATE  # samples; shorter utterances are padded to one frame
 
 CORRECT = "Put the configuration that belongs to the weights in its place."
 TRANSFORMERS = "If the checkpoint is intact, transformers may compute it: -u hf:DIRECTORY_OR_ORG/NAME."
 
 
+def numbered_labels(count: int) -> dict[int, str]:
+    """Return the names that transformers gives to outputs without names: LABEL_0, LABEL_1 …"""
+    return {index: f"LABEL_{index}" for index in range(count)}
+
+
 @dataclass(frozen=True, config=ConfigDict(strict=True))
 class WavLMConfig:
     """The configuration of a WavLM, with the field names of Hugging Face's config.json.
 
-    The defaults are WavLM Base. Fields of task heads (quantizer, x-vector, CTC) are kept in `extra`, so that a
-    configuration is written back complete.
+    The defaults are WavLM Base. Fields that no WavLM has are kept in `extra`, so that a configuration is written back
+    complete.
 
+    id2label: names of the outputs of a head that classifies. label2id: None where it is the inverse.
+    output_hidden_size: of an adapter; None for hidden_size.
+    tie_last_hidden_states: of pre-norm models with use_weighted_layer_sum: True if the last layer of the sum is the
+        encoder's output, as in s3prl and transformers 4; otherwise it is the last block's before the final norm, as in
+        transformers 5. Post-norm models (Base) have no such difference.
     normalize_waveform: True to standardise each utterance over its samples before the first layer.
     normalize_epsilon: added to the variance there; 1e-5 in Microsoft's and s3prl's code, 1e-7 in
         transformers' feature extractor.
@@ -72,6 +86,40 @@ class WavLMConfig:
     mask_feature_length: int = 10
     mask_feature_min_masks: int = 0
 
+    # The heads of task models.
+    use_weighted_layer_sum: bool = False
+    tie_last_hidden_states: bool | None = None
+    id2label: Labels = field(default_factory=lambda: numbered_labels(2))
+    label2id: dict[str, int | str] | None = None
+    classifier_proj_size: Size = 256
+    tdnn_dim: Sizes = (512, 512, 512, 512, 1500)
+    tdnn_kernel: Sizes = (5, 3, 3, 1, 1)
+    tdnn_dilation: Sizes = (1, 2, 3, 1, 1)
+    xvector_output_dim: Size = 512
+    vocab_size: Vocabulary = 32
+    pad_token_id: Index | None = 0  # the blank of CTC
+    bos_token_id: Index | None = 1
+    eos_token_id: Index | tuple[Index, ...] | None = 2
+    ctc_loss_reduction: Literal["mean", "sum", "none"] = "mean"
+    ctc_zero_infinity: bool = False
+    num_ctc_classes: Size = 80  # read by no WavLM
+
+    # Convolutions after the encoder, which no published model has.
+    add_adapter: bool = False
+    adapter_kernel_size: Size = 3
+    adapter_stride: Size = 2
+    num_adapter_layers: Layers = 3
+    output_hidden_size: Size | None = None
+
+    # Contrastive pre-training.
+    num_codevectors_per_group: Size = 320
+    num_codevector_groups: Size = 2
+    codevector_dim: Size = 256
+    proj_codevector_dim: Size = 256
+    contrastive_logits_temperature: float = 0.1
+    num_negatives: Size = 100
+    diversity_loss_weight: float = 0.1
+
     normalize_waveform: bool = False
     normalize_epsilon: Epsilon = 1e-5
 
@@ -81,11 +129,13 @@ class WavLMConfig:
         """Raise UserError for a configuration of no model, or of one that this implementation cannot compute."""
         heads, groups, buckets = self.num_attention_heads, self.num_conv_pos_embedding_groups, self.num_buckets
         layers = len(self.conv_dim)
+        same_depths = len(self.tdnn_dim) == len(self.tdnn_kernel) == len(self.tdnn_dilation)
         same_lengths = layers == len(self.conv_kernel) == len(self.conv_stride)
         for name, is_right, wanted in (
             ("conv_dim", same_lengths, "as many entries as in conv_kernel and conv_stride"),
             ("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads, {heads}"),
             ("hidden_size", self.hidden_size % groups == 0, f"a multiple of num_conv_pos_embedding_groups, {groups}"),
+            ("tdnn_dim", same_depths, "as many entries as in tdnn_kernel and tdnn_dilation"),
         ):
             if not is_right:
                 raise UserError(
@@ -104,6 +154,20 @@ class WavLMConfig:
                 raise UserError(
                     f"This configuration has {name} = {getattr(self, name)!r}; expected {wanted} here. {TRANSFORMERS}"
                 )
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of a head that classifies."""
+        return len(self.id2label)
+
+    def label(self, index: int) -> str:
+        """Return the name of an output."""
+        return self.id2label.get(index, f"LABEL_{index}")
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The classes that the checkpoint says it is of, ("WavLMForCTC",)."""
+        return tuple(map(str, dict(self.extra).get("architectures") or ()))
 
     @property
     def stride(self) -> int:
@@ -158,7 +222,16 @@ class WavLMConfig:
         content = asdict(self)
         extra = dict(content.pop("extra"))
         del content["normalize_waveform"], content["normalize_epsilon"]  # these belong to preprocessor_config.json
-        return extra | content | {"model_type": "wavlm", "num_feat_extract_layers": len(self.conv_dim)}
+        if self.tie_last_hidden_states is None:
+            del content["tie_last_hidden_states"]
+        derived = {
+            "model_type": "wavlm",
+            "num_feat_extract_layers": len(self.conv_dim),
+            "output_hidden_size": self.output_hidden_size or self.hidden_size,
+            "id2label": {str(index): label for index, label in self.id2label.items()},
+            "label2id": self.label2id or {label: index for index, label in self.id2label.items()},
+        }
+        return extra | content | derived
 
 
 BASE = WavLMConfig()

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
-from upstream.wavlm.config import BASE, CORRECT, TRANSFORMERS, WavLMConfig
+from upstream.wavlm.config import BASE, CORRECT, MOST_LABELS, TRANSFORMERS, WavLMConfig, numbered_labels
 
 KNOWN_FIELDS = {field.name for field in fields(WavLMConfig)} - {"extra", "normalize_waveform", "normalize_epsilon"}
+MAY_BE_NULL = {"pad_token_id", "bos_token_id", "eos_token_id"}  # a null elsewhere stands for the default
 
 
 def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> WavLMConfig:
@@ -36,11 +37,10 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
             "config.json describes quantised weights (quantization_config), which are not read here. "
             "Save the model before it was quantised, or dequantised."
         )
-    if content.get("add_adapter", False):
-        raise UserError(f"config.json has add_adapter, convolutions after the encoder. {TRANSFORMERS}")
     refuse_other_rate(content.get("sampling_rate") or SAMPLE_RATE)
-    known = {name: as_tuple(value) for name, value in content.items() if name in KNOWN_FIELDS and value is not None}
-    extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS}
+    given = {name: value for name, value in content.items() if value is not None or name in MAY_BE_NULL}
+    known = {name: as_tuple(value) for name, value in given.items() if name in KNOWN_FIELDS} | _labels(given)
+    extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS | {"num_labels"}}
     config = with_values(HUGGING_FACE_DEFAULTS, known | {"extra": tuple(sorted(extra.items()))})
     if preprocessor is None:
         return replace(config, normalize_waveform=config.feat_extract_norm == "layer")
@@ -50,6 +50,30 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
         "normalize_epsilon": preprocessor.get("normalize_epsilon", 1e-7),  # ours; else transformers' constant
     }
     return with_values(config, standardisation)
+
+
+def _labels(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields id2label and label2id, from those of a config.json or from the number of labels alone.
+
+    Raises UserError for ids that are no numbers.
+    """
+    names, count = content.get("id2label"), content.get("num_labels")
+    if names is None:
+        return {"id2label": numbered_labels(count)} if isinstance(count, int) and 0 < count <= MOST_LABELS else {}
+    try:
+        labels = {int(index): label for index, label in names.items()}
+    except (AttributeError, ValueError) as error:
+        raise UserError(
+            f'config.json has id2label = {str(names)[:100]}; expected names by number, as {{"0": "happy"}}. {CORRECT}'
+        ) from error
+    given = content.get("label2id")
+    return {"id2label": labels, "label2id": None if given == {name: i for i, name in labels.items()} else given}
+
+
+def refuse_adapter_layers(config: WavLMConfig) -> None:
+    """Raise UserError for a model with convolutions after the encoder, which are not computed here."""
+    if config.add_adapter:
+        raise UserError(f"The configuration has add_adapter, convolutions after the encoder. {TRANSFORMERS}")
 
 
 def refuse_other_rate(rate: object) -> None:

@@ -109,12 +109,21 @@ class WavLM(nn.Module):
         the order and with the values of SUPERB's weighted sum. The utterances are concatenated; each has
         `config.frames(samples)` frames, N in total.
         """
+        for depth, x in enumerate(self.before_norm(waveforms)):
+            yield self.output(x) if depth == len(self.blocks) else x
+
+    def before_norm(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the same states, but the last one as the last block leaves it, before the norm of a pre-norm model."""
         x, lengths = self.embed(waveforms)
         by_distance = self.relative_positions()
         for block in self.blocks:
             yield x
             x = block(x, lengths, by_distance)
-        yield self.norm(x) if self.config.do_stable_layer_norm else x
+        yield x
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return the encoder's output from the output of the last block, (N, D) -> (N, D)."""
+        return self.norm(x) if self.config.do_stable_layer_norm else x
 
     def embed(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """Return the input of the first block, (N, D), and the number of frames of each utterance."""

@@ -59,19 +59,28 @@ def _affine(stem: str, *shape: int) -> dict[str, tuple[int, ...]]:
 
 
 def check(tensors: Mapping[str, Tensor], config: WavLMConfig, where: str) -> None:
-    """Raise UserError for tensors that are missing, unexpected, not finite or of a wrong shape.
+    """Raise UserError for tensors of an encoder that are missing, unexpected, not finite or of a wrong shape.
 
     tensors: under the project's names. where: the checkpoint's name in the message.
     The mask vector may be missing: it is used in training only, and torchaudio's files do not have it.
     """
-    shapes = expected_shapes(config, folded=FOLDED in tensors)
+    compare(tensors, expected_shapes(config, folded=FOLDED in tensors), where, may_be_missing=(MASK,))
+
+
+def compare(
+    tensors: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    where: str,
+    may_be_missing: tuple[str, ...] = (),
+) -> None:
+    """Raise UserError unless there are tensors of these names and shapes and no others, all of finite numbers."""
     misshapen = [
         f"{name} is {tuple(tensors[name].shape)}, not {shape}"
         for name, shape in shapes.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
     problems = {
-        "missing": [name for name in shapes if name not in tensors and name != MASK],
+        "missing": [name for name in shapes if name not in tensors and name not in may_be_missing],
         "unexpected": [name for name in tensors if name not in shapes],
         "of the wrong shape": misshapen,
     }

@@ -20,6 +20,7 @@ from upstream.wavlm import checkpoint, products, ways
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.shapes import expected_shapes
+from upstream.wavlm.standardisation import standardise
 
 # Increase it whenever the same weights give other states, so that stored states of older versions are not reused.
 EXTRACTOR_VERSION = 3
@@ -86,11 +87,6 @@ class WavLMUpstream(Upstream):
 def mean(frames: Tensor) -> Tensor:
     """Return the mean over the frames of one layer, (T, D) of any precision -> (D,) float32."""
     return frames.mean(dim=0, dtype=torch.float32)
-
-
-def standardise(waveform: Tensor, epsilon: float) -> Tensor:
-    """Return (x - mean) / √(variance + epsilon) of an utterance (S,), with population variance."""
-    return (waveform - waveform.mean()) / (waveform.var(correction=0) + epsilon).sqrt()
 
 
 def load_checkpoint(

@@ -12,7 +12,8 @@ from torch import Tensor
 from upstream.wavlm import attention, attention_kernels, checkpoint, names
 from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
 from upstream.wavlm.model import untrained
-from upstream.wavlm.upstream import WavLMUpstream, load_checkpoint, load_untrained, standardise
+from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.upstream import WavLMUpstream, load_checkpoint, load_untrained
 
 CPU, FLOAT32 = torch.device("cpu"), torch.float32
 TOLERANCE = 1e-5  # relative, every layer; ten times below what is asked for

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from upstream.errors import UserError
+from upstream.fingerprint import fingerprint_tensors
+from upstream.object_state import state_of
+
+if TYPE_CHECKING:
+    from upstream.trainable import Learned, TrainableEncoder
 
 SAMPLE_RATE = 16_000  # Hz, of the input of every upstream
 
@@ -230,19 +236,44 @@ class Upstream(ABC):
         return self.encode(waveforms).statistics()
 
     def _prepared(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        if not isinstance(waveforms, list | tuple) or not waveforms:
-            raise UserError(
-                "An upstream takes a non-empty list of 1-D waveforms, one per utterance; "
-                "split a padded (B, S) tensor into its utterances first: [x[:n] for x, n in zip(batch, lengths)]."
-            )
-        for index, waveform in enumerate(waveforms):
-            check_waveform(waveform, f"Waveform {index} of the batch")
-        prepared = [self.prepare(waveform.to(self.device, torch.float32)) for waveform in waveforms]
-        return [pad_to(waveform, self.shortest) for waveform in prepared]
+        return prepared(waveforms, self.prepare, self.shortest, self.device)
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """Preprocess the samples of one utterance, (S,) -> (S,), before padding; the identity by default."""
         return waveform
+
+    def trainable(self, learned: Learned) -> TrainableEncoder:
+        """Return an encoder with these weights that learns, on the same device, in float32; this one stays frozen.
+
+        learned: what of it learns.
+
+        Raises UserError for an encoder that cannot be trained here, and for settings that do not fit it.
+        """
+        raise UserError(
+            f"{self.name} cannot be fine-tuned here: only WavLM has a training mode. Name a WavLM, such as wavlm_base "
+            "or the path of a checkpoint, or probe this encoder frozen."
+        )
+
+    def weights_digest(self) -> str:
+        """Return a digest of the weights as they are in memory: the same before and after a run if they are frozen."""
+        return fingerprint_tensors(state_of({"upstream": self}).tensors, {})
+
+
+def prepared(
+    waveforms: Sequence[Tensor], prepare: Callable[[Tensor], Tensor], shortest: int, device: torch.device
+) -> list[Tensor]:
+    """Return checked waveforms as an encoder computes them: float32, on `device`, prepared, padded to `shortest`.
+
+    Raises UserError for anything else than a list of 1-D waveforms in [-1, 1].
+    """
+    if not isinstance(waveforms, list | tuple) or not waveforms:
+        raise UserError(
+            "An upstream takes a non-empty list of 1-D waveforms, one per utterance; "
+            "split a padded (B, S) tensor into its utterances first: [x[:n] for x, n in zip(batch, lengths)]."
+        )
+    for index, waveform in enumerate(waveforms):
+        check_waveform(waveform, f"Waveform {index} of the batch")
+    return [pad_to(prepare(waveform.to(device, torch.float32)), shortest) for waveform in waveforms]
 
 
 def check_waveform(waveform: object, where: str) -> None:

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upstream.wavlm.attention_kernels import attend
+from upstream.wavlm.attention_training import attend_in_training
 from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.dropout import Dropouts
 from upstream.wavlm.products import Linear
 
 
@@ -62,14 +64,20 @@ class Attention(nn.Module):
         self.gate = nn.Linear(self.head_dim, 8)
         self.gate_constant = nn.Parameter(torch.empty(self.heads))
 
-    def forward(self, x: Tensor, lengths: Sequence[int], by_distance: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, lengths: Sequence[int], by_distance: Tensor, dropouts: Dropouts | None = None
+    ) -> Tensor:
         """Return the output of the heads, (N, D) -> (N, D), before the output projection `out`.
 
         x: the concatenated frames of the utterances. lengths: frames of each, N in total.
         by_distance: (H, 2·max_distance + 1) position bias of `RelativePositions`, before gating.
+        dropouts: of training; None for none.
         """
         projected = self.qkv(x).view(len(x), 3, self.heads, self.head_dim)
-        return attend(projected, self._gate(x), by_distance, lengths, self.dropout if self.training else 0.0)
+        if dropouts is None:
+            return attend(projected, self._gate(x), by_distance, lengths)
+        generators = dropouts.generators("attention", x.device)
+        return attend_in_training(projected, self._gate(x), by_distance, lengths, self.dropout, generators)
 
     def _gate(self, x: Tensor) -> Tensor:
         """Return the factor of the position bias for each query and head: (N, D) -> (N, H).

@@ -14,7 +14,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from upstream.wavlm.fastest import MARGIN, TOLERANCE, TURNS, Way, take_turns
@@ -31,9 +30,7 @@ FEWEST_QUERIES = 128  # of a block, for any length of utterance: matrix products
 TILE = 128  # queries and keys of a tile of FlexAttention
 
 
-def attend(
-    projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int], dropout: float = 0.0
-) -> Tensor:
+def attend(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int]) -> Tensor:
     """Return the concatenated output of the heads, (N, D), before the output projection.
 
     projected: (N, 3, H, head_dim) queries, keys and values of N frames, the utterances concatenated.
@@ -41,27 +38,24 @@ def attend(
     by_distance: (H, 2·reach + 1) bias, from a key `reach` frames after the query to one `reach` frames before it. At
         larger distances the first or last value holds.
     lengths: frames of each utterance.
-    dropout: fraction of the attention weights that is set to zero.
     """
-    if projected.device.type == "cuda" and not dropout and not torch.is_grad_enabled():
+    if projected.device.type == "cuda" and not torch.is_grad_enabled():
         flex = compiled_flex_attention(projected.device, projected.dtype, *projected.shape[2:])
         if flex is not None:
             return attend_packed(projected, gate, by_distance, lengths, flex)
-    return attend_one_by_one(projected, gate, by_distance, lengths, dropout)
+    return attend_one_by_one(projected, gate, by_distance, lengths)
 
 
 # ---------------------------------------------------------------- one utterance at a time
 
 
-def attend_one_by_one(
-    projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int], dropout: float = 0.0
-) -> Tensor:
+def attend_one_by_one(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int]) -> Tensor:
     """Compute `attend` utterance by utterance, on any device, with gradients."""
     parts = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
-    return torch.cat([attend_one(frames, frame_gates, by_distance, dropout) for frames, frame_gates in parts])
+    return torch.cat([attend_one(frames, frame_gates, by_distance) for frames, frame_gates in parts])
 
 
-def attend_one(projected: Tensor, gate: Tensor, by_distance: Tensor, dropout: float) -> Tensor:
+def attend_one(projected: Tensor, gate: Tensor, by_distance: Tensor) -> Tensor:
     """Compute `attend` for one utterance of T frames, (T, D).
 
     Short utterances are computed with all heads together; long ones head by head in blocks of queries, so that the
@@ -75,14 +69,14 @@ def attend_one(projected: Tensor, gate: Tensor, by_distance: Tensor, dropout: fl
     largest = LARGEST_BLOCK if projected.device.type == "cpu" else LARGEST_BLOCK_ON_GPU
     if heads * frames * frames <= largest:
         scores = gated(gate, bias).baddbmm_(queries, keys.mT)
-        attended = torch.bmm(F.dropout(scores.softmax(dim=-1), dropout), values.mT)
+        attended = torch.bmm(scores.softmax(dim=-1), values.mT)
         return attended.transpose(0, 1).reshape(frames, heads * head_dim)
     attended = projected.new_empty(frames, heads, head_dim)
     size = max(FEWEST_QUERIES, largest // frames)
     for head, first in product(range(heads), range(0, frames, size)):
         block = slice(first, first + size)
         scores = multiply(queries[head, block], keys[head], plus=gated(gate[head, block], bias[head, block]))
-        attended[block, head] = multiply(F.dropout(scores.softmax(dim=-1), dropout), values[head])
+        attended[block, head] = multiply(scores.softmax(dim=-1), values[head])
     return attended.view(frames, heads * head_dim)
 
 

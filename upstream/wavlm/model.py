@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.dropout import Dropouts
 from upstream.wavlm.front_end import FrontEnd
+from upstream.wavlm.masking import Masks
 from upstream.wavlm.products import Convolution, Linear
 from upstream.wavlm.ways import POSITIONAL
 
@@ -60,26 +62,35 @@ class Block(nn.Module):
         self.feed_forward_in = Linear(dim, config.intermediate_size)
         self.feed_forward_out = Linear(config.intermediate_size, dim)
         self.feed_forward_norm = nn.LayerNorm(dim, eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout, self.activation_dropout = config.hidden_dropout, config.activation_dropout
 
-    def forward(self, x: Tensor, lengths: list[int], by_distance: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: list[int], by_distance: Tensor, dropouts: Dropouts | None = None) -> Tensor:
         """(N, D) -> (N, D); arguments as in `Attention.forward`."""
         if self.pre_norm:
-            x = self._plus(x, self.attention.out, self.attention(self.attention_norm(x), lengths, by_distance))
-            return self._plus(x, self.feed_forward_out, self._inner(self.feed_forward_norm(x)))
-        x = self.attention_norm(self._plus(x, self.attention.out, self.attention(x, lengths, by_distance)))
-        result: Tensor = self.feed_forward_norm(self._plus(x, self.feed_forward_out, self._inner(x)))
+            x = self._attended(x, self.attention_norm(x), lengths, by_distance, dropouts)
+            return self._fed_forward(x, self.feed_forward_norm(x), dropouts)
+        x = self.attention_norm(self._attended(x, x, lengths, by_distance, dropouts))
+        result: Tensor = self.feed_forward_norm(self._fed_forward(x, x, dropouts))
         return result
 
-    def _inner(self, x: Tensor) -> Tensor:
-        result: Tensor = self.activation_dropout(self.feed_forward_in(x, gelu=True))
-        return result
+    def _attended(
+        self, x: Tensor, inner: Tensor, lengths: list[int], by_distance: Tensor, dropouts: Dropouts | None
+    ) -> Tensor:
+        inner = self.attention(inner, lengths, by_distance, dropouts)
+        return self._plus(x, self.attention.out, inner, dropouts, "attention output")
 
-    def _plus(self, x: Tensor, last: Linear, inner: Tensor) -> Tensor:
+    def _fed_forward(self, x: Tensor, inner: Tensor, dropouts: Dropouts | None) -> Tensor:
+        inner = self.feed_forward_in(inner, gelu=True)
+        if dropouts is not None:
+            inner = dropouts(inner, self.activation_dropout, "activation")
+        return self._plus(x, self.feed_forward_out, inner, dropouts, "feed forward")
+
+    def _plus(self, x: Tensor, last: Linear, inner: Tensor, dropouts: Dropouts | None, place: str) -> Tensor:
         """Return x + dropout(last(inner)), the residual connection; without dropout the product adds x itself."""
-        result: Tensor = x + self.dropout(last(inner)) if self.training else last(inner, plus=x)
-        return result
+        if dropouts is None:
+            result: Tensor = last(inner, plus=x)
+            return result
+        return x + dropouts(last(inner), self.dropout, place)
 
 
 class WavLM(nn.Module):
@@ -92,12 +103,10 @@ class WavLM(nn.Module):
         self.front_end = FrontEnd(config)
         self.feature_norm = nn.LayerNorm(config.conv_dim[-1], eps)
         self.projection = Linear(config.conv_dim[-1], dim)
-        self.projection_dropout = nn.Dropout(config.feat_proj_dropout)
         self.mask_embedding = nn.Parameter(torch.empty(dim))
         self.positional_conv = PositionalConv(config)
         self.relative_positions = RelativePositions(config)
         self.norm = nn.LayerNorm(dim, eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -114,7 +123,7 @@ class WavLM(nn.Module):
 
     def before_norm(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the same states, but the last one as the last block leaves it, before the norm of a pre-norm model."""
-        x, lengths = self.embed(waveforms)
+        x, lengths = self.embed(*self.front_end(waveforms))
         by_distance = self.relative_positions()
         for block in self.blocks:
             yield x
@@ -125,14 +134,26 @@ class WavLM(nn.Module):
         """Return the encoder's output from the output of the last block, (N, D) -> (N, D)."""
         return self.norm(x) if self.config.do_stable_layer_norm else x
 
-    def embed(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-        """Return the input of the first block, (N, D), and the number of frames of each utterance."""
-        features, lengths = self.front_end(waveforms)
-        x = self.projection_dropout(self.projection(self.feature_norm(features)))
+    def embed(
+        self,
+        features: Tensor,
+        lengths: list[int],
+        masks: Masks | None = None,
+        dropouts: Dropouts | None = None,
+    ) -> tuple[Tensor, list[int]]:
+        """Return the input of the first block, (N, D), and the number of frames of each utterance.
+
+        features, lengths: what the front end returned. masks, dropouts: of training.
+        """
+        x = self.projection(self.feature_norm(features))
+        if dropouts is not None:
+            x = dropouts(x, self.config.feat_proj_dropout, "projection")
+        if masks is not None:
+            x = masks.applied(x, self.mask_embedding)
         x = x + torch.cat([self.positional_conv.of_utterance(utterance) for utterance in torch.split(x, lengths)])
         if not self.config.do_stable_layer_norm:
             x = self.norm(x)
-        return self.dropout(x), lengths
+        return x if dropouts is None else dropouts(x, self.config.hidden_dropout, "input"), lengths
 
 
 def untrained(config: WavLMConfig, seed: int) -> WavLM:

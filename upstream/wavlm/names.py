@@ -103,6 +103,11 @@ OUTER_NAMES = {
     "projection": "feature_projection.projection",
     "norm": "encoder.layer_norm",
 }
+# The weight norm of a model in training, under the names of `torch.nn.utils.parametrizations`.
+NATIVE_WEIGHT_NORM = {
+    "positional_conv.parametrizations.weight.original0": MAGNITUDE,
+    "positional_conv.parametrizations.weight.original1": DIRECTION,
+}
 
 
 def to_native(tensors: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
@@ -140,13 +145,14 @@ def to_native(tensors: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
 def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
     """Return Hugging Face's tensors from our state dict; the inverse of `to_native`.
 
-    A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding.
+    A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding; a model in training has both.
     """
+    learned = {theirs: native[ours] for ours, theirs in NATIVE_WEIGHT_NORM.items() if ours in native}
     tensors: Tensors = {
         MASK: native["mask_embedding"],
         "encoder.layers.0.attention.rel_attn_embed.weight": native["relative_positions.weight"],
         f"{POSITIONAL}.bias": native["positional_conv.bias"],
-        FOLDED: native["positional_conv.weight"],
+        **(learned or {FOLDED: native["positional_conv.weight"]}),
     }
     for name, tensor in native.items():
         if match := re.fullmatch(r"front_end\.layers\.(\d+)\.(norm_)?(weight|bias)", name):

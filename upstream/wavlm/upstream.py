@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,11 +18,15 @@ from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
 from upstream.names import NAMED
 from upstream.request import NamedUpstream, Request
-from upstream.wavlm import checkpoint, products, ways
+from upstream.wavlm import checkpoint, names, products, ways
+from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.shapes import expected_shapes
 from upstream.wavlm.standardisation import standardise
+
+if TYPE_CHECKING:
+    from upstream.trainable import Learned, TrainableEncoder
 
 # Increase it whenever the same weights give other states, so that stored states of older versions are not reused.
 EXTRACTOR_VERSION = 3
@@ -42,13 +48,16 @@ class WavLMUpstream(Upstream):
         provenance: Provenance,
         device: torch.device,
         dtype: torch.dtype,
+        weights: Callable[[], Checkpoint] | None = None,
     ) -> None:
+        """weights: gets the weights again, in float32 and unpacked, to train them; None where that is not possible."""
         config = self.config = model.config
         self.name, self.fingerprint, self.provenance = name, fingerprint, provenance
         self.num_layers, self.dim = config.num_hidden_layers + 1, config.hidden_size
         self.stride, self.shortest = config.stride, config.receptive_field
         self.first_centre = self.shortest / 2
         self.device, self.dtype = device, dtype
+        self._weights = weights
         self.model = frozen(model, device, dtype)
         products.pack(self.model)
 
@@ -57,6 +66,19 @@ class WavLMUpstream(Upstream):
         if not self.config.normalize_waveform:
             return waveform
         return standardise(waveform, self.config.normalize_epsilon)
+
+    def trainable(self, learned: Learned) -> TrainableEncoder:
+        """Return a model with these weights that learns. They are read or drawn again: those here may be packed.
+
+        Raises UserError if the checkpoint cannot be read again or has changed, and for settings that do not fit it.
+        """
+        from upstream.wavlm.training import TrainableWavLM
+
+        if self._weights is None:
+            raise UserError(
+                f"{self.name} is a frozen copy of an encoder in training. Save that encoder, and load its directory."
+            )
+        return TrainableWavLM(self._weights(), learned, self.device)
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Return all layers, (num_hidden_layers + 1, B, T, D)."""
@@ -94,8 +116,18 @@ def load_checkpoint(
 ) -> WavLMUpstream:
     """Load the checkpoint at `path`; `source` and `revision` are recorded in its provenance."""
     read = checkpoint.read(path)
+    fingerprint = read.fingerprint(EXTRACTOR_VERSION)
     provenance = Provenance(source, read.format, revision, read.file_sha256, notes=read.notes)
-    return WavLMUpstream(name, read.build(), read.fingerprint(EXTRACTOR_VERSION), provenance, device, dtype)
+    again = partial(read_again, path, fingerprint)
+    return WavLMUpstream(name, read.build(), fingerprint, provenance, device, dtype, again)
+
+
+def read_again(path: Path, fingerprint: str) -> Checkpoint:
+    """Read a checkpoint that was read before; raises UserError if its weights are no longer the same."""
+    read = checkpoint.read(path)
+    if read.fingerprint(EXTRACTOR_VERSION) != fingerprint:
+        raise UserError(f"The checkpoint at {path} has changed since it was loaded; begin again with the one of now.")
+    return read
 
 
 def load_untrained(
@@ -110,7 +142,13 @@ def load_untrained(
     parameters = sum(math.prod(shape) for shape in expected_shapes(config).values())
     require_drawable(parameters, f"The configuration of {name}")
     provenance = Provenance(f"drawn from seed {seed}", "untrained", random_init=True)
-    return WavLMUpstream(name, untrained(config, seed), untrained_fingerprint(config, seed), provenance, device, dtype)
+    fingerprint, again = untrained_fingerprint(config, seed), partial(drawn, config, seed)
+    return WavLMUpstream(name, untrained(config, seed), fingerprint, provenance, device, dtype, again)
+
+
+def drawn(config: WavLMConfig, seed: int) -> Checkpoint:
+    """Return weights drawn from `seed` as a checkpoint."""
+    return Checkpoint(config, names.from_native(untrained(config, seed).state_dict(), config), "untrained", "")
 
 
 def untrained_fingerprint(config: WavLMConfig, seed: int) -> str:

@@ -116,7 +116,7 @@ def test_the_gpu_code_path_gives_the_same_states(
     """Pieces of all utterances at once, plain products, and one FlexAttention over all utterances, here uncompiled."""
     expected = states_of(CONFIGS[name], utterances)
 
-    def all_at_once(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: list[int], _: float) -> Tensor:
+    def all_at_once(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: list[int]) -> Tensor:
         return attention_kernels.attend_packed(projected, gate, by_distance, lengths, flex_attention)
 
     monkeypatch.setattr(ways, "way_of", only(ways.PLAIN))

@@ -1,0 +1,172 @@
+"""WavLM in training: what learns, what is random, and where memory is saved.
+
+The network is that of `model.py`. In training mode, dropouts, masks and dropped blocks are those of transformers'
+WavLMModel, at the same places and with the same probabilities; they are drawn otherwise (see `dropout.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrizations, parametrize
+from torch.utils.checkpoint import checkpoint as computed_again
+
+from upstream.base import HiddenStates, Provenance
+from upstream.trainable import Learned, TrainableEncoder
+from upstream.wavlm import checkpoint, names
+from upstream.wavlm.checkpoint import Checkpoint
+from upstream.wavlm.dropout import Dropouts, generator_of
+from upstream.wavlm.masking import Masks, drawn_masks
+from upstream.wavlm.model import WavLM
+from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream, standardise
+
+# Numbers that a block keeps for the backward pass, beside those of its feed-forward layers: of width D a frame, and
+# squares of frames a head.
+ROWS_OF_BLOCK, SQUARES_OF_BLOCK = 12, 4
+
+IN_MEMORY = "the weights of a training"  # format of the frozen copies
+
+
+class TrainableWavLM(TrainableEncoder):
+    """A WavLM that learns.
+
+    The weight norm of the positional convolution is not folded: its magnitude and its direction learn, as in the
+    reference implementations.
+    """
+
+    def __init__(self, weights: Checkpoint, settings: Learned, device: torch.device) -> None:
+        """Raises UserError for settings that do not fit the model."""
+        super().__init__()
+        config = self.config = weights.config
+        settings.check(config.num_hidden_layers)
+        self.settings = settings
+        self.num_layers, self.dim = config.num_hidden_layers + 1, config.hidden_size
+        self.stride, self.shortest = config.stride, config.receptive_field
+        self.model = with_weight_norm(weights).to(device)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Let those parameters learn that `settings` names."""
+        self.model.requires_grad_(self.settings.from_layer == 0)
+        self.model.front_end.requires_grad_(self.settings.front_end)
+        self.model.blocks[self.settings.from_layer :].requires_grad_(True)
+        if self.config.do_stable_layer_norm:  # the norm lies behind the last block
+            self.model.norm.requires_grad_(True)
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """Standardise the waveform (S,) if the model was trained on standardised waveforms."""
+        if not self.config.normalize_waveform:
+            return waveform
+        return standardise(waveform, self.config.normalize_epsilon)
+
+    def encode(self, waveforms: list[Tensor], seeds: Sequence[int], masks: Masks | None = None) -> HiddenStates:
+        """Return all layers, (num_hidden_layers + 1, B, T, D).
+
+        masks: used instead of those that are drawn in training mode; in evaluation mode too.
+        """
+        lengths = [self.config.frames(len(waveform)) for waveform in waveforms]
+        dropouts = None
+        if self.training:
+            dropouts = Dropouts(seeds, lengths)
+            if masks is None and self.settings.masked:
+                masks = drawn_masks(self.config, seeds, lengths, self.device)
+        learns = torch.is_grad_enabled() and self.settings.from_layer == 0
+        with torch.set_grad_enabled(learns), parametrize.cached():  # one weight norm for all utterances
+            x, _ = self.model.embed(self._features(waveforms), lengths, masks, dropouts)
+        return padded(self._layers(x, lengths, dropouts), lengths)
+
+    def _features(self, waveforms: list[Tensor]) -> Tensor:
+        """Return the output of the front end, (N, C); without gradients where it is frozen."""
+        learns = self.settings.front_end and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learns):
+            features: Tensor = self.model.front_end(waveforms)[0]
+        if learns and self.settings.front_end_scale != 1.0:
+            scaled = partial(torch.mul, other=self.settings.front_end_scale)
+            features.register_hook(scaled)  # type: ignore[no-untyped-call]
+        return features
+
+    def _layers(self, x: Tensor, lengths: list[int], dropouts: Dropouts | None) -> list[Tensor]:
+        """Return the input of every block and the encoder's output, (N, D) each."""
+        layers, dropped = [], self._dropped()
+        by_distance = self.model.relative_positions()
+        for index, block in enumerate(self.model.blocks):
+            layers.append(x)
+            if index in dropped:
+                continue
+            learns = torch.is_grad_enabled() and index >= self.settings.from_layer
+            arguments = x, lengths, by_distance, None if dropouts is None else dropouts.of_block(index)
+            with torch.set_grad_enabled(learns):
+                x = self._again(block, *arguments) if learns and self.settings.checkpointing else block(*arguments)
+        return [*layers, self.model.output(x)]
+
+    def _again(self, block: torch.nn.Module, *arguments: Any) -> Tensor:
+        """Compute a block whose inside is computed again in the backward pass.
+
+        The reentrant way would recurse without end, because all blocks share the position bias. PyTorch's generators
+        need not be restored: nothing is drawn from them.
+        """
+        x: Tensor = computed_again(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return x
+
+    def _dropped(self) -> set[int]:
+        """Return the blocks that are left out of this update. The first never is, as in transformers."""
+        if not self.training or self.config.layerdrop == 0.0:
+            return set()
+        seed = int(torch.randint(2**62, ())) if self.step_seed is None else self.step_seed
+        blocks = self.config.num_hidden_layers
+        drawn = torch.rand(blocks, generator=generator_of(seed, "dropped blocks", torch.device("cpu")))
+        return {index for index in range(1, blocks) if float(drawn[index]) < self.config.layerdrop}
+
+    def _weights(self) -> Checkpoint:
+        """Return a copy of the present weights, on the CPU."""
+        native = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        return Checkpoint(self.config, names.from_native(native, self.config), IN_MEMORY, "")
+
+    def upstream(self, name: str, device: torch.device, dtype: torch.dtype) -> WavLMUpstream:
+        """Return a frozen copy of the present weights."""
+        weights = self._weights()
+        provenance = Provenance(name, IN_MEMORY)
+        return WavLMUpstream(name, weights.build(), weights.fingerprint(EXTRACTOR_VERSION), provenance, device, dtype)
+
+    def save(self, folder: Path) -> None:
+        """Write the present weights as a Hugging Face directory; raises UserError if it cannot be written."""
+        checkpoint.write(folder, self.config, self._weights().tensors)
+
+    def activation_bytes(self, samples: Sequence[int]) -> int:
+        """Estimate the memory of one training batch; see `TrainableEncoder`."""
+        config, numbers = self.config, 0
+        learning = config.num_hidden_layers - self.settings.from_layer
+        for length in map(config.frames, samples):
+            rows = length * config.hidden_size
+            inside = ROWS_OF_BLOCK * rows + 2 * length * config.intermediate_size
+            squares = SQUARES_OF_BLOCK * config.num_attention_heads * length**2
+            kept = learning if not self.settings.checkpointing else 1
+            numbers += kept * (inside + squares) + 2 * self.num_layers * rows
+        return 4 * numbers
+
+
+def with_weight_norm(weights: Checkpoint) -> WavLM:
+    """Return the model of a checkpoint in float32, its weight norm as two parameters; it shares no memory with it."""
+    model = weights.build()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    parametrizations.weight_norm(model.positional_conv, dim=2)
+    stored = names.with_weight_norm(weights.tensors)
+    with torch.no_grad():
+        for ours, theirs in names.NATIVE_WEIGHT_NORM.items():
+            model.get_parameter(ours).copy_(stored[theirs])
+    return model
+
+
+def padded(layers: list[Tensor], lengths: list[int]) -> HiddenStates:
+    """Return packed layers, (N, D) each, as one padded batch."""
+    longest, dim = max(lengths), layers[0].shape[1]
+    rows = torch.cat([torch.arange(frames) + index * longest for index, frames in enumerate(lengths)])
+    packed = torch.stack(layers)
+    states = packed.new_zeros(len(layers), len(lengths) * longest, dim).index_copy(1, rows.to(packed.device), packed)
+    return HiddenStates(states.view(len(layers), len(lengths), longest, dim), torch.tensor(lengths))

@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
+from upstream.learned import Learned
 from upstream.object_state import state_of
-
-if TYPE_CHECKING:
-    from upstream.trainable import Learned, TrainableEncoder
 
 SAMPLE_RATE = 16_000  # Hz, of the input of every upstream
 
@@ -242,10 +240,10 @@ class Upstream(ABC):
         """Preprocess the samples of one utterance, (S,) -> (S,), before padding; the identity by default."""
         return waveform
 
-    def trainable(self, learned: Learned) -> TrainableEncoder:
-        """Return an encoder with these weights that learns, on the same device, in float32; this one stays frozen.
+    def trainable(self, learned: Learned) -> Any:
+        """Return a `TrainableEncoder` with these weights, on the same device, in float32; this one stays frozen.
 
-        learned: what of it learns.
+        learned: what of it learns. The class is that of `upstream.trainable`, a contract that builds on this one.
 
         Raises UserError for an encoder that cannot be trained here, and for settings that do not fit it.
         """

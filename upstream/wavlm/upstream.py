@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,17 +15,16 @@ from upstream.base import HiddenStates, Provenance, Upstream, deviations, frozen
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_tensors
 from upstream.lazy import import_object
+from upstream.learned import Learned
 from upstream.names import NAMED
 from upstream.request import NamedUpstream, Request
+from upstream.trainable import TrainableEncoder
 from upstream.wavlm import checkpoint, names, products, ways
 from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.shapes import expected_shapes
 from upstream.wavlm.standardisation import standardise
-
-if TYPE_CHECKING:
-    from upstream.trainable import Learned, TrainableEncoder
 
 # Increase it whenever the same weights give other states, so that stored states of older versions are not reused.
 EXTRACTOR_VERSION = 3
@@ -72,13 +70,12 @@ class WavLMUpstream(Upstream):
 
         Raises UserError if the checkpoint cannot be read again or has changed, and for settings that do not fit it.
         """
-        from upstream.wavlm.training import TrainableWavLM
-
         if self._weights is None:
             raise UserError(
                 f"{self.name} is a frozen copy of an encoder in training. Save that encoder, and load its directory."
             )
-        return TrainableWavLM(self._weights(), learned, self.device)
+        train: Callable[..., TrainableEncoder] = import_object("upstream.wavlm.training:TrainableWavLM")
+        return train(self._weights(), learned, self.device)
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Return all layers, (num_hidden_layers + 1, B, T, D)."""

@@ -23,7 +23,8 @@ from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.dropout import Dropouts, generator_of
 from upstream.wavlm.masking import Masks, drawn_masks
 from upstream.wavlm.model import WavLM
-from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream, standardise
+from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream
 
 # Numbers that a block keeps for the backward pass, beside those of its feed-forward layers: of width D a frame, and
 # squares of frames a head.

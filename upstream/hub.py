@@ -8,8 +8,9 @@ from pathlib import Path
 from upstream.errors import UserError, words_of
 from upstream.foreign import foreign_code
 
-# The last one only to say that the repository is an adapter, whose weights are not read.
+# adapter_config.json only to say that the repository is an adapter, whose weights are not read.
 SMALL_FILES = ["config.json", "preprocessor_config.json", "processor_config.json", "adapter_config.json"]
+SMALL_FILES += ["vocab.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"]  # of CTC models
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]  # read weights-only
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +19,34 @@ LONGEST_INTEGER = 20  # digits: 64 bits
 FIX = "Correct the file, or get it again from where it came."
 
 
-def read_json(path: Path, fix: str = FIX) -> Any:
+def read_json(path: Path, fix: str = FIX, longest_integer: int = LONGEST_INTEGER) -> Any:
     """Return the content of a JSON file.
 
-    fix: what to do about a bad file, the last sentence of the message.
+    fix: what to do about a bad file, the last sentence of the message. longest_integer: digits that an integer may
+        have.
 
     Raises UserError if there is no such file, if it is a folder, a pipe or unreadable, and for content that
     `parse_json` refuses.
     """
-    return parse_json(read_regular_file(path, LARGEST), str(path), fix)
+    return parse_json(read_regular_file(path, LARGEST), str(path), fix, longest_integer)
 
 
-def read_json_object(path: Path, fix: str = FIX) -> dict[str, Any]:
-    """Return the object in a JSON file; raises UserError as `read_json`, and for another kind of value."""
-    content = read_json(path, fix)
+def read_json_object(path: Path, fix: str = FIX, longest_integer: int = LONGEST_INTEGER) -> dict[str, Any]:
+    """Return the object in a JSON file; as `read_json`, with a UserError for another kind of value."""
+    content = read_json(path, fix, longest_integer)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not an object in braces. {fix}")
     return content
 
 
-def parse_json(content: bytes | str, where: str, fix: str = FIX) -> Any:
+def parse_json(content: bytes | str, where: str, fix: str = FIX, longest_integer: int = LONGEST_INTEGER) -> Any:
     """Return the value that JSON text describes.
 
     where: the text's name in the message.
 
     Raises UserError for text that is not JSON or not UTF-8, and for what the standard forbids or leaves open and
     later code would stumble over: NaN and infinities, a key with two values, half of a surrogate pair, integers
-    beyond 64 bits, and nesting beyond `DEEPEST`.
+    beyond 64 bits unless they are expected, and nesting beyond `DEEPEST`.
     """
     try:
         value = json.loads(
@@ -52,7 +54,7 @@ def parse_json(content: bytes | str, where: str, fix: str = FIX) -> Any:
             object_pairs_hook=_object,
             parse_constant=_refuse_constant,
             parse_float=_finite,
-            parse_int=_integer,
+            parse_int=partial(_integer, longest=longest_integer),
         )
         _check_depth_and_text(value)
     except RecursionError as error:
@@ -82,8 +84,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _integer(text: str) -> int:
-    if len(text.lstrip("-")) > LONGEST_INTEGER:
+def _integer(text: str, longest: int) -> int:
+    if len(text.lstrip("-")) > longest:
         raise ValueError(f"an integer of {len(text)} digits, {text[:10]}…")
     return int(text)
 

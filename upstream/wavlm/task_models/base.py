@@ -15,8 +15,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from upstream import hub
 from upstream.errors import UserError
+from upstream.huggingface.files import find_files
 from upstream.named_tensors import Tensors, require_floats
 from upstream.wavlm import checkpoint, names, shapes
 from upstream.wavlm.checkpoint import HEADED, Checkpoint
@@ -72,7 +72,7 @@ class PretrainedWavLM(nn.Module):
     def from_pretrained(cls, name: str | Path, revision: str | None = None) -> Self:
         """Load a checkpoint of this class, in float32 and in evaluation mode.
 
-        name: a Hugging Face directory or its weight file, or a repository of the hub. revision: of the repository.
+        name: a Hugging Face directory or its weight file, or ORG/NAME[@REVISION] of the hub, with or without "hf:".
 
         Raises UserError where there is none, where it is damaged, and for tensors that are missing or unexpected: no
         part of the model is ever drawn at random (see `with_new_head`).
@@ -166,6 +166,11 @@ class PretrainedWavLM(nn.Module):
 
     # ---------------------------------------------------------------- computing
 
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest utterance that the head can read."""
+        return 1
+
     def prepare(self, waveform: Tensor) -> Tensor:
         """Return the samples (S,) in [-1, 1] as the model takes them: standardised if it was trained so."""
         config = self.config
@@ -182,6 +187,10 @@ class PretrainedWavLM(nn.Module):
     def encoded(self, waveforms: list[Tensor]) -> Tensor:
         """Return the encoder's output for waveforms, packed, (N, D)."""
         return last(self.wavlm(waveforms))
+
+    def head(self, frames: Tensor, lengths: list[int]) -> TaskOutput:
+        """Return the head's output for packed frames (N, D); lengths: frames of each utterance."""
+        raise NotImplementedError(f"{type(self).__name__} has no head")
 
     def freeze_feature_encoder(self) -> None:
         """Keep the convolutions from learning, as fine-tuning usually does."""
@@ -251,13 +260,8 @@ def located(name: str | Path, revision: str | None) -> Path:
 
     Raises UserError where there is neither.
     """
-    path = Path(name)
-    typed = str(name).removeprefix("hf:")
-    if path.exists() or path.is_symlink():
-        return path
-    if isinstance(name, Path) or typed.count("/") != 1 or typed.startswith((".", "/", "~")):
-        raise UserError(f"There is no checkpoint at {name}. Expected {checkpoint.FORMATS}, or ORG/NAME of the hub.")
-    return hub.fetch(typed, revision, "give the path of a checkpoint").folder
+    files = find_files(str(name), revision)
+    return files.weights or files.folder
 
 
 def changed(config: WavLMConfig, changes: Mapping[str, Any]) -> WavLMConfig:

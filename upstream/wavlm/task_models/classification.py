@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,11 +32,15 @@ class WavLMForSequenceClassification(LayerSumModel):
 
         Raises UserError for labels of another shape or beyond the classes.
         """
-        frames, lengths = self.packed(input_values, attention_mask)
+        output = self.head(*self.packed(input_values, attention_mask))
+        if labels is None:
+            return output
+        return replace(output, loss=F.cross_entropy(output.logits, checked(labels, output.logits).view(-1)))
+
+    def head(self, frames: Tensor, lengths: list[int]) -> TaskOutput:
+        """Return the logits of packed frames (N, D); lengths: frames of each utterance."""
         means = [own.mean(dim=0) for own in torch.split(self.projector(frames), lengths)]
-        logits = self.classifier(torch.stack(means))
-        loss = None if labels is None else F.cross_entropy(logits, checked(labels, logits).view(-1))
-        return TaskOutput(logits, torch.tensor(lengths), loss)
+        return TaskOutput(self.classifier(torch.stack(means)), torch.tensor(lengths))
 
 
 class WavLMForAudioFrameClassification(LayerSumModel):
@@ -57,10 +63,16 @@ class WavLMForAudioFrameClassification(LayerSumModel):
 
         Raises UserError for labels of another shape.
         """
-        frames, lengths = self.packed(input_values, attention_mask)
-        logits = self.classifier(frames)
-        loss = None if labels is None else F.cross_entropy(logits, self._classes(labels, lengths).to(logits.device))
-        return TaskOutput(padded(logits, lengths), torch.tensor(lengths), loss)
+        output = self.head(*self.packed(input_values, attention_mask))
+        if labels is None:
+            return output
+        lengths = output.lengths.tolist()
+        logits = torch.cat([own[:frames] for own, frames in zip(output.logits, lengths, strict=True)])
+        return replace(output, loss=F.cross_entropy(logits, self._classes(labels, lengths).to(logits.device)))
+
+    def head(self, frames: Tensor, lengths: list[int]) -> TaskOutput:
+        """Return the logits of packed frames (N, D); lengths: frames of each utterance."""
+        return TaskOutput(padded(self.classifier(frames), lengths), torch.tensor(lengths))
 
     def _classes(self, labels: Tensor, lengths: list[int]) -> Tensor:
         """Return the class of every frame, (N,), from labels (B, T, num_labels)."""

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upstream.errors import UserError
+from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.task_models.base import PretrainedWavLM, TaskOutput
 from upstream.wavlm.task_models.batches import Waveforms, padded
+from upstream.wavlm.task_models.vocabulary import CTCVocabulary, read_vocabulary
 
 IGNORED = -100  # a label that is no token: padding of shorter transcripts
 
 
 class WavLMForCTC(PretrainedWavLM):
-    """Logits of tokens in each frame, and the CTC loss. It has no weighted sum of layers, in transformers neither."""
+    """Logits of tokens in each frame, and the CTC loss. It has no weighted sum of layers, in transformers neither.
+
+    vocabulary: the tokens, read from vocab.json beside the weights and written with them; None without one.
+    """
+
+    vocabulary: CTCVocabulary | None = None
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__(config)
@@ -31,10 +42,37 @@ class WavLMForCTC(PretrainedWavLM):
 
         Raises UserError for labels that are no tokens.
         """
-        frames, lengths = self.packed(input_values, attention_mask)
-        logits = padded(self.lm_head(self.dropout(frames)), lengths)
-        loss = None if labels is None else self.loss(logits, torch.tensor(lengths), labels.to(logits.device))
-        return TaskOutput(logits, torch.tensor(lengths), loss)
+        output = self.head(*self.packed(input_values, attention_mask))
+        if labels is None:
+            return output
+        return replace(output, loss=self.loss(output.logits, output.lengths, labels.to(output.logits.device)))
+
+    def head(self, frames: Tensor, lengths: list[int]) -> TaskOutput:
+        """Return the logits of packed frames (N, D); lengths: frames of each utterance."""
+        return TaskOutput(padded(self.lm_head(self.dropout(frames)), lengths), torch.tensor(lengths))
+
+    def transcripts(self, output: TaskOutput) -> list[str]:
+        """Return the text of each utterance: of the best token of every frame, as transformers' tokenizer decodes it.
+
+        Raises UserError without a vocabulary.
+        """
+        if self.vocabulary is None:
+            raise UserError("There is no vocab.json beside the weights, so tokens have no names; put it there.")
+        best = output.logits.argmax(dim=-1).tolist()
+        return [self.vocabulary.text(own[:n]) for own, n in zip(best, output.lengths.tolist(), strict=True)]
+
+    @classmethod
+    def from_checkpoint(cls, read: Checkpoint, path: Path) -> Self:
+        """Return the model of a checkpoint, with the vocabulary beside it."""
+        model = super().from_checkpoint(read, path)
+        model.vocabulary = read_vocabulary(path if path.is_dir() else path.parent)
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face directory, with the files of a tokenizer where there is a vocabulary."""
+        super().save_pretrained(folder)
+        if self.vocabulary is not None:
+            self.vocabulary.write(Path(folder))
 
     def loss(self, logits: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
         """Return the CTC loss, of the configuration's reduction; logits (B, T, V), lengths (B,), labels (B, U).

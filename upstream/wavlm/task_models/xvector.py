@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,7 +74,13 @@ class WavLMForXVector(LayerSumModel):
 
         Raises UserError for an utterance of under `fewest_frames`, and for labels that are no speakers.
         """
-        frames, lengths = self.packed(input_values, attention_mask)
+        output = self.head(*self.packed(input_values, attention_mask))
+        if labels is None:
+            return output
+        return replace(output, loss=self.objective(output.logits, self._speakers(labels, output.logits)))
+
+    def head(self, frames: Tensor, lengths: list[int]) -> TaskOutput:
+        """Return embeddings and logits of packed frames (N, D); lengths: frames of each utterance."""
         if min(lengths) < self.fewest_frames:
             seconds = (self.fewest_frames - 1) * self.config.stride + self.config.receptive_field
             raise UserError(
@@ -81,9 +89,7 @@ class WavLMForXVector(LayerSumModel):
             )
         projected = torch.split(self.projector(frames), lengths)
         embeddings = self.feature_extractor(torch.stack([self._statistics(own) for own in projected]))
-        logits = self.classifier(embeddings)
-        loss = None if labels is None else self.objective(logits, self._speakers(labels, logits))
-        return TaskOutput(logits, torch.tensor(lengths), loss, embeddings)
+        return TaskOutput(self.classifier(embeddings), torch.tensor(lengths), embeddings=embeddings)
 
     def _statistics(self, frames: Tensor) -> Tensor:
         """Return mean and deviation of one utterance's frames after the convolutions, (T, D) -> (2 D',).

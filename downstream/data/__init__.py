@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from downstream.data.audio import Window as Window
     from downstream.data.choice import Choice as Choice
     from downstream.data.corpora.csv_table import read_table as read_table
+    from downstream.data.corpora.catalog import find_card as find_card
     from downstream.data.corpora.table import Table as Table
     from downstream.data.corpora.table import corpus_of as corpus_of
     from downstream.data.corpus import Corpus as Corpus
@@ -57,6 +58,7 @@ else:
             "class_weights": "downstream.data.sampling",
             "consecutive_windows": "downstream.data.noise",
             "corpus_of": "downstream.data.corpora.table",
+            "find_card": "downstream.data.corpora.catalog",
             "development_part": "downstream.data.dataset",
             "draw_balanced": "downstream.data.sampling",
             "left_out": "downstream.data.dataset",
@@ -90,6 +92,7 @@ __all__ = [
     "consecutive_windows",
     "corpus_of",
     "development_part",
+    "find_card",
     "draw_balanced",
     "left_out",
     "on_all_data",

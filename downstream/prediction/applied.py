@@ -41,8 +41,11 @@ class AppliedHeads:
     def sentence(self) -> str:
         """Who answers, and what is known of how good the answers are."""
         about, count = self.about, len(self.heads)
-        metric = family_of(self.recipe).metrics[about.score.name]
         who = f"The head {next(iter(self.heads))}" if count == 1 else f"The mean of {count} heads"
+        if about.score is None:
+            whose = "" if about.origin is None else f"; {about.origin.sentence}, and its score was not measured here"
+            return f"{who} of {self.recipe.name} on {self.upstream.name} answers{whose}."
+        metric = family_of(self.recipe).metrics[about.score.name]
         part = "" if about.score.part == "test" else f"the part {about.score.part} of "
         whose = "the run's score" if self.is_tested else "the score of heads that learned from less"
         return (

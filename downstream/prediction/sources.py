@@ -92,7 +92,7 @@ def about_heads(source: HeadSource, tensors: HeadTensors, family: str | None) ->
     found = tensors.metadata()
     if isinstance(found, HeadFile):
         chosen, recipe = family_and_recipe(found.task, found.recipe, family, source.path)
-        if found.score.name not in chosen.metrics:
+        if found.score is not None and found.score.name not in chosen.metrics:
             raise UserError(
                 f"The heads of {source.path} have a score {found.score.name!r}, which {recipe.task} does not measure. "
                 "Get the file again, or the version of wavprobe that wrote it."

@@ -1,6 +1,6 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
-from downstream.results.anonymous import ELSEWHERE
+from downstream.results.anonymous import ELSEWHERE, Anonymous
 from downstream.results.artifacts import FINAL, HEADS
 from downstream.results.build import build_record
 from downstream.results.caveats import CHANGED
@@ -9,9 +9,14 @@ from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
 from downstream.results.head_file import (
+    CONVERTED,
+    CorpusNote,
     FoldOutputs,
     HeadFile,
     HeadTensors,
+    NamedHead,
+    Origin,
+    StatesNote,
     head_name,
     of_record,
     opened_heads,
@@ -41,8 +46,11 @@ from downstream.results.recording import UnwrittenError, record_run
 from downstream.results.run import Run
 
 __all__ = [
+    "Anonymous",
     "CHANGED",
+    "CONVERTED",
     "CheckedRecord",
+    "CorpusNote",
     "Records",
     "Refused",
     "checked",
@@ -58,6 +66,8 @@ __all__ = [
     "HeadRecord",
     "HeadTensors",
     "MetricRecord",
+    "NamedHead",
+    "Origin",
     "Phases",
     "Place",
     "Question",
@@ -66,6 +76,7 @@ __all__ = [
     "Run",
     "SNAPSHOT",
     "Score",
+    "StatesNote",
     "HeadItems",
     "Timing",
     "UnwrittenError",

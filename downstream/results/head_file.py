@@ -24,7 +24,8 @@ from upstream.files import named_in_utf8, require_regular_file
 from upstream.json_file import parse_json
 from upstream.text import counted
 
-FORMAT = 1  # of HeadFile.format
+FORMAT = 1  # of HeadFile.format, for heads of a run
+CONVERTED = 2  # for heads that another program learned, which earlier versions do not read
 KEY = "wavprobe"  # of the metadata: one key, because safetensors writes several in any order
 OLD_KEY = "outputs"  # of the metadata of files from before FORMAT 1, whose record has the rest
 FIX = "Export it again from its run (wavprobe export), or get it again from where it came."
@@ -65,21 +66,40 @@ class StatesNote(Section):
     codec: str | None = Field(description="of frames in the store; null where states were not rounded")
 
 
+class Origin(Section):
+    """The run of another program that learned a head."""
+
+    program: str = Field(description="s3prl")
+    task: str | None = Field(description="as that program calls it; null where its file does not say")
+    step: int = Field(description="of its training")
+    development: float | None = Field(description="its best development score, in that program's own scale")
+    file_sha256: str = Field(description="digest of the file that was converted")
+
+    @property
+    def sentence(self) -> str:
+        """Who learned the head."""
+        task = "" if self.task is None else f"'s {self.task}"
+        return f"{self.program}{task} learned it (step {self.step:,}; file {self.file_sha256[:12]})"
+
+
 class HeadFile(Section):
     """The metadata of a file of heads."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = FORMAT
     task: str = Field(description="the family")
     recipe: dict[str, Any] = Field(description="every setting, effects on the audio among them")
     upstream: UpstreamRecord
     upstream_seed: int = Field(description="of untrained weights")
     states: StatesNote
     corpus: CorpusNote
-    score: Primary = Field(description="of the run; of a head that learned from all data, the estimate")
+    score: Primary | None = Field(
+        description="of the run; of a head that learned from all data, the estimate; null where none was measured here"
+    )
     higher_is_better: bool = Field(description="of the development score")
     folds: dict[str, FoldOutputs]
     heads: dict[str, NamedHead] = Field(min_length=1)
     primary: list[str] = Field(description="the heads whose mean score is the run's, by name")
+    origin: Origin | None = Field(default=None, description="null where a run of the harness learned the heads")
 
     def only(self, names: Collection[str]) -> HeadFile:
         """Return the metadata of some heads alone."""
@@ -136,7 +156,9 @@ def head_name(fold: str, seed: int, setting: int | str | None) -> str:
 
 def written_heads(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
     """Return the content of a file of heads; the same heads give the same bytes."""
-    return save(dict(tensors), metadata={KEY: json.dumps(about.model_dump(mode="json"), ensure_ascii=False)})
+    without = {"origin"} if about.origin is None else set()  # as earlier versions read it
+    content = about.model_dump(mode="json", exclude=without)
+    return save(dict(tensors), metadata={KEY: json.dumps(content, ensure_ascii=False)})
 
 
 # ---------------------------------------------------------------- read back
@@ -191,9 +213,10 @@ def opened_heads(path: Path) -> Iterator[HeadTensors]:
 def checked(content: Any, path: Path) -> HeadFile:
     """Return typed metadata; raise UserError for another version, and for what contradicts itself."""
     version = content.get("format") if isinstance(content, dict) else None
-    if version != FORMAT:
+    if version not in (FORMAT, CONVERTED):
         raise UserError(
-            f"The heads of {path} have format {version!r}; this version reads {FORMAT}. Install a newer one."
+            f"The heads of {path} have format {version!r}; this version reads {FORMAT} and {CONVERTED}. Install a newer "
+            "one."
         )
     try:
         about = HeadFile.model_validate(content)

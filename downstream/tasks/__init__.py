@@ -16,12 +16,14 @@ from downstream.tasks.base import (
 from downstream.tasks.evaluation import CountedEvaluation, Evaluation, IntArray, Metric
 from downstream.tasks.head import Head, Predictions, as_rows, initialised
 from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl, TaskModelHead
 from downstream.tasks.predictor import HeadContext, Predictor
 from downstream.tasks.registry import (
     differences,
     errors_named,
     family_of,
     family_of_record,
+    family_of_s3prl,
     find_family,
     is_external,
     load_overridden,
@@ -46,6 +48,8 @@ __all__ = [
     "Family",
     "Head",
     "HeadContext",
+    "HeadHere",
+    "HeadOfS3prl",
     "HeadOnPart",
     "IntArray",
     "Interval",
@@ -60,6 +64,7 @@ __all__ = [
     "Recipe",
     "States",
     "Targets",
+    "TaskModelHead",
     "Task",
     "WeightedSum",
     "as_rows",
@@ -69,6 +74,7 @@ __all__ = [
     "errors_named",
     "family_of",
     "family_of_record",
+    "family_of_s3prl",
     "find_family",
     "initialised",
     "is_external",

@@ -21,6 +21,7 @@ from downstream.statistics import Items
 from downstream.tasks.evaluation import Evaluation, Metric
 from downstream.tasks.head import Head, Predictions
 from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl, TaskModelHead
 from downstream.tasks.predictor import HeadContext, Predictor
 from upstream.base import States, Upstream
 from upstream.errors import UserError
@@ -198,6 +199,28 @@ class Family(ABC):
     def details(self, dataset: Dataset) -> Mapping[str, Any]:
         """Return the family's fields of a record, as JSON values; those of a head are in its evaluation."""
         return {}
+
+    def known_outputs(self) -> Sequence[str]:
+        """Return the names of a head's outputs as far as the recipe alone tells them; empty where it takes data."""
+        return ()
+
+    @classmethod
+    def naming(cls, outputs: Sequence[str]) -> Sequence[str]:
+        """Return the overrides of a recipe whose heads have outputs of these names; none where data name them."""
+        return ()
+
+    @classmethod
+    def of_s3prl(cls, theirs: HeadOfS3prl) -> HeadHere | None:
+        """Return a head that s3prl learned as one of this family; None where it has the structure of none."""
+        return None
+
+    @classmethod
+    def task_model(cls, head: Head) -> TaskModelHead:
+        """Return a head as a task model of transformers has it; raise UserError, with the reason, where none has."""
+        raise UserError(
+            f"transformers has no task model with a head like this ({type(head).__name__}), so it cannot be written as "
+            "one; wavprobe export writes it as a file that wavprobe predict applies."
+        )
 
     @classmethod
     def items(cls, details: Mapping[str, Any], head: HeadOnPart, rows: Sequence[Mapping[str, Any]]) -> Items:

@@ -27,6 +27,7 @@ from downstream.recipes import (
     validated,
 )
 from downstream.tasks.base import Family
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl
 from upstream.custom import import_file
 from upstream.errors import UserError, words_of
 from upstream.fingerprint import fingerprint_files
@@ -62,6 +63,15 @@ def find_family(task: str, beside: Path | None = None) -> type[Family]:
     if missing := [*missing, *sorted(family.__abstractmethods__)]:
         raise UserError(f"{path}: the family {name} does not define {', '.join(missing)}; see docs/adding_a_family.md.")
     return family
+
+
+def family_of_s3prl(theirs: HeadOfS3prl) -> tuple[type[Family], HeadHere] | None:
+    """Return a head that s3prl learned and the family of the harness that has such heads; None where none has."""
+    for task in FAMILIES:
+        family = find_family(task)
+        if (head := family.of_s3prl(theirs)) is not None:
+            return family, head
+    return None
 
 
 def is_external(task: str) -> bool:

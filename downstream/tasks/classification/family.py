@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +19,13 @@ from downstream.statistics import Items, cluster_of
 from downstream.tasks.base import AffineTargets, Family, Needs, Task
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
-from downstream.tasks.classification.heads import HEADS, UtteranceClassifier, classifier
+from downstream.tasks.classification import other_programs
+from downstream.tasks.classification.heads import (
+    HEADS,
+    AttentivePoolingClassifier,
+    UtteranceClassifier,
+    classifier,
+)
 from downstream.tasks.classification.items import ClassifiedItems
 from downstream.tasks.classification.metrics import METRICS, confusion_matrix
 from downstream.tasks.classification.predictor import ClassPredictor, posteriors
@@ -27,6 +34,7 @@ from downstream.tasks.classification.record import ClassificationDetails, Confus
 from downstream.tasks.evaluation import Evaluation, IntArray
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl, TaskModelHead
 from downstream.tasks.predictor import HeadContext
 from downstream.tasks.weighted_sum import standardisation
 from upstream.base import States, Upstream
@@ -69,6 +77,25 @@ class Classification(Family):
     def test_settings(self) -> Sequence[str]:
         # Before schema 4 several test parts were pooled into one score; such a run must not be found again.
         return ("split.test",) if len(self._recipe.split.test) > 1 else ()
+
+    def known_outputs(self) -> Sequence[str]:
+        corpus = self._recipe.corpus
+        further = (corpus.others, corpus.silence.name if corpus.silence else None)
+        return (*corpus.classes, *filter(None, further)) if corpus.classes else ()
+
+    @classmethod
+    def naming(cls, outputs: Sequence[str]) -> Sequence[str]:
+        return (f"corpus.classes={json.dumps(list(outputs))}", "corpus.others=null", "corpus.silence=null")
+
+    @classmethod
+    def of_s3prl(cls, theirs: HeadOfS3prl) -> HeadHere | None:
+        return other_programs.of_s3prl(theirs)
+
+    @classmethod
+    def task_model(cls, head: Head) -> TaskModelHead:
+        if isinstance(head, UtteranceClassifier) and not isinstance(head, AttentivePoolingClassifier):
+            return other_programs.task_model(head)
+        return super().task_model(head)
 
     def details(self, dataset: Dataset) -> Mapping[str, Any]:
         return ClassificationDetails(classes=list(dataset.classes)).model_dump()

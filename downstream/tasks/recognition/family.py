@@ -17,8 +17,9 @@ from downstream.tasks.base import Family, Task
 from downstream.tasks.evaluation import CountedEvaluation, IntArray
 from downstream.tasks.head import Head, Predictions
 from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl, TaskModelHead
 from downstream.tasks.predictor import HeadContext
-from downstream.tasks.recognition import word_errors
+from downstream.tasks.recognition import other_programs, word_errors
 from downstream.tasks.recognition.alignment import alignment_caveats, unknown_letters
 from downstream.tasks.recognition.ctc import CTCHead, ctc_head, ctc_losses
 from downstream.tasks.recognition.decoding import Decoder, decoder_of, file_of, greedy, needs_words
@@ -92,6 +93,22 @@ class Recognition(Family):
 
     def predictor(self, context: HeadContext) -> TranscriptPredictor:
         return TranscriptPredictor(context, self._recipe)
+
+    def known_outputs(self) -> Sequence[str]:
+        return superb_vocabulary().tokens if self._recipe.text.vocabulary == "superb" else ()
+
+    @classmethod
+    def of_s3prl(cls, theirs: HeadOfS3prl) -> HeadHere | None:
+        return other_programs.of_s3prl(theirs)
+
+    @classmethod
+    def task_model(cls, head: Head) -> TaskModelHead:
+        """Raise UserError: ForCTC of transformers is one linear layer on the encoder's output."""
+        raise UserError(
+            "transformers has no task model with a head like this: ForCTC is one linear layer on the encoder's output, "
+            "and this one reads a sum of layers through bidirectional LSTMs. As a file that wavprobe predict applies it "
+            "can be kept: name a destination that ends in .safetensors."
+        )
 
     def test_settings(self) -> Sequence[str]:
         return ("decoding",)

@@ -19,7 +19,9 @@ from downstream.tasks.base import Family, MarginTargets, Needs, Task
 from downstream.tasks.evaluation import Evaluation
 from downstream.tasks.head import Head, Predictions, as_rows
 from downstream.tasks.head_on_part import HeadOnPart
+from downstream.tasks.other_programs import HeadHere, HeadOfS3prl, TaskModelHead
 from downstream.tasks.predictor import HeadContext
+from downstream.tasks.verification import other_programs
 from downstream.tasks.verification.comparison import comparison_of
 from downstream.tasks.verification.detection_plot import detection_pictures, detection_plot, detection_table
 from downstream.tasks.verification.enough_speakers import refuse_too_few
@@ -111,6 +113,14 @@ class Verification(Family):
 
     def predictor(self, context: HeadContext) -> SpeakerPredictor:
         return SpeakerPredictor(context, self._recipe.head)
+
+    @classmethod
+    def of_s3prl(cls, theirs: HeadOfS3prl) -> HeadHere | None:
+        return other_programs.of_s3prl(theirs)
+
+    @classmethod
+    def task_model(cls, head: Head) -> TaskModelHead:
+        return other_programs.task_model(head) if isinstance(head, XVector) else super().task_model(head)
 
     def test_settings(self) -> Sequence[str]:
         # Before schema 4 several test parts were pooled into one score; such a run must not be found again.

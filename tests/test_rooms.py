@@ -24,6 +24,7 @@ FLOORS = (
     ("report", "comparison", "planned_run.py"),
     ("experiment.py", "leaderboards", "exports"),
     ("prediction", "probing", "replaying", "suites"),
+    ("conversion",),
     ("__init__.py",),
     ("cli",),
 )

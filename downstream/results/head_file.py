@@ -199,6 +199,15 @@ class HeadTensors:
         return {key.removeprefix(prefix): self._opened.get_tensor(key) for key in found}
 
 
+def is_file_of_heads(path: Path) -> bool:
+    """Return True for a safetensors file that says that it holds heads."""
+    try:
+        with named_in_utf8(path) as name, safe_open(str(name), "pt") as tensors:
+            return not {KEY, OLD_KEY}.isdisjoint(tensors.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 @contextmanager
 def opened_heads(path: Path) -> Iterator[HeadTensors]:
     """Open a file of heads; raise UserError where it is none that safetensors can read, or is damaged."""

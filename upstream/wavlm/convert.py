@@ -32,17 +32,23 @@ def run(options: argparse.Namespace) -> int:
 
     Raises UserError and OSError for errors that the user can fix.
     """
-    from upstream.wavlm import checkpoint
-
-    read = checkpoint.read(options.source)
-    folder = options.source if options.source.is_dir() else options.source.parent
-    if (folder / "config.json").exists() and options.destination.exists() and options.destination.samefile(folder):
-        raise UserError(f"{options.destination} has a checkpoint of its own; name another folder to write.")
-    checkpoint.write(options.destination, read.config, read.tensors)
-    print(f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {options.destination}.")
-    for note in read.notes:
+    said, notes = converted(options.source, options.destination)
+    print(said)
+    for note in notes:
         print(f"Note: {note}")
     return 0
+
+
+def converted(source: Path, destination: Path) -> tuple[str, tuple[str, ...]]:
+    """Convert a checkpoint; return what was written, and notes. Raises UserError as `run`."""
+    from upstream.wavlm import checkpoint
+
+    read = checkpoint.read(source)
+    folder = source if source.is_dir() else source.parent
+    if (folder / "config.json").exists() and destination.exists() and destination.samefile(folder):
+        raise UserError(f"{destination} has a checkpoint of its own; name another folder to write.")
+    checkpoint.write(destination, read.config, read.tensors)
+    return f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {destination}.", read.notes
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ class Run(nn.Module):
 class Utterance(nn.Module):
     """The expert of emotion, and of every task like it."""
 
-    config: dict[str, Any] = {
+    config: ClassVar[dict[str, Any]] = {
         "datarc": {"test_fold": "fold2"},
         "modelrc": {"projector_dim": WIDTH, "select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}},
     }
@@ -95,7 +95,9 @@ class Utterance(nn.Module):
 class Verification(nn.Module):
     """The expert of sv_voxceleb1."""
 
-    config: dict[str, Any] = {"modelrc": {"module": "XVector", "LossConfig": {"AMSoftmaxLoss": {"s": 30.0, "m": 0.4}}}}
+    config: ClassVar[dict[str, Any]] = {
+        "modelrc": {"module": "XVector", "LossConfig": {"AMSoftmaxLoss": {"s": 30.0, "m": 0.4}}}
+    }
 
     def __init__(self, dim: int, width: int = WIDTH, pooled: int = POOLED) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ class Verification(nn.Module):
 class Diarization(nn.Module):
     """The expert of diarization."""
 
-    config: dict[str, Any] = {"datarc": {"num_speakers": 2}, "modelrc": {"rnn_layers": 0, "hidden_size": 8}}
+    config: ClassVar[dict[str, Any]] = {"datarc": {"num_speakers": 2}, "modelrc": {"rnn_layers": 0, "hidden_size": 8}}
 
     def __init__(self, dim: int, rnn_layers: int = 0) -> None:
         super().__init__()
@@ -130,7 +132,7 @@ class Diarization(nn.Module):
 class Recognition(nn.Module):
     """The expert of asr."""
 
-    config: dict[str, Any] = {"modelrc": {"select": "RNNs", "RNNs": {"sample_rate": [1, 1]}}}
+    config: ClassVar[dict[str, Any]] = {"modelrc": {"select": "RNNs", "RNNs": {"sample_rate": [1, 1]}}}
 
     def __init__(self, dim: int) -> None:
         super().__init__()

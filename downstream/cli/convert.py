@@ -12,9 +12,9 @@ from upstream.text import one_line, printable
 
 HEADS = ".safetensors"
 EPILOG = (
-    "DESTINATION is a folder, for a Hugging Face directory: of the encoder for a checkpoint of one, of a task model for "
-    "a head. Of an s3prl run it may be FILE.safetensors, a head that wavprobe predict and wavprobe run --head-from "
-    "apply. A task model is run on audio beside the head that it was made of, and is there if both agree."
+    "DESTINATION is a folder, for a Hugging Face directory: of the encoder for a checkpoint of one, of a task model "
+    "for a head. Of an s3prl run it may be FILE.safetensors, a head that wavprobe predict and wavprobe run "
+    "--head-from apply. A task model is run on audio beside the head that it was made of, and is there if both agree."
 )
 
 
@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", type=Path, metavar="DESTINATION", help="a folder, or FILE.safetensors")
     group = parser.add_argument_group("heads")
     group.add_argument("-u", "--upstream", help="the encoder of a head, where it is not found by the name recorded")
-    group.add_argument("-d", "--downstream", metavar="RECIPE", help="of an s3prl run: the recipe here that has its task")
+    group.add_argument(
+        "-d", "--downstream", metavar="RECIPE", help="of an s3prl run: the recipe here that has its task"
+    )
     group.add_argument("--labels", type=Path, metavar="FILE", help="of an s3prl run: names of the outputs, one a line")
     group.add_argument("--head", metavar="NAME", help="of a run here: one of its heads, such as fold1-seed0")
     group.add_argument(
@@ -41,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="recordings on which both forms are compared (default synthesised tones)",
     )
-    group.add_argument("--encoder", action="store_true", help="of an s3prl run: its fine-tuned encoder, without the head")
+    group.add_argument(
+        "--encoder", action="store_true", help="of an s3prl run: its fine-tuned encoder, without the head"
+    )
     add_verbose(parser)
 
 

@@ -21,8 +21,8 @@ from downstream.prediction import AppliedHeads, applied_heads
 from downstream.results import HEADS, RECORD, is_file_of_heads
 from downstream.tasks import family_of
 from upstream.errors import UserError
-from upstream.weight_files import read_weights
 from upstream.wavlm import convert as encoders
+from upstream.weight_files import read_weights
 
 ENDING = Path(HEADS).suffix
 
@@ -107,7 +107,9 @@ def of_s3prl(
 def of_run_here(source: Path, to: Path, upstream: str | None, name: str | None, audio: Sequence[str]) -> Converted:
     """Convert a head of this harness to a task model."""
     if to.suffix == ENDING:
-        raise UserError(f"wavprobe export {source} {to} writes heads of this harness as a file; convert writes folders.")
+        raise UserError(
+            f"wavprobe export {source} {to} writes heads of this harness as a file; convert writes folders."
+        )
     applied = applied_heads(source, [name] if name else (), upstream, device="cpu")
     if len(applied.heads) > 1:
         raise UserError(

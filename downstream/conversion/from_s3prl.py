@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from downstream.conversion.convertible import ConvertibleHead, read_labels
-from downstream.conversion.diarization import FrameClassifier, frame_classifier
+from downstream.conversion.diarization import frame_classifier
 from downstream.conversion.s3prl_run import S3prlRun
 from downstream.recipes import EffectsSettings, Recipe, task_of_s3prl
 from downstream.tasks import Family, Head, HeadHere, HeadOfS3prl, family_of, family_of_s3prl, load_recipe
@@ -168,8 +168,8 @@ def recipe_of(run: S3prlRun, family: type[Family], given: str | None) -> Recipe 
     if given is None:
         return None  # the checkpoint's Args name another task than its tensors are of; tensors are right
     raise UserError(
-        f"{run.path} has the head of s3prl's {run.task or 'task'}, and {given} has heads of another kind. Leave -d out, "
-        "or name a recipe of the same task."
+        f"{run.path} has the head of s3prl's {run.task or 'task'}, and {given} has heads of another kind. Leave -d "
+        "out, or name a recipe of the same task."
     )
 
 

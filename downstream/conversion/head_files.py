@@ -47,7 +47,9 @@ def metadata_of(head: HeadOfRun, recipe: Recipe) -> HeadFile:
     fold, layer = run.fold or WHOLE, run.layer
     of_layer = None if layer is None else layer % head.upstream.num_layers
     outputs = list(head.outputs or (str(number) for number in range(head.count)))
-    own = NamedHead(fold=fold, seed=run.seed, setting=of_layer, layer=of_layer, lr=None, step=run.step, development=None)
+    own = NamedHead(
+        fold=fold, seed=run.seed, setting=of_layer, layer=of_layer, lr=None, step=run.step, development=None
+    )
     about = HeadFile(
         format=CONVERTED,
         task=recipe.task,
@@ -61,9 +63,7 @@ def metadata_of(head: HeadOfRun, recipe: Recipe) -> HeadFile:
         folds={fold: FoldOutputs(outputs=outputs)},
         heads={head_name(fold, run.seed, of_layer): own},
         primary=[head_name(fold, run.seed, of_layer)],
-        origin=Origin(
-            program="s3prl", task=run.task, step=run.step, development=run.best, file_sha256=run.file_sha256
-        ),
+        origin=Origin(program="s3prl", task=run.task, step=run.step, development=run.best, file_sha256=run.file_sha256),
     )
     return HeadFile.model_validate(Anonymous().content(about.model_dump(mode="json")))
 

@@ -138,8 +138,8 @@ def layer_of(arguments: Mapping[str, Any], path: Path) -> int:
     if str(feature).startswith(LAYER) and number.isascii() and number.isdigit():
         return int(number)
     raise UserError(
-        f"{path} has no weights of layers (Featurizer.weights), and its run read {feature!r}, which is no single layer: "
-        f"those are {LAST}, {LAYER}0, {LAYER}1, ... The file may be cut down; get it again."
+        f"{path} has no weights of layers (Featurizer.weights), and its run read {feature!r}, which is no single "
+        f"layer: those are {LAST}, {LAYER}0, {LAYER}1, ... The file may be cut down; get it again."
     )
 
 

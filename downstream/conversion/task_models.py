@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -18,6 +18,7 @@ from upstream.unfinished import unfinished_folder
 from upstream.wavlm import checkpoint
 from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.config_formats import with_values
 from upstream.wavlm.upstream import WavLMUpstream
 
 FAMILY = "WavLM"
@@ -68,24 +69,20 @@ def refuse_place(to: Path) -> None:
         raise UserError(f"{to} is there already; name a new folder, or remove it.")
 
 
-def config_of(
-    config: WavLMConfig, theirs: TaskModelHead, own: FoldedSum, outputs: Sequence[str] | None
-) -> WavLMConfig:
+def config_of(config: WavLMConfig, theirs: TaskModelHead, own: FoldedSum, outputs: Sequence[str] | None) -> WavLMConfig:
     """Return the encoder's configuration with that of its head."""
     count = number_of_outputs(theirs)
     names = outputs or [f"LABEL_{number}" for number in range(count)]  # as transformers calls what has no name
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in theirs.config.items()}
     is_sum = own.layer_weights is not None
-    return replace(
-        config,
-        use_weighted_layer_sum=is_sum,
+    values = {
+        "use_weighted_layer_sum": is_sum,
         # Heads here sum the encoder's output, and transformers 5 what is before its last norm, unless told otherwise.
-        tie_last_hidden_states=True if is_sum and config.do_stable_layer_norm else None,
-        id2label=dict(enumerate(names)),
-        label2id=None,
-        extra=tuple((name, value) for name, value in config.extra if name != "architectures"),
-        **fields,
-    )
+        "tie_last_hidden_states": True if is_sum and config.do_stable_layer_norm else None,
+        "id2label": dict(enumerate(names)),
+        "label2id": None,
+        "extra": tuple((name, value) for name, value in config.extra if name != "architectures"),
+    }
+    return with_values(config, values | dict(theirs.config))
 
 
 def number_of_outputs(theirs: TaskModelHead) -> int:
@@ -111,7 +108,7 @@ def notes_on(head: ConvertibleHead, theirs: TaskModelHead, own: FoldedSum, read:
         notes.append("The head learned from audio without its silences; give the model such audio.")
     if config.normalize_waveform and config.normalize_epsilon != 1e-7:
         notes.append(
-            f"Waveforms are standardised with {config.normalize_epsilon:g} added to the variance; transformers' feature "
-            "extractor adds 1e-07, which very quiet recordings show."
+            f"Waveforms are standardised with {config.normalize_epsilon:g} added to the variance; transformers' "
+            "feature extractor adds 1e-07, which very quiet recordings show."
         )
     return notes

@@ -89,7 +89,9 @@ def compared(
     for waveform, wanted in zip(audio, expected, strict=True):
         answer = theirs.as_here(compute(waveform)[0])
         if answer.shape != wanted.shape:
-            raise UserError(f"The written model answers with {tuple(answer.shape)}, the head with {tuple(wanted.shape)}.")
+            raise UserError(
+                f"The written model answers with {tuple(answer.shape)}, the head with {tuple(wanted.shape)}."
+            )
         difference = (answer - wanted).double()
         scale = max(float(wanted.double().norm()), 1e-12)
         found.append((float(difference.abs().max()), float(difference.norm()) / scale))
@@ -108,7 +110,7 @@ def loaded_by_transformers(folder: Path) -> Any:
     import transformers
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = transformers.AutoConfig.from_pretrained(folder)
     (name,) = config.architectures
     model, loading = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
@@ -122,6 +124,6 @@ def refuse_difference(relative: float, what: str) -> None:
     """Raise UserError for forms that disagree."""
     if not relative <= LIMIT:
         raise UserError(
-            f"On the same audio {what} and the head differ by {relative:.1e} of the answer, and {LIMIT:g} is the limit: "
-            "nothing was written. With --audio FILE other recordings are compared."
+            f"On the same audio {what} and the head differ by {relative:.1e} of the answer, and {LIMIT:g} is the "
+            "limit: nothing was written. With --audio FILE other recordings are compared."
         )

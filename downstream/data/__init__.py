@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from downstream.data.audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from downstream.data.audio import Window as Window
     from downstream.data.choice import Choice as Choice
-    from downstream.data.corpora.csv_table import read_table as read_table
     from downstream.data.corpora.catalog import find_card as find_card
+    from downstream.data.corpora.csv_table import read_table as read_table
     from downstream.data.corpora.table import Table as Table
     from downstream.data.corpora.table import corpus_of as corpus_of
     from downstream.data.corpus import Corpus as Corpus

@@ -12,7 +12,15 @@ from downstream.recipes.files import (
     shipped,
     validated,
 )
-from downstream.recipes.names import find_recipe, find_suite, names_in_s3prl, note_on_name, recipe_names, suite_names, task_of_s3prl
+from downstream.recipes.names import (
+    find_recipe,
+    find_suite,
+    names_in_s3prl,
+    note_on_name,
+    recipe_names,
+    suite_names,
+    task_of_s3prl,
+)
 from downstream.recipes.of_one import OF_ONE, addressed, by_recipe, refuse_others, said_of
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent

@@ -24,8 +24,8 @@ from upstream.files import named_in_utf8, require_regular_file
 from upstream.json_file import parse_json
 from upstream.text import counted
 
-FORMAT = 1  # of HeadFile.format, for heads of a run
-CONVERTED = 2  # for heads that another program learned, which earlier versions do not read
+FORMAT: Literal[1] = 1  # of HeadFile.format, for heads of a run
+CONVERTED: Literal[2] = 2  # for heads that another program learned, which earlier versions do not read
 KEY = "wavprobe"  # of the metadata: one key, because safetensors writes several in any order
 OLD_KEY = "outputs"  # of the metadata of files from before FORMAT 1, whose record has the rest
 FIX = "Export it again from its run (wavprobe export), or get it again from where it came."
@@ -224,8 +224,8 @@ def checked(content: Any, path: Path) -> HeadFile:
     version = content.get("format") if isinstance(content, dict) else None
     if version not in (FORMAT, CONVERTED):
         raise UserError(
-            f"The heads of {path} have format {version!r}; this version reads {FORMAT} and {CONVERTED}. Install a newer "
-            "one."
+            f"The heads of {path} have format {version!r}; this version reads {FORMAT} and {CONVERTED}. Install a "
+            "newer one."
         )
     try:
         about = HeadFile.model_validate(content)

@@ -48,7 +48,7 @@ class WavLMUpstream(Upstream):
         dtype: torch.dtype,
         weights: Callable[[], Checkpoint] | None = None,
     ) -> None:
-        """weights: gets the weights again, in float32 and unpacked, to train them; None where that is not possible."""
+        """weights: gets the weights again, unpacked; None where that is not possible."""
         config = self.config = model.config
         self.name, self.fingerprint, self.provenance = name, fingerprint, provenance
         self.num_layers, self.dim = config.num_hidden_layers + 1, config.hidden_size
@@ -66,16 +66,23 @@ class WavLMUpstream(Upstream):
         return standardise(waveform, self.config.normalize_epsilon)
 
     def trainable(self, learned: Learned) -> TrainableEncoder:
-        """Return a model with these weights that learns. They are read or drawn again: those here may be packed.
+        """Return a model with these weights that learns.
 
-        Raises UserError if the checkpoint cannot be read again or has changed, and for settings that do not fit it.
+        Raises UserError as `checkpoint`, and for settings that do not fit it.
+        """
+        train: Callable[..., TrainableEncoder] = import_object("upstream.wavlm.training:TrainableWavLM")
+        return train(self.checkpoint(), learned, self.device)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the weights as they were loaded. They are read or drawn again: those here may be packed.
+
+        Raises UserError if the checkpoint cannot be read again or has changed.
         """
         if self._weights is None:
             raise UserError(
                 f"{self.name} is a frozen copy of an encoder in training. Save that encoder, and load its directory."
             )
-        train: Callable[..., TrainableEncoder] = import_object("upstream.wavlm.training:TrainableWavLM")
-        return train(self._weights(), learned, self.device)
+        return self._weights()
 
     def encode(self, waveforms: list[Tensor]) -> HiddenStates:
         """Return all layers, (num_hidden_layers + 1, B, T, D)."""

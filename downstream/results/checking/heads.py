@@ -36,6 +36,9 @@ def contradictions_of_heads(record: Result, tensors: HeadTensors, path: Path, fa
 def of_metadata(record: Result, about: HeadFile) -> Iterator[str]:
     """Yield clauses on what a file of heads says of its run otherwise than the record does."""
     expected = of_record(record, about.folds, about.states.reduction, about.upstream_seed)
+    if about.score is None or expected.score is None:
+        yield "its heads were written without the score that it has"
+        return
     for title, found, wanted in (
         ("upstream", about.upstream, expected.upstream),
         ("corpus", about.corpus, expected.corpus),

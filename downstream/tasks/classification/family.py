@@ -17,9 +17,9 @@ from downstream.data import Choice, Corpus, Dataset, Fold, Part
 from downstream.pictures import Picture
 from downstream.statistics import Items, cluster_of
 from downstream.tasks.base import AffineTargets, Family, Needs, Task
+from downstream.tasks.classification import other_programs
 from downstream.tasks.classification.class_notes import class_notes
 from downstream.tasks.classification.data import choose_utterances, class_targets, with_class_targets
-from downstream.tasks.classification import other_programs
 from downstream.tasks.classification.heads import (
     HEADS,
     AttentivePoolingClassifier,

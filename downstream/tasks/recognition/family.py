@@ -106,8 +106,8 @@ class Recognition(Family):
         """Raise UserError: ForCTC of transformers is one linear layer on the encoder's output."""
         raise UserError(
             "transformers has no task model with a head like this: ForCTC is one linear layer on the encoder's output, "
-            "and this one reads a sum of layers through bidirectional LSTMs. As a file that wavprobe predict applies it "
-            "can be kept: name a destination that ends in .safetensors."
+            "and this one reads a sum of layers through bidirectional LSTMs. As a file that wavprobe predict applies "
+            "it can be kept: name a destination that ends in .safetensors."
         )
 
     def test_settings(self) -> Sequence[str]:

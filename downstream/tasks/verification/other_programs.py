@@ -79,9 +79,9 @@ def task_model(head: XVector) -> TaskModelHead:
     }
     tensors["objective.weight"] = own["objective.weight"].T
     config = {
-        "tdnn_dim": widths,
-        "tdnn_kernel": [layer.frames for layer in layers],
-        "tdnn_dilation": [layer.dilation for layer in layers],
+        "tdnn_dim": tuple(widths),
+        "tdnn_kernel": tuple(layer.frames for layer in layers),
+        "tdnn_dilation": tuple(layer.dilation for layer in layers),
         "xvector_output_dim": head.segment1.out_features,
     }
     return TaskModelHead("ForXVector", tensors, TRANSFORMERS["connector"], config, F.relu, tuple(unlike(head)))
@@ -90,12 +90,12 @@ def task_model(head: XVector) -> TaskModelHead:
 def unlike(head: XVector) -> Iterator[str]:
     """Yield what ForXVector leaves out of a head."""
     yield (
-        "ForXVector has no ReLU behind its embedding, and this head has: take embeddings.relu() for its scores; cosines "
-        "of embeddings as they are differ from them."
+        "ForXVector has no ReLU behind its embedding, and this head has: take embeddings.relu() for its scores; "
+        "cosines of embeddings as they are differ from them."
     )
     yield (
-        f"Of recordings under {head.lost + POOLED_AT_LEAST} frames the last frame is repeated here; ForXVector gives no "
-        "number for them."
+        f"Of recordings under {head.lost + POOLED_AT_LEAST} frames the last frame is repeated here; ForXVector gives "
+        "no number for them."
     )
     if (head.objective.scale, head.objective.margin) != (THEIR_SCALE, THEIR_MARGIN):
         yield (

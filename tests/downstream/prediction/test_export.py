@@ -237,7 +237,7 @@ def test_a_damaged_file_is_refused(exported: Path, corpus: Path, spoil: Callable
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("format", 2, "have format 2; this version reads 1"),
+        ("format", 3, "have format 3; this version reads 1 and 2"),
         ("states", None, r"are damaged \(states: "),
         ("code", "import os", r"are damaged \(code: Extra inputs"),
         ("heads", {}, r"are damaged \(heads: "),

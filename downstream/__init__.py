@@ -77,6 +77,7 @@ def run(
     device: str = "auto",
     dtype: str = "float32",
     random_init: bool = False,
+    finetune: bool = False,
     name: str | None = None,
     results: str | Path = "results",
     store: str | Path | None = None,
@@ -96,6 +97,7 @@ def run(
     overrides: {"optimizer.lr": 1e-3, "sweep.layer": "all"}, or "key=value" strings.
     layer: one layer instead of the weighted sum. seed: of the heads' first weights, and of an untrained upstream.
     device, dtype, random_init: of an upstream that is given by its name.
+    finetune: let the encoder learn with the head, as overrides of the section finetune say, or by its defaults.
     name: of the run's folder, instead of one that is made from its settings.
     results, store: folders of records and of hidden states; store_limit: bytes that may be added to the store.
     fresh: begin again, whatever an earlier run left.
@@ -108,9 +110,10 @@ def run(
     Raises UserError for whatever the caller can fix: a wrong name, missing data, a setting that does not exist.
     """
     from downstream.experiment import run_named
-    from downstream.recipes import Options, override_texts
+    from downstream.recipes import WITH_DEFAULTS, Options, override_texts
     from upstream.files import DEFAULT_STORE
 
+    changed = (*((WITH_DEFAULTS,) if finetune else ()), *override_texts(overrides))
     options = Options(
         data=None if data is None else Path(data),
         name=name,
@@ -127,7 +130,7 @@ def run(
     loading = {"device": device, "dtype": dtype, "random_init": random_init, "seed": seed}
     named = str(upstream) if isinstance(upstream, Path) else upstream
     own = _corpus(corpus, data, corpus_title)
-    outcome = run_named(recipe, named, options, overrides=override_texts(overrides), loading=loading, corpus=own)
+    outcome = run_named(recipe, named, options, overrides=changed, loading=loading, corpus=own)
     assert outcome is not None  # only ranks of a shared extraction have none
     return outcome.result
 

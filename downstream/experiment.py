@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream.data import Corpus, on_all_data
+from downstream.finetuning import fine_tuned
 from downstream.planned_run import PlannedRun, ReadCorpus
-from downstream.recipes import Options, Recipe, effective, overridden, validated
+from downstream.recipes import Options, Recipe, completed, effective, lets_learn, overridden, validated
 from downstream.results import (
     Earlier,
     Phases,
     Result,
-    Run,
-    Timing,
-    begin,
-    discard,
     final_config,
-    finished,
     lacks_final_head,
     learned_before,
     record_final,
     record_run,
     tidy,
 )
+from downstream.run_steps import Outcome, chosen_fits, finished_before, made_of, make_folder, refuse_learning
 from downstream.states import CachePlan, StateSource, prepare
-from downstream.tasks import Task, differences, errors_named, load_overridden, unnamed_differences
+from downstream.tasks import Task, differences, errors_named, load_overridden, load_recipe, unnamed_differences
 from downstream.training import (
     Fit,
     ScoredHead,
-    choose,
-    clear_gain,
     distinct,
     for_every_config,
     layer_norms,
     layer_settings,
     learn,
-    refuse_divergence,
     score_heads,
 )
 from upstream.base import Upstream
@@ -50,15 +42,6 @@ from upstream.catalog import load
 from upstream.errors import UserError
 from upstream.extract import Wanted
 from upstream.ranks import ALONE, Ranks
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A record, the folder it lies in, and whether an earlier run had already finished it."""
-
-    result: Result
-    folder: Path
-    was_finished: bool
 
 
 def run(
@@ -78,6 +61,8 @@ def carry_out(planned: PlannedRun, ranks: Ranks = ALONE, beside: Sequence[Wanted
 
     beside: what other runs will read of the upstream's states, which are stored in the same pass.
     """
+    if planned.recipe.finetune is not None:  # another flow, with the same data, heads, scores and record
+        return fine_tuned(planned, ranks)
     phases, options, upstream = Phases(planned.reading), planned.options, planned.upstream
     before = finished_before(planned, ranks)
     if before is not None and not (options.final and lacks_final_head(before.result)):
@@ -114,19 +99,6 @@ def carry_out(planned: PlannedRun, ranks: Ranks = ALONE, beside: Sequence[Wanted
     return Outcome(result, folder, was_finished=False)
 
 
-def finished_before(planned: PlannedRun, ranks: Ranks) -> Outcome | None:
-    """Return the finished run of this question, if there is one; what there is is discarded where that is asked for."""
-    place, options = planned.place, planned.options
-    if ranks.main:
-        place.refuse_other_content(options.fresh)
-    for folder in place.folders:
-        if options.fresh and ranks.main:
-            discard(folder, place.is_named)
-        elif not options.fresh and (result := finished(folder, planned.question)) is not None:
-            return Outcome(result, folder, was_finished=True)
-    return None
-
-
 def begun(
     planned: PlannedRun, folder: Path, task: Task, plan: CachePlan, known_before: Sequence[str]
 ) -> Earlier | None:
@@ -134,12 +106,10 @@ def begun(
     options = planned.options
     sign = planned.family.metrics[planned.recipe.select].sign
     earlier = None if options.fresh else learned_before(folder, planned.place, planned.dataset, task, plan, sign)
-    refuse_learning(earlier, folder, options)
-    planned.place.make(folder, plan.fell_back)
-    begin(folder, planned.recipe, options)
-    said = [*known_before, *([plan.sentence] if plan.missing or plan.key is None else [])]
-    for sentence in said if options.progress else ():
-        tqdm.write(sentence, file=sys.stderr)
+    if earlier is None:
+        refuse_learning(planned, folder)
+    said = [plan.sentence] if plan.missing or plan.key is None else []
+    make_folder(planned, folder, plan.fell_back, [*known_before, *said])
     return earlier
 
 
@@ -155,40 +125,8 @@ def learned(planned: PlannedRun, task: Task, source: StateSource, folder: Path) 
 
 def tested(planned: PlannedRun, fits: Sequence[Fit], task: Task, source: StateSource) -> list[ScoredHead]:
     """Choose heads by development and test them; raise UserError where none is left."""
-    metric = planned.family.metrics[planned.recipe.select]
-    gains = [clear_gain(len(fold.dev), metric) for fold in planned.dataset.split.folds]
-    chosen = choose(fits, planned.settings, gains)
-    refuse_divergence(fits, any(one.setting == planned.settings[0] for one in chosen), planned.recipe)
+    chosen = chosen_fits(planned, fits)
     return score_heads(chosen, planned.dataset, task, source, planned.recipe.split.test_parts, planned.upstream.device)
-
-
-def made_of(
-    planned: PlannedRun,
-    task: Task,
-    plan: CachePlan,
-    fits: Sequence[Fit],
-    scored: Sequence[ScoredHead],
-    norms: Sequence[float],
-    timing: Timing,
-    taken_from: str | None,
-) -> Run:
-    """Return everything that the record is made of; taken_from: the run that learned the heads, None for this one."""
-    return Run(
-        planned.upstream,
-        planned.recipe,
-        planned.options,
-        planned.family,
-        task,
-        planned.dataset,
-        plan,
-        planned.question.learned,
-        planned.settings,
-        fits,
-        scored,
-        norms,
-        timing,
-        taken_from,
-    )
 
 
 def with_final_head(result: Result, planned: PlannedRun, plan: CachePlan, source: StateSource, folder: Path) -> Result:
@@ -242,21 +180,14 @@ def chosen_recipe(
     """
     if corpus is not None:
         overrides = [f"corpus.name={corpus.name if isinstance(corpus, Corpus) else corpus}", *overrides]
+    if lets_learn(overrides):
+        overrides = completed(overrides, recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
     if not isinstance(recipe, Recipe):
         chosen, changed = load_overridden(recipe, overrides)
         return chosen, (*changed, *unnamed_differences(chosen, changed))
     content, kind = recipe.model_dump(mode="json"), type(recipe)
     chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
     return chosen, differences(chosen) or effective(content, overrides, kind)
-
-
-def refuse_learning(earlier: Earlier | None, folder: Path, options: Options) -> None:
-    """Raise UserError where heads would have to be learned, and the user asked for a finished run alone."""
-    if earlier is None and not options.may_learn:
-        raise UserError(
-            f"No finished run of this command is in {folder}. Type -m train, or leave -m evaluate out: a run learns "
-            "and tests, and goes on where it was interrupted."
-        )
 
 
 def refuse_sharing_nothing(plan: CachePlan, ranks: Ranks) -> None:

@@ -85,10 +85,10 @@ class PlannedRun:
         return [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
 
     def plan(self) -> CachePlan:
-        """Choose what of the states is kept."""
-        options = self.options
+        """Choose what of the states is kept; nothing where the encoder learns, so that they change."""
+        options, store = self.options, self.recipe.store
         return plan_cache(
-            self.recipe.store,
+            store if self.recipe.finetune is None else store.model_copy(update={"mode": "off"}),
             self.family.needs(),
             self.upstream,
             self.whole,

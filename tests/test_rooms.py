@@ -22,6 +22,8 @@ FLOORS = (
     ("training", "similarity"),
     ("results",),
     ("report", "comparison", "planned_run.py"),
+    ("run_steps.py",),
+    ("finetuning",),
     ("experiment.py", "leaderboards", "exports"),
     ("prediction", "probing", "replaying", "suites"),
     ("conversion",),

@@ -50,6 +50,10 @@ def seconds_of(items: Iterable[Item]) -> float:
     return sum(item.seconds for item in items)
 
 
+class NotFiniteError(UserError):
+    """States that are NaN or infinite."""
+
+
 # ---------------------------------------------------------------- waveforms to states
 
 
@@ -153,7 +157,7 @@ def compute(upstream: Upstream, items: Sequence[Item], waveforms: list[Tensor], 
     finite = torch.stack([torch.isfinite(state).all() for state in states]).tolist()  # one GPU synchronisation, not B
     for item, is_finite in zip(items, finite, strict=True):
         if not is_finite:
-            raise UserError(
+            raise NotFiniteError(
                 f"{upstream.name} gives NaN or infinite states for {item.name}; fix the model or its precision "
                 "(--dtype), or leave the utterance out."
             )

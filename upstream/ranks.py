@@ -13,6 +13,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -20,6 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from upstream.errors import UserError, words_of
+from upstream.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -95,29 +98,50 @@ class Ranks:
         """
         if self.world == 1:
             return
+        import torch.distributed as group
+
+        logger.info("rank %d waits for the other %d processes", self.rank, self.world - 1)
+        with self.none_lost("What was extracted is kept; run the same command again."):
+            self.join(device)
+            group.barrier(device_ids=[self.local] if device.type == "cuda" else None)
+
+    def join(self, device: torch.device) -> None:
+        """Make the group of all processes, which share numbers through torch.distributed; only the first call does.
+
+        device: as of `barrier`.
+        """
         import torch
         import torch.distributed as group
 
+        if self.world == 1 or group.is_initialized():
+            return
         gpu = torch.device("cuda", self.local) if device.type == "cuda" else None
         if gpu:
             self.claim_gpu()
-        logger.info("rank %d waits for the other %d processes", self.rank, self.world - 1)
+        group.init_process_group(
+            "nccl" if gpu else "gloo",
+            store=group.PrefixStore("group", notice_board(self)),  # type: ignore[attr-defined]
+            rank=self.rank,
+            world_size=self.world,
+            timeout=BARRIER_TIMEOUT,
+            device_id=gpu,
+        )
+        atexit.register(group.destroy_process_group)
+
+    @contextmanager
+    def none_lost(self, kept: str) -> Iterator[None]:
+        """Raise UserError where another process ends while this one shares numbers with it.
+
+        kept: a sentence on what is left, and what to do.
+        """
         try:
-            if not group.is_initialized():
-                group.init_process_group(
-                    "nccl" if gpu else "gloo",
-                    store=group.PrefixStore("group", notice_board(self)),  # type: ignore[attr-defined]
-                    rank=self.rank,
-                    world_size=self.world,
-                    timeout=BARRIER_TIMEOUT,
-                    device_id=gpu,
-                )
-                atexit.register(group.destroy_process_group)
-            group.barrier(device_ids=[self.local] if gpu else None)
+            yield
         except RuntimeError as error:
+            if self.world == 1 or is_out_of_memory(error):
+                raise
             raise UserError(
                 f"Rank {self.rank} has lost the other processes, of which one has probably ended with an error of its "
-                f"own ({words_of(error)}). What was extracted is kept; run the same command again."
+                f"own ({words_of(error)}). {kept}"
             ) from error
 
 

@@ -13,7 +13,7 @@ from downstream.cli.run_options import chosen, loading, refuse_missing, upstream
 from upstream.errors import UserError
 
 if TYPE_CHECKING:
-    from downstream.experiment import Outcome
+    from downstream.run_steps import Outcome
     from upstream.ranks import Ranks
 
 __all__ = ["add_arguments", "run"]
@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     notes = s3prl_flags.applied(options, add_arguments)
     refuse_recipe_among_upstreams(options.upstream or ())
     refuse_missing(options)
+    if options.finetune:
+        ask_to_finetune(options)
 
     from downstream.cli import suite
     from upstream import ranks
@@ -50,6 +52,13 @@ def refuse_recipe_among_upstreams(upstreams: Sequence[str]) -> None:
     for name in upstreams[1:]:
         if name in (*recipe_names(), *suite_names()) and by_spelling(name) is None:
             raise UserError(f"{name} is a recipe, which goes after -d: -u {upstreams[0]} -d {name}.")
+
+
+def ask_to_finetune(options: argparse.Namespace) -> None:
+    """Put --finetune into the overrides, before what is said of it there."""
+    from downstream.recipes import WITH_DEFAULTS
+
+    options.override = [WITH_DEFAULTS, *options.override]
 
 
 def run_one(options: argparse.Namespace, own_rank: Ranks) -> int:

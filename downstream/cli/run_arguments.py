@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-l", "--layer", type=layer, metavar="N", help="one layer instead of the weighted sum")
     add("--seed", type=whole_number, default=0, help="seed of the heads' initial weights and of untrained upstreams")
+    add(
+        "--finetune",
+        action="store_true",
+        help="let the encoder learn too, as -o finetune.KEY=VALUE says",
+    )
     add("--final", action="store_true", help="then learn one head from all data, for wavprobe predict and export")
     add("--plan", action="store_true", help="say what it will take (hours of audio, disk, time), and compute nothing")
     add("--fresh", action="store_true", help="discard an earlier run and start again")

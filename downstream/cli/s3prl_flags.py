@@ -32,12 +32,6 @@ class Refused(NamedTuple):
 
 REFUSED = (
     Refused(
-        ("-f", "--upstream_trainable"),
-        "the upstream is frozen, always: its states are computed once, and only heads learn. Leave it out; fine-tuning "
-        "needs another program",
-        takes_value=False,
-    ),
-    Refused(
         ("--upstream_feature_normalize",),
         "SUPERB's recipes sum layers as they are, and clean recipes standardise them (head.standardised); leave it out",
         takes_value=False,
@@ -81,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("-r", "--upstream_refresh", action="store_true", help="ask the hub for newer files, as always")
     group.add_argument("--cache_dir", metavar="DIR", help="folder of downloaded weights; the same as HF_HUB_CACHE=DIR")
+    group.add_argument(
+        "-f", "--upstream_trainable", dest="finetune", action="store_true", help="the same as --finetune"
+    )
     group.add_argument("--disable_cudnn", action="store_true", help="compute without cuDNN")
     for flag in ("-e", "--past_exp"), ("-i", "--init_ckpt"), ("--local_rank", "--local-rank"):
         group.add_argument(*flag, help=argparse.SUPPRESS)

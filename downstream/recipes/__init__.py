@@ -12,6 +12,8 @@ from downstream.recipes.files import (
     shipped,
     validated,
 )
+from downstream.recipes.finetuning import FINE_TUNED, FinetuneSettings
+from downstream.recipes.learning_encoder import WITH_DEFAULTS, completed, lets_learn
 from downstream.recipes.names import (
     find_recipe,
     find_suite,
@@ -62,6 +64,8 @@ __all__ = [
     "Depth",
     "Descent",
     "EffectsSettings",
+    "FINE_TUNED",
+    "FinetuneSettings",
     "LearnedRecipe",
     "Number",
     "OF_ONE",
@@ -77,13 +81,16 @@ __all__ = [
     "SomeDescent",
     "SweepSettings",
     "TrainingSettings",
+    "WITH_DEFAULTS",
     "UnknownKeyError",
     "Whole",
     "Width",
+    "completed",
     "effective",
     "find_recipe",
     "find_suite",
     "later",
+    "lets_learn",
     "names_in_s3prl",
     "note_on_name",
     "overridden",

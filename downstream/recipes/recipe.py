@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, Field, model_validator
 
+from downstream.recipes.finetuning import FINE_TUNED, FinetuneSettings, is_read_alone
 from downstream.recipes.sections import (
     Closed,
     CorpusSettings,
@@ -17,6 +18,7 @@ from downstream.recipes.sections import (
     StoreSettings,
     SweepSettings,
     TrainingSettings,
+    later,
 )
 
 # Keys that identify a recipe: a YAML file sets them, an override may not.
@@ -40,9 +42,11 @@ class Recipe(Closed):
     version is raised whenever a change can move a score.
     metric_names: the metrics of the family, which `primary` and `training.select` are taken from.
     split_rules: the rules of `split.rule` that make sense for the family.
+    learning_instead: what to type instead of a recipe that learns nothing by gradient descent.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ()
+    learning_instead: ClassVar[str] = "a recipe whose heads are trained"
     split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "clip_folds", "published")
 
     name: str = Field(
@@ -58,6 +62,23 @@ class Recipe(Closed):
     store: StoreSettings = StoreSettings()
     primary: str = Field(description="the metric that the leaderboard shows")
     deviations: tuple[str, ...] = Field(default=(), description="where it departs from the protocol it follows")
+    finetune: FinetuneSettings | None = later(None, "how the encoder learns beside the head; null: it is frozen")
+
+    @model_validator(mode="after")
+    def encoder_that_can_learn(self) -> Recipe:
+        if self.finetune is None:
+            return self
+        if self.learned is None:
+            raise ValueError(
+                "finetune: an encoder learns by gradient descent with its head, and nothing here is learned so; take "
+                f"{self.learning_instead}"
+            )
+        if not is_read_alone(self.sweep.layer):
+            raise ValueError(
+                "sweep.layer lists layers to score or to choose among, and a fine-tuned encoder learns for one reading "
+                "of them; take -o sweep.layer=mix for the weighted sum, or one layer: -o sweep.layer=6"
+            )
+        return self
 
     @model_validator(mode="after")
     def parts_that_fit_the_task(self) -> Recipe:
@@ -82,6 +103,21 @@ class Recipe(Closed):
     def learned(self) -> Descent | None:
         """How heads are trained by gradient descent; None where they learn nothing, or in closed form."""
         return None
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of a config where `sweep.lr` lists none: of the encoder where that learns, else of heads.
+
+        None where nothing is learned by gradient descent.
+        """
+        if self.finetune is not None:
+            return self.finetune.lr
+        return self.learned.optimizer.lr if self.learned else None
+
+    @property
+    def protocol_of_run(self) -> str:
+        """The protocol that records name: the recipe's, or that of fine-tuned encoders."""
+        return self.protocol if self.finetune is None else FINE_TUNED
 
     def question(self) -> dict[str, Any]:
         """Return the settings that identify a run, as JSON values; later settings only where they are used."""

@@ -171,7 +171,8 @@ class SweepSettings(Closed):
     lr: tuple[PositiveNumber, ...] = Field(
         default=(),
         max_length=MOST_SWEPT,
-        description="learning rates; superb: SUPERB's search, 1e-1 to 1e-7 by decades",
+        description="learning rates, of the encoder where it is fine-tuned; superb: SUPERB's search, 1e-1 to 1e-7 by "
+        "decades",
     )
     seed: tuple[Seed, ...] = Field(
         default=(), max_length=MOST_SWEPT, description="seeds of initial weights and dropout; else --seed"

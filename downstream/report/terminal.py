@@ -11,10 +11,11 @@ from rich.text import Text
 
 from downstream.report.comparable import Comparison, compared
 from downstream.report.tables import tables_of
-from downstream.results import FinalRecord, Result, Score
+from downstream.results import FinalRecord, FineTuning, Result, Score
 from upstream.text import counted, printable
 
 LABELS_SHOWN = 12  # of the classes; the record has all
+ENCODERS_SHOWN = 2  # of those that a run keeps
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -53,6 +54,8 @@ def show(result: Result, folder: Path | None, console: Console) -> None:
         say("published", published_line(comparison, result))
     if result.final is not None:
         say("final", final_line(result.final))
+    if result.finetuning is not None:
+        say("encoder", encoder_line(result.finetuning))
     say("states", states_line(result))
     say(
         "time",
@@ -91,6 +94,16 @@ def final_line(final: FinalRecord) -> str:
     )
 
 
+def encoder_line(tuned: FineTuning) -> str:
+    """Return what learned of the encoder, and where the encoders lie."""
+    processes = f" in {tuned.processes} processes" if tuned.processes > 1 else ""
+    kept = ", ".join(one.folder for one in list(tuned.encoders.values())[:ENCODERS_SHOWN])
+    more = f" and {count} more" if (count := len(tuned.encoders) - ENCODERS_SHOWN) > 0 else ""
+    return (
+        f"{tuned.learned:,} of its {tuned.parameters:,} numbers learned{processes}; kept as {kept}{more} by the record"
+    )
+
+
 def describe_upstream(result: Result) -> str:
     upstream = result.upstream
     layers = counted(upstream.layers, "layer")
@@ -104,6 +117,8 @@ def states_line(result: Result) -> str:
     timing, states = result.timing, result.states
     encoded = f"{timing.extracted_audio_seconds:,.0f} s of audio went through the upstream in this run"
     corpus = f"the corpus has {timing.audio_seconds:,.0f} s"
+    if result.finetuning is not None:
+        return f"computed while encoder and heads learned; {encoded}, {corpus}"
     if states.mode == "off":
         return f"computed while heads were learned; {encoded}, {corpus}"
     codec = f" as {states.codec}" if states.mode == "frames" else ""

@@ -7,7 +7,7 @@ from downstream.results.caveats import CHANGED
 from downstream.results.checking import CheckedRecord, Records, Refused, asked_layer, checked, checked_records
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
-from downstream.results.folder import RECORD, SNAPSHOT, begin, discard, tidy
+from downstream.results.folder import ENCODERS, LEARNED, RECORD, SNAPSHOT, begin, discard, tidy
 from downstream.results.head_file import (
     CONVERTED,
     CorpusNote,
@@ -32,7 +32,9 @@ from downstream.results.read_items import HeadItems, heads_on_parts, items_of_he
 from downstream.results.reading import load_results, record_path
 from downstream.results.rebuilding import family_and_recipe, predictor_of, rebuilt
 from downstream.results.record import (
+    EncoderRecord,
     FinalRecord,
+    FineTuning,
     FitRecord,
     HeadRecord,
     MetricRecord,
@@ -58,14 +60,18 @@ __all__ = [
     "checked_records",
     "Earlier",
     "ELSEWHERE",
+    "ENCODERS",
+    "EncoderRecord",
     "FINAL",
     "FinalRecord",
+    "FineTuning",
     "FitRecord",
     "FoldOutputs",
     "HEADS",
     "HeadFile",
     "HeadRecord",
     "HeadTensors",
+    "LEARNED",
     "MetricRecord",
     "NamedHead",
     "Origin",

@@ -60,7 +60,7 @@ def recorded(run: Run) -> Result:
         recipe=RecipeRecord(
             name=recipe.name,
             version=recipe.version,
-            protocol=recipe.protocol,
+            protocol=recipe.protocol_of_run,
             resolved=recipe.model_dump(mode="json"),
             overrides=list(run.options.overrides),
         ),
@@ -92,6 +92,7 @@ def recorded(run: Run) -> Result:
         grid=[fit_record(fit, run) for fit in run.fits],
         layer_weights=np.mean([head.layer_weights for head in first], axis=0).tolist(),
         layer_norms=list(run.layer_norms),
+        finetuning=run.finetuning,
         timing=run.timing,
         environment=environment(upstream.device),
         command=run.options.command,

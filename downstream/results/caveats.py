@@ -22,6 +22,7 @@ WITHIN_PROTOCOL = (
     "store.codec=",
 )
 UNTRAINED = "The upstream is untrained"
+FINE_TUNED = "The encoder was fine-tuned"
 
 CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides leave the protocol
 DEVIATION = "Deviation from the protocol"
@@ -34,6 +35,8 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     changed = departures(run.options.overrides, run.options.layer, first.layer, run.family)
     if changed and recipe.protocol == "superb":
         found.append(f"{CHANGED}: {', '.join(changed)}.")
+    if recipe.finetune is not None:
+        found.append(f"{FINE_TUNED} with its heads: this is no score of a frozen encoder, nor to be ranked with any.")
     if run.upstream.provenance.random_init:
         found.append(f"{UNTRAINED}: this is a control, not a score of the pretrained model.")
     found += against_chance(run, first)

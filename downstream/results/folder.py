@@ -21,6 +21,8 @@ logger = logging.getLogger("wavprobe")
 RECORD = "result.json"
 SNAPSHOT = "snapshot"
 EVENTS = "events"
+ENCODERS = "encoders"  # fine-tuned ones, a folder each
+LEARNED = "learned"  # of a run that is not recorded yet, heads whose encoders are finished
 RECIPE = "recipe.yaml"
 QUESTION = "question.json"  # which run a named folder holds, since its name does not say so
 
@@ -47,7 +49,7 @@ def own_files(folder: Path) -> list[Path]:
     artifacts: list[str] = []
     with contextlib.suppress(UserError):  # without a record that can be read, its files are overwritten one by one
         artifacts = list(read_result(folder / RECORD).artifacts)
-    return [folder / name for name in (*artifacts, EVENTS, SNAPSHOT, RECIPE, QUESTION, RECORD)]
+    return [folder / name for name in (*artifacts, EVENTS, ENCODERS, LEARNED, SNAPSHOT, RECIPE, QUESTION, RECORD)]
 
 
 def begin(folder: Path, recipe: Recipe, options: Options) -> None:
@@ -64,7 +66,7 @@ def begin(folder: Path, recipe: Recipe, options: Options) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove files whose writing was interrupted; none that another process is writing."""
-    for pattern in ("", f"{EVENTS}/*/"):
+    for pattern in ("", f"{EVENTS}/*/", f"{ENCODERS}/", f"{LEARNED}/"):
         remove_leftovers(folder, pattern)
 
 
@@ -73,3 +75,4 @@ def tidy(folder: Path) -> None:
     remove_unfinished(folder)
     with contextlib.suppress(OSError):
         (folder / SNAPSHOT).unlink(missing_ok=True)  # what it held is in the heads and the record
+    shutil.rmtree(folder / LEARNED, ignore_errors=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from downstream.data import Fold
 from downstream.recipes import Options
 from downstream.results.anonymous import Anonymous
-from downstream.results.record import Primary, Result, Section, UpstreamRecord
+from downstream.results.record import EncoderRecord, Primary, Result, Section, UpstreamRecord
 from downstream.results.run import Run
 from downstream.tasks import Task
 from upstream.errors import UserError, words_of
@@ -88,7 +88,7 @@ class HeadFile(Section):
     format: Literal[1, 2] = FORMAT
     task: str = Field(description="the family")
     recipe: dict[str, Any] = Field(description="every setting, effects on the audio among them")
-    upstream: UpstreamRecord
+    upstream: UpstreamRecord = Field(description="of fine-tuned encoders: what they were before")
     upstream_seed: int = Field(description="of untrained weights")
     states: StatesNote
     corpus: CorpusNote
@@ -100,13 +100,17 @@ class HeadFile(Section):
     heads: dict[str, NamedHead] = Field(min_length=1)
     primary: list[str] = Field(description="the heads whose mean score is the run's, by name")
     origin: Origin | None = Field(default=None, description="null where a run of the harness learned the heads")
+    encoders: dict[str, EncoderRecord] = Field(
+        default={}, description="the fine-tuned encoder of each head, by its name; empty where it was frozen"
+    )
 
     def only(self, names: Collection[str]) -> HeadFile:
         """Return the metadata of some heads alone."""
         heads = {name: head for name, head in self.heads.items() if name in names}
         folds = {name: fold for name, fold in self.folds.items() if name in {head.fold for head in heads.values()}}
         primary = [name for name in self.primary if name in names]
-        return self.model_copy(update={"heads": heads, "folds": folds, "primary": primary})
+        encoders = {name: own for name, own in self.encoders.items() if name in names}
+        return self.model_copy(update={"heads": heads, "folds": folds, "primary": primary, "encoders": encoders})
 
 
 # ---------------------------------------------------------------- of a run
@@ -140,6 +144,7 @@ def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, 
         folds=dict(folds),
         heads={name: NamedHead.model_validate(fields_of(head, NamedHead)) for name, head in chosen.items()},
         primary=[name for name, head in chosen.items() if head.setting == first],
+        encoders=record.finetuning.encoders if record.finetuning else {},
     )
 
 
@@ -156,8 +161,8 @@ def head_name(fold: str, seed: int, setting: int | str | None) -> str:
 
 def written_heads(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
     """Return the content of a file of heads; the same heads give the same bytes."""
-    without = {"origin"} if about.origin is None else set()  # as earlier versions read it
-    content = about.model_dump(mode="json", exclude=without)
+    unused = {name for name in ("origin", "encoders") if not getattr(about, name)}  # as earlier versions read it
+    content = about.model_dump(mode="json", exclude=unused)
     return save(dict(tensors), metadata={KEY: json.dumps(content, ensure_ascii=False)})
 
 

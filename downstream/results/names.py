@@ -21,10 +21,12 @@ LONGEST_END = 48  # characters of the end of a path, of up to four bytes each
 def run_names(question: Question, recipe: Recipe, dataset: Dataset, options: Options) -> list[str]:
     """Return the name of a run, which ends in a digest of its question, then the one that it once had."""
     layer = "" if options.layer is None else f"-layer{options.layer}"
-    sweeps = recipe.sweep not in (SweepSettings(), SweepSettings(layer=(CHOSEN,)))
+    usual = "mix" if recipe.finetune else CHOSEN
+    sweeps = recipe.sweep not in (SweepSettings(), SweepSettings(layer=(usual,)))
     learned = "sweep" if sweeps else f"seed{options.seed}{layer}"
+    tuned = "finetuned-" if recipe.finetune else ""
     corpora = dict.fromkeys((corpus_part(dataset.corpus), dataset.corpus.name))
-    return [f"{corpus}-{learned}-{question.asked[:8]}" for corpus in corpora]
+    return [f"{corpus}-{tuned}{learned}-{question.asked[:8]}" for corpus in corpora]
 
 
 def upstream_names(upstream: Upstream, recipe: Recipe) -> list[Path]:

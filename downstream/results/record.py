@@ -239,6 +239,23 @@ class LayerScores(Section):
         return next(one for one in self.scores if (one.part, one.metric) == (wanted, metric))
 
 
+class EncoderRecord(Section):
+    """An encoder that was fine-tuned with one head, and is kept beside the record as a Hugging Face directory."""
+
+    folder: str = Field(description="below the run's: encoders/fold1-seed0")
+    fingerprint: str = Field(description="digest of everything its states depend on, as of any upstream")
+    file_sha256: str = Field(description="digest of its weight file")
+
+
+class FineTuning(Section):
+    """The encoder's part of a fine-tuned run; `upstream` is what it was before, and the recipe has the settings."""
+
+    parameters: int = Field(description="numbers in the encoder")
+    learned: int = Field(description="numbers in it that learned")
+    processes: int = Field(description="processes that shared each update")
+    encoders: dict[str, EncoderRecord] = Field(description="by the head that each learned with: fold1-seed0")
+
+
 class OptionsRecord(Section):
     """What was asked beside recipe and upstream, as far as it affects scores."""
 
@@ -309,6 +326,9 @@ class Result(Section):
     )
     final: FinalRecord | None = Field(
         default=None, description="the head that learned from all data; null where none was asked for (--final)"
+    )
+    finetuning: FineTuning | None = Field(
+        default=None, description="what learned of the encoder; null where it was frozen"
     )
 
     _folder: Path | None = PrivateAttr(default=None)

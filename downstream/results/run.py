@@ -8,7 +8,7 @@ from functools import cached_property
 
 from downstream.data import Dataset
 from downstream.recipes import Options, Recipe
-from downstream.results.record import Timing
+from downstream.results.record import FineTuning, Timing
 from downstream.states import CachePlan
 from downstream.tasks import Family, Metric, Task
 from downstream.training import Fit, LayerSetting, ScoredHead
@@ -21,7 +21,7 @@ class Run:
 
     learned: digest of what the heads depend on. settings: the layer settings that there are scores for.
     fits: all of them; scored: those that were chosen and tested. layer_norms: of the states that they read.
-    taken_from: the run that learned the heads, None for this one.
+    taken_from: the run that learned the heads, None for this one. finetuning: None where the encoder was frozen.
     """
 
     upstream: Upstream
@@ -38,6 +38,7 @@ class Run:
     layer_norms: Sequence[float]
     timing: Timing
     taken_from: str | None = None
+    finetuning: FineTuning | None = None
 
     @cached_property
     def chosen(self) -> set[int]:

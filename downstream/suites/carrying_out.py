@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from downstream.experiment import Outcome, carry_out
+from downstream.experiment import carry_out
 from downstream.planned_run import PlannedRun
 from downstream.results import finished
+from downstream.run_steps import Outcome
 from downstream.states import CachePlan
 from downstream.suites.reading import Readable, Unreadable
 from downstream.suites.suite import Suite

@@ -1,33 +1,60 @@
 """Training of heads: the sweep, batches and their order, the loop, learners of one or many heads, scoring."""
 
 from downstream.training.batching import Shuffled
-from downstream.training.learning import batching_of, learn, refuse_divergence
-from downstream.training.loop import Fit, Snapshots, shapes_and_types
+from downstream.training.fitting import fitted_heads
+from downstream.training.learner import Schedule, Survivors, make_optimizer
+from downstream.training.learning import Bar, batching_of, learn, order_of, refuse_divergence
+from downstream.training.loop import Fit, FoldData, Snapshots, shapes_and_types, train
+from downstream.training.memory import enough_memory, smaller_batches
 from downstream.training.norms import layer_norms
 from downstream.training.one_layer import distinct, for_every_config
-from downstream.training.scoring import ScoredHead, score_heads
-from downstream.training.separate import under
+from downstream.training.order import Update
+from downstream.training.scoring import ScoredHead, device_of_heads, predict, score_heads
+from downstream.training.seeds import derived
+from downstream.training.separate import RandomState, moments_of, rates, restore_moments, under
+from downstream.training.snapshot import code_version, read_snapshot, write_snapshot
 from downstream.training.sweep import Chosen, Config, LayerSetting, choose, clear_gain, configs, layer_settings
 
 __all__ = [
+    "Bar",
     "Chosen",
     "Config",
     "Fit",
+    "FoldData",
     "LayerSetting",
+    "RandomState",
+    "Schedule",
     "ScoredHead",
     "Shuffled",
     "Snapshots",
+    "Survivors",
+    "Update",
     "batching_of",
     "choose",
     "clear_gain",
+    "code_version",
     "configs",
+    "derived",
+    "device_of_heads",
     "distinct",
+    "enough_memory",
+    "fitted_heads",
     "for_every_config",
     "layer_norms",
     "layer_settings",
     "learn",
+    "make_optimizer",
+    "moments_of",
+    "order_of",
+    "predict",
+    "rates",
+    "read_snapshot",
     "refuse_divergence",
+    "restore_moments",
     "score_heads",
     "shapes_and_types",
+    "smaller_batches",
+    "train",
     "under",
+    "write_snapshot",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from downstream.data import Dataset, Fold, development_part
 from downstream.recipes import Descent, Recipe, TrainingSettings
 from downstream.states import Means, StateSource
-from downstream.tasks import Task
+from downstream.tasks import Metric, Task
 from downstream.training.batching import (
     Balanced,
     Batching,
@@ -85,7 +86,15 @@ def learn_by_descent(
     progress: tqdm[Any]
     described = f"learning {len(configs) * len(folds)} heads"
     with tqdm(total=settings.steps, desc=described, unit=" updates", disable=not show_progress) as progress:
-        fits = train(learners, folds, task, settings, recipe.select, snapshots, Bar(progress, source))
+        fits = train(
+            learners,
+            folds,
+            task,
+            settings,
+            recipe.select,
+            snapshots,
+            Bar(progress, source, task.metrics[recipe.select]),
+        )
     for one in fits:
         logger.info("fold %d, %s: step %d, development %.4f", one.fold, one.config, one.step, one.development)
     return fits
@@ -180,21 +189,36 @@ def is_worth_collapsing(task: Task, training: TrainingSettings) -> bool:
     return task.affine is not None and task.affine.num_classes <= update
 
 
-class Bar:
-    """A progress bar of updates; where heads read frames, it also shows seconds of audio a second."""
+class Read(Protocol):
+    """What reads audio; audio_seconds: how much of it so far."""
 
-    def __init__(self, bar: tqdm[Any], source: StateSource) -> None:
-        self._bar, self._source, self._began = bar, source, time.perf_counter()
+    @property
+    def audio_seconds(self) -> float: ...
+
+
+class Bar:
+    """A progress bar of updates, with the best development score.
+
+    Where heads read frames, it also shows seconds of audio a second.
+    """
+
+    def __init__(self, bar: tqdm[Any], source: Read, metric: Metric) -> None:
+        """source: of the audio. metric: of the development score."""
+        self._bar, self._source, self._metric, self._began = bar, source, metric, time.perf_counter()
 
     def resume(self, done: int) -> None:
         """Begin at `done`, which does not count in the rate."""
         self._bar.initial = self._bar.n = self._bar.last_print_n = done
         self._bar.refresh()
 
-    def update(self, amount: int) -> None:
+    def update(self, amount: int, fits: Iterable[Fit]) -> None:
+        said, metric = [], self._metric
         if self._source.audio_seconds > 0:
-            rate = self._source.audio_seconds / (time.perf_counter() - self._began)
-            self._bar.set_postfix_str(f"{rate:.0f} audio s/s", refresh=False)
+            said.append(f"{self._source.audio_seconds / (time.perf_counter() - self._began):.0f} audio s/s")
+        best = max((fit.development for fit in fits), default=-math.inf)
+        if math.isfinite(best):
+            said.append(f"development {metric.title} {metric.written(metric.sign * best)}{metric.unit}")
+        self._bar.set_postfix_str(", ".join(said), refresh=False)
         self._bar.update(amount)
 
 
@@ -205,7 +229,8 @@ def refuse_divergence(fits: Sequence[Fit], is_scored: bool, recipe: Recipe) -> N
     if recipe.learned is None:
         raise UserError("No layer has a finite development score; check the family's metric and predictions.")
     rates = sorted({fit.config.lr for fit in fits if fit.config.lr is not None})
-    key, value = ("sweep.lr", f"[{rates[0] / 10:g}]") if recipe.sweep.lr else ("optimizer.lr", f"{rates[0] / 10:g}")
+    own = "optimizer.lr" if recipe.finetune is None else "finetune.lr"
+    key, value = ("sweep.lr", f"[{rates[0] / 10:g}]") if recipe.sweep.lr else (own, f"{rates[0] / 10:g}")
     raise UserError(
         f"Training diverged: with learning rate {' or '.join(f'{rate:g}' for rate in rates)} the loss was not finite "
         f"at any evaluation of some fold. Lower it, for example -o {key}={value}."

@@ -68,8 +68,8 @@ class Progress(Protocol):
     def resume(self, done: int) -> object:
         """Begin at the updates that an earlier run carried out."""
 
-    def update(self, amount: int) -> object:
-        """Add updates that were carried out."""
+    def update(self, amount: int, fits: Iterable[Fit]) -> object:
+        """Add updates that were carried out, and show the best development score of the fits."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,14 @@ def train(
     select: str,
     snapshots: Snapshots | None = None,
     progress: Progress | None = None,
+    stretch: float | None = None,
 ) -> list[Fit]:
     """Train every config of every learner; return the fits with the weights of their best step.
 
     All learners advance together. A later step must be strictly better to be chosen, and the training loss before it
     finite. The training of a config that diverges stops; its best step before that counts. With `snapshots`, an
     interrupted training resumes from its last snapshot and ends in the same bits as an uninterrupted one.
+    stretch: seconds between two looks at the clock, STRETCH_SECONDS by default.
     """
     training = Training(learners, folds, task, settings, select)
     if snapshots is not None:
@@ -106,10 +108,10 @@ def train(
         progress.resume(training.step)
     clock = SnapshotClock(snapshots.seconds if snapshots else math.inf)
     with side_by_side(learners) as run:
-        for end in training.stretches():
+        for end in training.stretches(stretch):
             advanced = training.advance(end, run)
             if progress is not None:
-                progress.update(advanced)
+                progress.update(advanced, training.fits())
             if snapshots is not None and clock.due():
                 training.save_if_possible(snapshots)
                 clock.restart()
@@ -140,15 +142,16 @@ class Training:
     def fits(self) -> Iterable[Fit]:
         return chain.from_iterable(self._fits)
 
-    def stretches(self) -> Iterator[int]:
-        """Yield the update to stop at next: after about STRETCH_SECONDS, and at every evaluation."""
+    def stretches(self, seconds: float | None = None) -> Iterator[int]:
+        """Yield the update to stop at next: after about so many seconds (STRETCH_SECONDS), and at every evaluation."""
+        most = STRETCH_SECONDS if seconds is None else seconds
         length = 1.0
         while self.step < self._settings.steps:
             began, before = time.perf_counter(), self.step
             every = self._settings.evaluate_every
             yield min(before + int(length), (before // every + 1) * every, self._settings.steps)
             pace = (time.perf_counter() - began) / (self.step - before)
-            length = max(1.0, min(2 * length, STRETCH_SECONDS / pace))
+            length = max(1.0, min(2 * length, most / pace))
 
     def advance(self, end: int, run: Callable[..., Iterable[None]]) -> int:
         """Carry out the updates up to `end`, and the evaluation there if one is due; return their number.

@@ -30,18 +30,22 @@ def enough_memory(doing: str, items: Sequence[Item], fix: str) -> Iterator[None]
         ) from error
 
 
+def smaller_batches(recipe: Recipe) -> list[str]:
+    """Return what to type for smaller micro-batches; nothing where they have one utterance, or nothing is trained."""
+    if recipe.learned is None:
+        return []
+    training = recipe.learned.training
+    if training.batch_seconds is not None:
+        return [f"smaller batches with -o training.batch_seconds={training.batch_seconds / 2:g}"]
+    if training.batch is None:
+        return ["smaller batches with -o training.sampling=shuffled -o training.batch=4"]
+    half, twice = training.batch // 2, 2 * training.accumulate
+    return [f"smaller batches with -o training.batch={half} -o training.accumulate={twice}"] if half else []
+
+
 def smaller(recipe: Recipe) -> str:
     """Return what to type to hold less at once while heads are learned."""
-    ways = []
-    if recipe.learned is not None:
-        training = recipe.learned.training
-        if training.batch_seconds is not None:
-            ways.append(f"smaller batches with -o training.batch_seconds={training.batch_seconds / 2:g}")
-        elif training.batch is not None and training.batch > 1:
-            half, twice = training.batch // 2, 2 * training.accumulate
-            ways.append(f"smaller batches with -o training.batch={half} -o training.accumulate={twice}")
-        elif training.batch is None:
-            ways.append("smaller batches with -o training.sampling=shuffled -o training.batch=4")
+    ways = smaller_batches(recipe)
     head = getattr(recipe, "head", None)
     sizes = [f"head.{name}" for name in ("hidden", "projection") if hasattr(head, name)]
     ways += [f"a smaller head ({', '.join(sizes)})"] if sizes else []

@@ -67,6 +67,8 @@ def score_heads(
     for number, fold in enumerate(dataset.split.folds):
         of_fold, parts = task.of_fold(fold.train), parts_of_test(dataset, fold, named)
         own = [one for one in chosen if one.fit.fold == number]
+        if not own:
+            continue
         needed = list(dict.fromkeys(chain(fold.test, *(of_fold.predicted(part) for part in parts))))
         items = [dataset.items[index] for index in needed]
         with enough_memory("heads were tested", items, "take a smaller head, or a smaller beam"):

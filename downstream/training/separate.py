@@ -81,20 +81,14 @@ class SeparateHeads:
     def state(self, index: int) -> dict[str, Tensor]:
         state = {f"head.{name}": tensor for name, tensor in self._heads[index].state_dict().items()}
         state |= {f"generator.{name}": own for name, own in self._generators[index].own.items()}
-        for number, moments in self._optimizers[index].state_dict()["state"].items():
-            state |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+        state |= {f"optimizer.{name}": tensor for name, tensor in moments_of(self._optimizers[index]).items()}
         return state | self.survivors.state(index)
 
     def restore(self, index: int, state: Mapping[str, Tensor]) -> None:
         self.survivors.restore(index, state)
         self._heads[index].load_state_dict(under(state, "head."))
         self._generators[index].own = under(state, "generator.")
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in under(state, "optimizer.").items():
-            number, _, moment = name.partition(".")
-            moments.setdefault(int(number), {})[moment] = tensor
-        optimizer = self._optimizers[index]
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+        restore_moments(self._optimizers[index], under(state, "optimizer."))
 
     def _living(self) -> Iterator[tuple[int, Head]]:
         return ((index, self._heads[index]) for index in self.survivors)
@@ -163,6 +157,21 @@ def rates(head: Head, rate: float, mix_rate: float | None) -> list[tuple[Tensor,
     """Return what a head learns, each tensor with its learning rate; mix_rate: of the weights of the layers."""
     own = {id(head.weighted_sum.weights): mix_rate or rate}
     return [(tensor, own.get(id(tensor), rate)) for tensor in learned(head)]
+
+
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of each parameter, by the parameter's number and its name: "0.exp_avg"."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": tensor for number, moments in state.items() for name, tensor in moments.items()}
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Set what `moments_of` returned."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        number, _, moment = name.partition(".")
+        moments.setdefault(int(number), {})[moment] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -19,6 +19,9 @@ from upstream.files import write_atomically
 
 logger = logging.getLogger("wavprobe")
 
+# The rooms whose code makes the bits of a training.
+ROOMS = ("upstream", *(f"downstream/{room}" for room in ("states", "tasks", "training", "finetuning")))
+
 FACTS = "facts"  # the name of the tensor that holds them as JSON
 DIGEST_BYTES = 32
 SNAPSHOT_SHARE = 0.05  # largest share of the time spent on snapshots
@@ -50,12 +53,12 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
 
 @cache
 def code_version() -> str:
-    """Return a digest of what makes the bits of a training: the code of heads, states and training, and PyTorch.
+    """Return a digest of what makes the bits of a training: the code of its ROOMS, and PyTorch.
 
     A training that began with other code is not resumed, since it would end in bits that neither code gives.
     """
-    rooms = Path(__file__).parent.parent
-    files = sorted(path for room in ("states", "tasks", "training") for path in (rooms / room).rglob("*.py"))
+    rooms = Path(__file__).parents[2]
+    files = sorted(path for room in ROOMS for path in (rooms / room).rglob("*.py"))
     digest = hashlib.sha256(torch.__version__.encode())
     for path in files:
         digest.update(path.relative_to(rooms).as_posix().encode() + b"\0" + path.read_bytes())

@@ -21,7 +21,7 @@ LayerSetting = int | str | None
 class Config:
     """Hyperparameters of one head.
 
-    lr: learning rate; None for a family that learns nothing.
+    lr: learning rate, of the encoder where that learns too; None for a family that learns nothing.
     seed: of its initial weights and of its dropout; the order of utterances has another seed.
     layer: the only layer it reads, None for the weighted sum of all.
     """
@@ -62,7 +62,7 @@ def configs(recipe: Recipe, settings: Sequence[LayerSetting], num_layers: int, s
 
     Configs of one layer stand together, in the order of `settings`; "best" takes every layer, "chosen" the sum too.
     """
-    rates: Sequence[float | None] = recipe.sweep.lr or (recipe.learned.optimizer.lr if recipe.learned else None,)
+    rates: Sequence[float | None] = recipe.sweep.lr or (recipe.rate,)
     seeds = recipe.sweep.seed or (seed,)
     layers: list[int | None] = []
     for setting in settings:

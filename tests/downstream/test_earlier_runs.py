@@ -18,7 +18,6 @@ from tones import write_emotions
 
 import upstream
 from downstream import experiment
-from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.results import recording
 from downstream.results.integrity import digest_of
@@ -26,6 +25,7 @@ from downstream.results.names import encodable, slug
 from downstream.results.reading import load_results
 from downstream.results.record import read_result
 from downstream.results.recording import UnwrittenError
+from downstream.run_steps import Outcome
 from downstream.tasks.registry import load_recipe
 from downstream.training import loop
 from upstream import files

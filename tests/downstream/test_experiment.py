@@ -29,7 +29,6 @@ from downstream.data import dataset as datasets
 from downstream.data import splits
 from downstream.data.corpus import Corpus
 from downstream.data.dataset import Dataset, read_dataset
-from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Recipe
 from downstream.report import terminal as report
@@ -38,6 +37,7 @@ from downstream.results.names import slug
 from downstream.results.reading import load_results
 from downstream.results.record import LayerScores, Result, Timing, read_result
 from downstream.results.run import Run
+from downstream.run_steps import Outcome
 from downstream.states.cache_plan import plan_cache
 from downstream.states.sources import Computed
 from downstream.tasks.base import Task

@@ -20,11 +20,11 @@ import run_downstream
 import upstream
 from downstream import experiment
 from downstream.cli.main import main
-from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.report import terminal
 from downstream.results.reading import load_results
 from downstream.results.record import read_result
+from downstream.run_steps import Outcome
 from downstream.tasks.registry import load_recipe
 from upstream.errors import UserError
 

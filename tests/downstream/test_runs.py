@@ -33,10 +33,10 @@ import upstream
 from downstream import experiment
 from downstream.data.corpus_inspection import KEPT
 from downstream.data.dataset import read_dataset
-from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.report import terminal as report
 from downstream.results.record import read_result, write_result
+from downstream.run_steps import Outcome
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.registry import family_of, load_recipe
 from downstream.tasks.verification.error_rates import equal_error_rate

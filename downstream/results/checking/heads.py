@@ -53,6 +53,8 @@ def of_metadata(record: Result, about: HeadFile) -> Iterator[str]:
         yield "its heads were written with another recipe than it says"
     if (about.heads, about.primary) != (expected.heads, expected.primary):
         yield "its heads were written as those of other folds, seeds, layers, learning rates or steps than it says"
+    if about.encoders != expected.encoders:
+        yield "its heads were written with other encoders than it says"
     if about.states.codec != expected.states.codec:
         yield "its heads were written as learned from states of another codec than it says"
 

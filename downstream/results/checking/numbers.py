@@ -151,7 +151,7 @@ def of_parts(record: Result) -> Iterator[str]:
             if summed(piece.labels for piece in pieces) != nonzero(fold.test.labels):
                 yield f"the classes of the test parts of {fold.name} do not add up to those of its test set"
         for title, split in (("training", fold.train), ("development", fold.dev), ("test", fold.test)):
-            if split.utterances > record.corpus.used.utterances and record.recipe.protocol != "superb":
+            if split.utterances > record.corpus.used.utterances and record.recipe.resolved.get("protocol") != "superb":
                 yield f"the {title} part of {fold.name} has more utterances than it uses of the corpus"
             yield from of_split(f"the {title} part of {fold.name}", split)
     yield from of_split("what it uses of the corpus", record.corpus.used)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from downstream.recipes import Recipe, recipe_names
-from downstream.results.caveats import CHANGED, DEVIATION, UNTRAINED, departures
+from downstream.results.caveats import CHANGED, DEVIATION, FINE_TUNED, UNTRAINED, departures
+from downstream.results.checking.numbers import name_of, written
 from downstream.results.record import Result
 from downstream.tasks import Family, load_recipe, unnamed_differences
 
@@ -17,6 +18,7 @@ def contradictions_of_recipe(record: Result, recipe: Recipe, family: Family) -> 
     by how they begin: an earlier version may have put them in other words.
     """
     yield from of_changes(record, recipe)
+    yield from of_protocol(record, recipe)
     yield from of_caveats(record, recipe, family)
 
 
@@ -26,6 +28,17 @@ def of_changes(record: Result, recipe: Recipe) -> Iterator[str]:
         return  # what an earlier version had is not known
     for one in unnamed_differences(recipe, record.recipe.overrides):
         yield f"its settings have {one:.80}, which {recipe.name} of this version has not, and no override names it"
+
+
+def of_protocol(record: Result, recipe: Recipe) -> Iterator[str]:
+    """Yield clauses on a protocol that is not the recipe's, and on encoders that are not those of its heads."""
+    if record.recipe.protocol != recipe.protocol_of_run:
+        yield f"it says that its protocol is {record.recipe.protocol}, and its recipe's is {recipe.protocol_of_run}"
+    tuned = record.finetuning
+    if (tuned is None) != (recipe.finetune is None):
+        yield "it says of its encoder that it was fine-tuned, or frozen, and its recipe says otherwise"
+    elif tuned is not None and tuned.encoders.keys() != (heads := set(map(name_of, record.heads))):
+        yield f"it has encoders of {written(sorted(tuned.encoders))}, and heads {written(sorted(heads))}"
 
 
 def is_current(recipe: Recipe) -> bool:
@@ -40,6 +53,8 @@ def of_caveats(record: Result, recipe: Recipe, family: Family) -> Iterator[str]:
     left = departures(record.recipe.overrides, only, record.layers[0].layer, family)
     if left and recipe.protocol == "superb":
         expected.append(CHANGED)
+    if recipe.finetune is not None:
+        expected.append(FINE_TUNED)
     if record.upstream.random_init:
         expected.append(UNTRAINED)
     if diverged := sum(fit.diverged is not None for fit in record.grid):

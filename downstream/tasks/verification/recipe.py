@@ -100,6 +100,7 @@ class VerificationRecipe(Recipe):
     metric_names: ClassVar[tuple[str, ...]] = tuple(METRICS)
     split_rules: ClassVar[tuple[str, ...]] = ("speaker_folds", "published", "superb_asv")
     samplings: ClassVar[tuple[str, ...]] = ("shuffled",)
+    learning_instead: ClassVar[str] = "-d sv_xvector or -d sv_linear, whose heads are trained"
 
     optimizer: OptimizerSettings | None = Field(default=None, description="null where nothing is trained by descent")
     training: TrainingSettings | None = Field(default=None, description="likewise")

@@ -143,7 +143,6 @@ WRONG = {
     "-u fbank -d emotion -n a/b": "type a-b, or -p",
     "-u fbank -d emotion -n a -p b": "leave one of them out",
     "-u fbank -d emotion -m evaluate --fresh": "leave one of them out",
-    "-u fbank -d emotion -o args.upstream_trainable=True": "the upstream is frozen",
     "-u fbank -d emotion -o args.nothing=1": "unrecognized arguments: --nothing",
     "-u fbank -d emotion -o args.seed=x": "'x' is not a whole number",
     "-u fbank -d emotion -o config.optimzer.lr=1": "did you mean config.optimizer.lr",

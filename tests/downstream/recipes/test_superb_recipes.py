@@ -19,10 +19,10 @@ from downstream import experiment
 from downstream.data.corpora.cards import WORDS_V1
 from downstream.data.corpora.speech_commands import TEST_FOLDERS
 from downstream.data.superb_splits import superb_part
-from downstream.experiment import Outcome
 from downstream.recipes.files import shipped
 from downstream.recipes.options import Options
 from downstream.recipes.recipe import Recipe
+from downstream.run_steps import Outcome
 from downstream.tasks.classification import ClassificationRecipe
 from downstream.tasks.recognition import RecognitionRecipe
 from downstream.tasks.registry import load_recipe

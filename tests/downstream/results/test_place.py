@@ -15,12 +15,12 @@ from tones import write_emotions
 import downstream
 import upstream
 from downstream import experiment
-from downstream.experiment import Outcome
 from downstream.recipes.options import Options
 from downstream.results.names import corpus_part, upstream_part
 from downstream.results.place import Place
 from downstream.results.question import Question
 from downstream.results.reading import load_results
+from downstream.run_steps import Outcome
 from downstream.tasks.registry import load_recipe
 from upstream.base import Provenance
 from upstream.errors import UserError

@@ -432,7 +432,7 @@ class StopAfter:
     def resume(self, done: int) -> None:
         self.left -= done
 
-    def update(self, amount: int) -> None:
+    def update(self, amount: int, fits: object) -> None:
         self.left -= amount
         if self.left < 0:
             raise StoppedError

@@ -84,6 +84,7 @@ def run(
     store_limit: int | None = None,
     fresh: bool = False,
     final: bool = False,
+    head_from: str | Path | Sequence[str | Path] = (),
     progress: bool = True,
 ) -> Result:
     """Score an upstream on a recipe: `wavprobe run` from Python, with the same folders, and the same record.
@@ -102,6 +103,7 @@ def run(
     results, store: folders of records and of hidden states; store_limit: bytes that may be added to the store.
     fresh: begin again, whatever an earlier run left.
     final: then learn one head from all data, for `predict`.
+    head_from: files of heads, or folders of runs, whose heads are tested instead of learning some.
     progress: show progress bars, and how large the states are that will be stored.
 
     Returns the record (`result.json`); `result.folder` is where it lies, with predictions and heads beside it. A run
@@ -124,6 +126,7 @@ def run(
         layer=layer,
         fresh=fresh,
         final=final,
+        head_from=tuple(map(Path, _several(head_from))),
         command="downstream.run",
         progress=progress,
     )

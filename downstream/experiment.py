@@ -35,6 +35,7 @@ from downstream.training import (
     layer_norms,
     layer_settings,
     learn,
+    score_given,
     score_heads,
 )
 from upstream.base import Upstream
@@ -77,7 +78,7 @@ def carry_out(planned: PlannedRun, ranks: Ranks = ALONE, beside: Sequence[Wanted
     earlier = begun(planned, folder, task, plan, known_before) if ranks.main and before is None else None
 
     phases.begin("extraction")
-    source, extracted = prepare(upstream, planned.dataset, planned.crop, plan, options.progress, ranks, beside)
+    source, extracted = prepare(upstream, planned.read, planned.crop, plan, options.progress, ranks, beside)
     if not ranks.main:
         return None
     if before is None:
@@ -105,16 +106,23 @@ def begun(
     """Make the folder of a run and say what is known before it; return the heads that another run learned for it."""
     options = planned.options
     sign = planned.family.metrics[planned.recipe.select].sign
-    earlier = None if options.fresh else learned_before(folder, planned.place, planned.dataset, task, plan, sign)
-    if earlier is None:
-        refuse_learning(planned, folder)
+    earlier = None
+    if planned.given is None:
+        if not options.fresh:
+            earlier = learned_before(folder, planned.place, planned.dataset, task, plan, sign)
+        if earlier is None:
+            refuse_learning(planned, folder)
     said = [plan.sentence] if plan.missing or plan.key is None else []
     make_folder(planned, folder, plan.fell_back, [*known_before, *said])
     return earlier
 
 
 def learned(planned: PlannedRun, task: Task, source: StateSource, folder: Path) -> list[Fit]:
-    """Learn all heads; return a fit for every config and fold."""
+    """Learn all heads; return a fit for every config and fold. Given ones are scored on development, and no more."""
+    if planned.given is not None:
+        numbers = {fold.name: number for number, fold in enumerate(planned.dataset.split.folds)}
+        heads = [(numbers[one.fold], one.config, one.step, one.head) for one in planned.given.heads]
+        return score_given(heads, planned.recipe, planned.dataset, task, source, planned.upstream.device)
     snapshots = planned.snapshots(folder, planned.question.learned)
     to_learn = distinct(planned.configs, planned.upstream.num_layers)
     progress, device = planned.options.progress, planned.upstream.device

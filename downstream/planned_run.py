@@ -6,14 +6,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from downstream.data import Corpus, Dataset, read_dataset
+from downstream.data import Corpus, Dataset, on_folds, read_dataset, without_training
 from downstream.recipes import CropSettings, Options, Recipe
-from downstream.results import SNAPSHOT, Place, Question
+from downstream.results import SNAPSHOT, GivenHeads, Place, Question, given_heads
 from downstream.states import CachePlan, plan_cache, read_whole
 from downstream.tasks import Family, family_of
 from downstream.training import Config, LayerSetting, Snapshots, configs, layer_settings
 from upstream.base import Upstream
 from upstream.encode import Item
+from upstream.errors import UserError
 from upstream.files import STATES
 
 
@@ -49,7 +50,7 @@ class PlannedRun:
     """The parts of a run that are known before anything is encoded or learned.
 
     settings, configs: the layers that get scores, and the heads to learn. place: of the run on disk.
-    reading: seconds that reading the corpus took.
+    reading: seconds that reading the corpus took. given: heads that were learned before, None to learn some.
     """
 
     upstream: Upstream
@@ -62,27 +63,42 @@ class PlannedRun:
     question: Question
     place: Place
     reading: float
+    given: GivenHeads | None = None
 
     @classmethod
     def of(cls, upstream: Upstream, read: ReadCorpus, options: Options) -> PlannedRun:
         """Find out what an upstream learns of a corpus that was read, and where the run lies."""
         recipe, family, dataset = read.recipe, read.family, read.dataset
-        settings = layer_settings(recipe, upstream.num_layers, options.layer)
-        heads = configs(recipe, settings, upstream.num_layers, options.seed)
-        own = replace(options, overrides=read.overrides)
-        question = Question.of(upstream, recipe, family, dataset, own)
+        own, given = replace(options, overrides=read.overrides), None
+        if options.head_from:
+            if recipe.finetune is not None:
+                raise UserError("--finetune learns, and --head-from tests what was learned; leave one of them out.")
+            given = given_heads(options.head_from, upstream, recipe, dataset)
+            dataset = on_folds(dataset, given.folds)
+            settings, heads = [given.setting], given.configs
+        else:
+            settings = layer_settings(recipe, upstream.num_layers, options.layer)
+            heads = configs(recipe, settings, upstream.num_layers, options.seed)
+        question = Question.of(upstream, recipe, family, dataset, own, given.digest if given else None)
         place = Place.of(question, upstream, recipe, dataset, own)
-        return cls(upstream, recipe, own, settings, heads, family, dataset, question, place, read.seconds)
+        return cls(upstream, recipe, own, settings, heads, family, dataset, question, place, read.seconds, given)
 
     @property
     def crop(self) -> CropSettings | None:
-        """The windows that training cuts; None for whole utterances."""
+        """The windows that training cuts; None for whole utterances, and where nothing is learned."""
+        if self.given is not None:
+            return None
         return self.recipe.learned.training.crop if self.recipe.learned else None
+
+    @property
+    def read(self) -> Dataset:
+        """The dataset whose states are read: without its training parts where nothing is learned."""
+        return self.dataset if self.given is None else without_training(self.dataset)
 
     @property
     def whole(self) -> list[Item]:
         """The utterances whose states are read as a whole, and not of windows alone."""
-        return [self.dataset.items[index] for index in read_whole(self.dataset, self.crop)]
+        return [self.dataset.items[index] for index in read_whole(self.read, self.crop)]
 
     def plan(self) -> CachePlan:
         """Choose what of the states is kept; nothing where the encoder learns, so that they change."""

@@ -58,7 +58,12 @@ def make_folder(planned: PlannedRun, folder: Path, is_unstored: bool, known_befo
 
 
 def chosen_fits(planned: PlannedRun, fits: Sequence[Fit]) -> list[Chosen[Fit]]:
-    """Choose by development what is tested; raise UserError where nothing is left for the primary score."""
+    """Choose by development what is tested; raise UserError where nothing is left for the primary score.
+
+    Heads that were learned before are all tested.
+    """
+    if planned.given is not None:
+        return [Chosen(planned.given.setting, fit) for fit in fits]
     metric = planned.family.metrics[planned.recipe.select]
     gains = [clear_gain(len(fold.dev), metric) for fold in planned.dataset.split.folds]
     chosen = choose(fits, planned.settings, gains)
@@ -94,4 +99,5 @@ def made_of(
         timing,
         taken_from,
         finetuning,
+        planned.given,
     )

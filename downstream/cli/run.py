@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     for note in notes if own_rank.main else ():
         print(f"note: {note}", file=sys.stderr)
     if (several := suite.asked_for(options)) is not None:
+        if options.head_from:
+            raise UserError("--head-from is of one upstream and one recipe: type one after -u and one after -d.")
         return suite.run(several, options, own_rank)
     return run_one(options, own_rank)
 

@@ -46,6 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the encoder learn too, as -o finetune.KEY=VALUE says",
     )
     add("--final", action="store_true", help="then learn one head from all data, for wavprobe predict and export")
+    add(
+        "--head-from",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="learn nothing, and test the heads in a file (of wavprobe convert or export) or of a run's folder; "
+        "several for several folds",
+    )
     add("--plan", action="store_true", help="say what it will take (hours of audio, disk, time), and compute nothing")
     add("--fresh", action="store_true", help="discard an earlier run and start again")
     add("--plots", action="store_true", help="draw pictures into the run's folder, as PNG and SVG")

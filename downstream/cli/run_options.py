@@ -54,6 +54,7 @@ def chosen(options: argparse.Namespace, own_rank: Ranks, data: Path | None) -> O
         layer=options.layer,
         fresh=options.fresh,
         final=options.final,
+        head_from=tuple(options.head_from),
         may_learn=options.mode != "evaluate",
         check_audio=options.check_audio,
         snapshot_seconds=options.snapshot_seconds,

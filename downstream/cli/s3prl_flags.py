@@ -152,9 +152,14 @@ def instead_of_checkpoint(path: str) -> str:
                 f"that run was made by `{command}` (paths shortened). The same command shows it again; another -o "
                 "tests its heads anew, or learns others."
             )
+    if path.endswith(".ckpt"):
+        return (
+            "the head in a checkpoint of s3prl is tested in two steps: wavprobe convert CHECKPOINT head.safetensors "
+            "writes it as a head of this harness, and --head-from head.safetensors tests that."
+        )
     return (
         "a run is resumed, or shown when it is finished, by typing its command again (-u, -d and the rest), with "
-        "-m evaluate to learn nothing. Checkpoints of s3prl's own runs are not read."
+        "-m evaluate to learn nothing; heads in a file are tested with --head-from FILE."
     )
 
 

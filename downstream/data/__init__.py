@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from downstream.data.named_recordings import NamedRecording as NamedRecording
     from downstream.data.named_recordings import NamedRecordings as NamedRecordings
     from downstream.data.named_recordings import recordings_named as recordings_named
+    from downstream.data.narrowed import on_folds as on_folds
+    from downstream.data.narrowed import without_training as without_training
     from downstream.data.noise import consecutive_windows as consecutive_windows
     from downstream.data.sampling import class_weights as class_weights
     from downstream.data.sampling import draw_balanced as draw_balanced
@@ -63,6 +65,8 @@ else:
             "draw_balanced": "downstream.data.sampling",
             "left_out": "downstream.data.dataset",
             "on_all_data": "downstream.data.all_data",
+            "on_folds": "downstream.data.narrowed",
+            "without_training": "downstream.data.narrowed",
             "parts_of_test": "downstream.data.dataset",
             "read_dataset": "downstream.data.dataset",
             "read_lines": "downstream.data.text_files",
@@ -96,6 +100,8 @@ __all__ = [
     "draw_balanced",
     "left_out",
     "on_all_data",
+    "on_folds",
+    "without_training",
     "parts_of_test",
     "read_dataset",
     "read_lines",

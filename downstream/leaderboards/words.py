@@ -8,11 +8,13 @@ TITLES = {
     "superb": "SUPERB's protocol",
     "clean": "Clean protocol",
     "demo": "Demonstration on synthesised speech",
+    "given heads": "Heads that were learned before",
 }
 PROTOCOLS = {
     "superb": "The recipes of SUPERB as they are, with what they choose on test data. Published scores stand beside.",
     "clean": "This harness's own recipes: no speaker is in training and test, and development data choose everything.",
     "demo": "They show how the harness works, and say nothing about an encoder.",
+    "given heads": "Heads of other runs and programs, tested here alone: nobody here knows what they learned from.",
 }
 RULES = (
     "A column is one question: recipe and version, corpus (every recording of it), settings, metric and test part. "

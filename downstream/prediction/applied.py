@@ -43,7 +43,7 @@ class AppliedHeads:
         about, count = self.about, len(self.heads)
         who = f"The head {next(iter(self.heads))}" if count == 1 else f"The mean of {count} heads"
         if about.score is None:
-            whose = "" if about.origin is None else f"; {about.origin.sentence}, and its score was not measured here"
+            whose = "" if about.origin is None else f"; learned by {about.origin.sentence}, its score not measured here"
             return f"{who} of {self.recipe.name} on {self.upstream.name} answers{whose}."
         metric = family_of(self.recipe).metrics[about.score.name]
         part = "" if about.score.part == "test" else f"the part {about.score.part} of "

@@ -28,6 +28,7 @@ class Options:
     may_learn: False to refuse what needs heads to be learned: a finished run is shown, or its heads are tested anew.
     final: learn one more head, from all data, with what development chose; it is to be used, and not tested.
     check_audio: read all recordings, also those that have not changed since an earlier run read them.
+    head_from: files of heads, or folders of runs, whose heads are tested; none to learn some.
     snapshot_seconds: seconds between two snapshots of the training.
     overrides: what was changed of the recipe, for the record. command: what was typed, for the record.
     progress: show progress bars, and the size of what will be stored.
@@ -45,6 +46,7 @@ class Options:
     may_learn: bool = True
     final: bool = False
     check_audio: bool = False
+    head_from: tuple[Path, ...] = ()
     snapshot_seconds: float = 30.0
     overrides: tuple[str, ...] = ()
     command: str = ""
@@ -57,6 +59,9 @@ class Options:
             raise UserError("--fresh discards the run that -m evaluate would show; leave one of them out.")
         if self.final and not self.may_learn:
             raise UserError("--final learns a head, which -m evaluate forbids; leave one of them out.")
+        if self.head_from and (self.final or self.layer is not None):
+            what = "--final learns a head" if self.final else f"-l {self.layer} is the layer of heads to learn"
+            raise UserError(f"{what}, and --head-from tests some that were learned; leave one of them out.")
         if self.name is not None:
             refuse_no_name(self.name)
 

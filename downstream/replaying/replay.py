@@ -89,6 +89,7 @@ def replay(
         seed=seed_of(record),
         layer=layer_of(record, recipe),
         fresh=fresh,
+        head_from=() if record.given is None else (path.parent,),  # they are not to be learned, there is no other way
         overrides=tuple(record.recipe.overrides),
         command=command(run),
         progress=progress,

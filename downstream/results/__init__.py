@@ -1,21 +1,21 @@
 """Records of runs: their type, their folders, building them, and reading them back."""
 
 from downstream.results.anonymous import ELSEWHERE, Anonymous
-from downstream.results.artifacts import FINAL, HEADS
+from downstream.results.artifacts import FINAL
 from downstream.results.build import build_record
 from downstream.results.caveats import CHANGED
 from downstream.results.checking import CheckedRecord, Records, Refused, asked_layer, checked, checked_records
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
-from downstream.results.folder import ENCODERS, LEARNED, RECORD, SNAPSHOT, begin, discard, tidy
+from downstream.results.folder import ENCODERS, HEADS, LEARNED, RECORD, SNAPSHOT, begin, discard, tidy
+from downstream.results.given import GivenHeads
+from downstream.results.given_files import given_heads
 from downstream.results.head_file import (
     CONVERTED,
     CorpusNote,
-    FoldOutputs,
     HeadFile,
     HeadTensors,
     NamedHead,
-    Origin,
     StatesNote,
     head_name,
     is_file_of_heads,
@@ -36,8 +36,10 @@ from downstream.results.record import (
     FinalRecord,
     FineTuning,
     FitRecord,
+    FoldOutputs,
     HeadRecord,
     MetricRecord,
+    Origin,
     Result,
     Score,
     Timing,
@@ -67,6 +69,7 @@ __all__ = [
     "FineTuning",
     "FitRecord",
     "FoldOutputs",
+    "GivenHeads",
     "HEADS",
     "HeadFile",
     "HeadRecord",
@@ -97,6 +100,7 @@ __all__ = [
     "family_and_recipe",
     "final_config",
     "finished",
+    "given_heads",
     "head_name",
     "heads_on_parts",
     "lacks_final_head",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from downstream.data import Dataset
-from downstream.results.folder import EVENTS
+from downstream.results.folder import EVENTS, HEADS
 from downstream.results.head_file import described, head_name, written_heads
 from downstream.results.names import slug
 from downstream.results.record import Result
@@ -18,7 +18,6 @@ from downstream.results.run import Run
 from downstream.tasks import Task
 from downstream.training import Fit, LayerSetting, ScoredHead
 
-HEADS = "head.safetensors"
 FINAL = "final.safetensors"  # the head that learned from all data, where one was asked for
 PREDICTIONS = "predictions.jsonl"
 

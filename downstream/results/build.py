@@ -12,6 +12,7 @@ from downstream.data import Dataset, Part, parts_of_test
 from downstream.results.anonymous import Anonymous
 from downstream.results.caveats import caveats
 from downstream.results.environment import environment
+from downstream.results.given import GIVEN_PROTOCOL
 from downstream.results.record import (
     CorpusRecord,
     FitRecord,
@@ -60,7 +61,7 @@ def recorded(run: Run) -> Result:
         recipe=RecipeRecord(
             name=recipe.name,
             version=recipe.version,
-            protocol=recipe.protocol_of_run,
+            protocol=recipe.protocol_of_run if run.given is None else GIVEN_PROTOCOL,
             resolved=recipe.model_dump(mode="json"),
             overrides=list(run.options.overrides),
         ),
@@ -93,6 +94,7 @@ def recorded(run: Run) -> Result:
         layer_weights=np.mean([head.layer_weights for head in first], axis=0).tolist(),
         layer_norms=list(run.layer_norms),
         finetuning=run.finetuning,
+        given=None if run.given is None else run.given.record,
         timing=run.timing,
         environment=environment(upstream.device),
         command=run.options.command,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from downstream.results.record import FoldRecord, HeadRecord, LayerScores
+from downstream.results.record import FoldRecord, GivenRecord, HeadRecord, LayerScores
 from downstream.results.run import Run
 from downstream.tasks import Family
 from downstream.training import LayerSetting
@@ -23,6 +23,7 @@ WITHIN_PROTOCOL = (
 )
 UNTRAINED = "The upstream is untrained"
 FINE_TUNED = "The encoder was fine-tuned"
+GIVEN = "The heads were not learned"
 
 CHANGED = "Not SUPERB's recipe"  # begins the caveat of a run whose overrides leave the protocol
 DEVIATION = "Deviation from the protocol"
@@ -37,16 +38,15 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
         found.append(f"{CHANGED}: {', '.join(changed)}.")
     if recipe.finetune is not None:
         found.append(f"{FINE_TUNED} with its heads: this is no score of a frozen encoder, nor to be ranked with any.")
+    if run.given is not None:
+        found += of_given(run.given.record, recipe.name)
     if run.upstream.provenance.random_init:
         found.append(f"{UNTRAINED}: this is a control, not a score of the pretrained model.")
     found += against_chance(run, first)
     found += run.task.caveats()
     found += run.dataset.speaker_caveats
     found += unseen_classes(folds)
-    found += chosen_on_test(run)
-    found += of_the_mix(run)
-    found += of_the_sweep(run, heads)
-    found += of_the_last_step(run, heads)
+    found += of_learning(run, heads)
     if run.plan.fell_back:
         found.append(
             "The store had no room for the states, so they were computed while the heads learned; with a store they "
@@ -56,6 +56,30 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
     if run.taken_from is not None:
         found.append(f"The heads are those that the run {run.taken_from} learned; only their test is new.")
     return found
+
+
+def of_given(given: GivenRecord, recipe: str) -> list[str]:
+    """Return sentences on heads that were learned before."""
+    learned = f"a run of {given.recipe} on {given.corpus}" if given.origin is None else given.origin.sentence
+    found = [
+        f"{GIVEN} by this run of {recipe}, but by {learned}: nothing here chose them, and they may have learned from "
+        "utterances that they are tested on."
+    ]
+    if not given.same_audio:
+        found.append("The heads learned from audio with other effects (corpus.effects) than they were tested on.")
+    return found
+
+
+def of_learning(run: Run, heads: Sequence[HeadRecord]) -> list[str]:
+    """Return sentences on how heads were learned and chosen; none where they were given."""
+    if run.given is not None:
+        return []
+    return [
+        *chosen_on_test(run),
+        *of_the_mix(run),
+        *of_the_sweep(run, heads),
+        *of_the_last_step(run, heads),
+    ]
 
 
 def departures(overrides: Sequence[str], layer: int | None, scored: LayerSetting, family: Family) -> list[str]:

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from downstream.data import Dataset
-from downstream.results.artifacts import HEADS, fit_name
-from downstream.results.folder import RECORD
+from downstream.results.artifacts import fit_name
+from downstream.results.folder import HEADS, RECORD
 from downstream.results.integrity import altered, digests
 from downstream.results.place import Place
 from downstream.results.question import Question

@@ -19,6 +19,7 @@ from upstream.unfinished import remove_leftovers
 logger = logging.getLogger("wavprobe")
 
 RECORD = "result.json"
+HEADS = "head.safetensors"
 SNAPSHOT = "snapshot"
 EVENTS = "events"
 ENCODERS = "encoders"  # fine-tuned ones, a folder each

@@ -16,7 +16,7 @@ from torch import Tensor
 from downstream.data import Fold
 from downstream.recipes import Options
 from downstream.results.anonymous import Anonymous
-from downstream.results.record import EncoderRecord, Primary, Result, Section, UpstreamRecord
+from downstream.results.record import EncoderRecord, FoldOutputs, Origin, Primary, Result, Section, UpstreamRecord
 from downstream.results.run import Run
 from downstream.tasks import Task
 from upstream.errors import UserError, words_of
@@ -29,13 +29,6 @@ CONVERTED: Literal[2] = 2  # for heads that another program learned, which earli
 KEY = "wavprobe"  # of the metadata: one key, because safetensors writes several in any order
 OLD_KEY = "outputs"  # of the metadata of files from before FORMAT 1, whose record has the rest
 FIX = "Export it again from its run (wavprobe export), or get it again from where it came."
-
-
-class FoldOutputs(Section):
-    """The meaning of the outputs of a fold's heads."""
-
-    outputs: list[str] = Field(description="their names: classes, characters, speakers")
-    facts: dict[str, Any] = Field(default={}, description="further values of the family")
 
 
 class NamedHead(Section):
@@ -64,22 +57,6 @@ class StatesNote(Section):
 
     reduction: Literal["means", "statistics", "frames"]
     codec: str | None = Field(description="of frames in the store; null where states were not rounded")
-
-
-class Origin(Section):
-    """The run of another program that learned a head."""
-
-    program: str = Field(description="s3prl")
-    task: str | None = Field(description="as that program calls it; null where its file does not say")
-    step: int = Field(description="of its training")
-    development: float | None = Field(description="its best development score, in that program's own scale")
-    file_sha256: str = Field(description="digest of the file that was converted")
-
-    @property
-    def sentence(self) -> str:
-        """Who learned the head."""
-        task = "" if self.task is None else f"'s {self.task}"
-        return f"{self.program}{task} learned it (step {self.step:,}; file {self.file_sha256[:12]})"
 
 
 class HeadFile(Section):
@@ -118,8 +95,11 @@ class HeadFile(Section):
 
 def described(run: Run, record: Result) -> HeadFile:
     """Return the metadata of a run's heads, as anonymous as its record."""
-    folds = {fold.name: outputs_of(run.task, fold, run.options) for fold in run.dataset.split.folds}
-    return of_record(record, folds, run.plan.reduction, run.options.seed)
+    given, folds = run.given, run.dataset.split.folds
+    outputs = {
+        fold.name: given.outputs_of(fold.name) if given else outputs_of(run.task, fold, run.options) for fold in folds
+    }
+    return of_record(record, outputs, run.plan.reduction, run.options.seed)
 
 
 def outputs_of(task: Task, fold: Fold, options: Options) -> FoldOutputs:
@@ -132,7 +112,10 @@ def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, 
     """Return the metadata of all heads of a record; reduction: of the states that they read."""
     chosen = {head_name(head.fold, head.seed, head.setting): head for head in record.heads}
     first = record.layers[0].layer
+    origin = record.given.origin if record.given else None
     return HeadFile(
+        format=FORMAT if origin is None else CONVERTED,
+        origin=origin,
         task=record.task,
         recipe=record.recipe.resolved,
         upstream=record.upstream,

@@ -26,7 +26,16 @@ class Question:
     asked: str
 
     @classmethod
-    def of(cls, upstream: Upstream, recipe: Recipe, family: Family, dataset: Dataset, options: Options) -> Question:
+    def of(
+        cls,
+        upstream: Upstream,
+        recipe: Recipe,
+        family: Family,
+        dataset: Dataset,
+        options: Options,
+        given: str | None = None,
+    ) -> Question:
+        """Return the digests of a run; given: that of heads which were learned before, None where it learns them."""
         settings, tested = separated(recipe, family)
         learned: list[Any] = [
             settings,
@@ -40,6 +49,7 @@ class Question:
         ]
         source = source_digest(recipe.task)
         learned += [] if source is None else [source]
+        learned += [] if given is None else [f"given heads {given}"]
         files = [path for path in family.test_files() if path.is_file()]  # others are refused later
         return cls(digest_of(learned), digest_of([learned, tested, fingerprint_files(files)]))
 

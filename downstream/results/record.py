@@ -256,6 +256,38 @@ class FineTuning(Section):
     encoders: dict[str, EncoderRecord] = Field(description="by the head that each learned with: fold1-seed0")
 
 
+class FoldOutputs(Section):
+    """The meaning of the outputs of a fold's heads."""
+
+    outputs: list[str] = Field(description="their names: classes, characters, speakers")
+    facts: dict[str, Any] = Field(default={}, description="further values of the family")
+
+
+class Origin(Section):
+    """The run of another program that learned a head."""
+
+    program: str = Field(description="s3prl")
+    task: str | None = Field(description="as that program calls it; null where its file does not say")
+    step: int = Field(description="of its training")
+    development: float | None = Field(description="its best development score, in that program's own scale")
+    file_sha256: str = Field(description="digest of the file that was converted")
+
+    @property
+    def sentence(self) -> str:
+        """Who learned the head, as what follows "learned by"."""
+        task = "" if self.task is None else f"'s {self.task}"
+        return f"{self.program}{task} (step {self.step:,}, file {self.file_sha256[:12]})"
+
+
+class GivenRecord(Section):
+    """Heads that were learned before, and were tested alone (--head-from)."""
+
+    origin: Origin | None = Field(description="null where a run of the harness learned them")
+    recipe: str = Field(description="that they were learned by, or that has heads like them")
+    corpus: str = Field(description="that they were learned from")
+    same_audio: bool = Field(description="false where they learned from audio with other effects")
+
+
 class OptionsRecord(Section):
     """What was asked beside recipe and upstream, as far as it affects scores."""
 
@@ -329,6 +361,9 @@ class Result(Section):
     )
     finetuning: FineTuning | None = Field(
         default=None, description="what learned of the encoder; null where it was frozen"
+    )
+    given: GivenRecord | None = Field(
+        default=None, description="where the heads came from that were tested alone; null where this run learned them"
     )
 
     _folder: Path | None = PrivateAttr(default=None)

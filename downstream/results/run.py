@@ -8,6 +8,7 @@ from functools import cached_property
 
 from downstream.data import Dataset
 from downstream.recipes import Options, Recipe
+from downstream.results.given import GivenHeads
 from downstream.results.record import FineTuning, Timing
 from downstream.states import CachePlan
 from downstream.tasks import Family, Metric, Task
@@ -22,6 +23,7 @@ class Run:
     learned: digest of what the heads depend on. settings: the layer settings that there are scores for.
     fits: all of them; scored: those that were chosen and tested. layer_norms: of the states that they read.
     taken_from: the run that learned the heads, None for this one. finetuning: None where the encoder was frozen.
+    given: heads that were learned before, if any.
     """
 
     upstream: Upstream
@@ -39,6 +41,7 @@ class Run:
     timing: Timing
     taken_from: str | None = None
     finetuning: FineTuning | None = None
+    given: GivenHeads | None = None
 
     @cached_property
     def chosen(self) -> set[int]:

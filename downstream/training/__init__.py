@@ -3,7 +3,7 @@
 from downstream.training.batching import Shuffled
 from downstream.training.fitting import fitted_heads
 from downstream.training.learner import Schedule, Survivors, make_optimizer
-from downstream.training.learning import Bar, batching_of, learn, order_of, refuse_divergence
+from downstream.training.learning import Bar, batching_of, learn, order_of, refuse_divergence, score_given
 from downstream.training.loop import Fit, FoldData, Snapshots, shapes_and_types, train
 from downstream.training.memory import enough_memory, smaller_batches
 from downstream.training.norms import layer_norms
@@ -51,6 +51,7 @@ __all__ = [
     "read_snapshot",
     "refuse_divergence",
     "restore_moments",
+    "score_given",
     "score_heads",
     "shapes_and_types",
     "smaller_batches",

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from downstream.data import Dataset, Fold, development_part
 from downstream.recipes import Descent, Recipe, TrainingSettings
 from downstream.states import Means, StateSource
-from downstream.tasks import Metric, Task
+from downstream.tasks import Head, Metric, Task
 from downstream.training.batching import (
     Balanced,
     Batching,
@@ -119,6 +119,29 @@ def score_fitted(
             one = Fit(number, config, development=development_score(of_fold, predictions, part, recipe.select))
             one.weights = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
             fits.append(one)
+    return fits
+
+
+def score_given(
+    heads: Sequence[tuple[int, Config, int, Head]],
+    recipe: Recipe,
+    dataset: Dataset,
+    task: Task,
+    source: StateSource,
+    device: torch.device,
+) -> list[Fit]:
+    """Return heads that were learned before as fits, with their development scores here, by which nothing is chosen.
+
+    heads: the number of the fold, the config, the step of training and the head of each.
+    """
+    where, fits = device_of_heads(source, device), []
+    for number, config, step, head in heads:
+        fold = dataset.split.folds[number]
+        of_fold, part = task.of_fold(fold.train), development_part(fold)
+        (predictions,) = predict([head.to(where)], of_fold, of_fold.predicted(part), source, where)
+        score = development_score(of_fold, predictions, part, recipe.select)
+        weights = {name: tensor.cpu() for name, tensor in head.state_dict().items()}
+        fits.append(Fit(number, config, step, score, weights, head=head))
     return fits
 
 

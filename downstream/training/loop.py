@@ -18,7 +18,7 @@ from torch import Tensor
 
 from downstream.data import Part
 from downstream.recipes import TrainingSettings
-from downstream.tasks import Predictions, Task
+from downstream.tasks import Head, Predictions, Task
 from downstream.training.learner import Learner
 from downstream.training.order import Order
 from downstream.training.snapshot import SnapshotClock, code_version, read_snapshot, write_snapshot
@@ -42,6 +42,7 @@ class Fit:
     weights: the head's at that step, by the names of its state_dict.
     history: (update, mean training loss since the evaluation before, development score) at every evaluation.
     diverged: the update at which its training stopped; None where it did not diverge.
+    head: one that was learned before; None for one that the task builds.
     """
 
     fold: int
@@ -52,6 +53,7 @@ class Fit:
     history: list[tuple[int, float, float]] = field(default_factory=list)
     diverged: int | None = None
     loss: float = 0.0  # summed since the last evaluation
+    head: Head | None = None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def score_fold(
 
 
 def built(fit: Fit, task: Task) -> Head:
-    """Return the head of a fit at its best step."""
+    """Return the head of a fit at its best step, or the one that was given."""
+    if fit.head is not None:
+        return fit.head
     head = task.build(fit.config.seed, fit.config.layer)
     head.load_state_dict(fit.weights)
     return head.eval()

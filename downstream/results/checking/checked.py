@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downstream.recipes import Recipe
-from downstream.results.artifacts import HEADS
 from downstream.results.checking.choice import contradictions_of_choice
 from downstream.results.checking.heads import contradictions_of_heads
 from downstream.results.checking.intervals import IntervalsAgain
@@ -15,7 +14,7 @@ from downstream.results.checking.numbers import contradictions_of_numbers
 from downstream.results.checking.recipe import contradictions_of_recipe
 from downstream.results.checking.tested import TestedAgain
 from downstream.results.checking.upstream import contradictions_of_upstream
-from downstream.results.folder import RECORD
+from downstream.results.folder import HEADS, RECORD
 from downstream.results.head_file import opened_heads
 from downstream.results.integrity import altered
 from downstream.results.read_items import HeadItems

@@ -18,6 +18,9 @@ def contradictions_of_choice(record: Result, recipe: Recipe) -> Iterator[str]:
 
     recipe: the one that the record says was run.
     """
+    if record.given is not None:
+        yield from of_given(record)
+        return
     settings = settings_of(record, recipe)
     if any(layer.layer not in settings for layer in record.layers):
         yield "it has scores of layers that its recipe does not ask for"
@@ -26,6 +29,15 @@ def contradictions_of_choice(record: Result, recipe: Recipe) -> Iterator[str]:
     for fit in record.grid:
         yield from of_curve(fit, 1 if record.metric_types[record.select].higher_is_better else -1)
     yield from of_heads(record, settings)
+
+
+def of_given(record: Result) -> Iterator[str]:
+    """Yield clauses where heads that were given are said to have been learned or chosen."""
+    if any(fit.curve or fit.lr is not None or not fit.chosen for fit in record.grid):
+        yield "its heads were given, and its grid says that they were learned or chosen here"
+    listed = Counter((head.fold, head.seed, head.layer, head.step) for head in record.heads)
+    if listed != Counter((fit.fold, fit.seed, fit.layer, fit.step) for fit in record.grid):
+        yield "its heads are not those of its grid"
 
 
 def settings_of(record: Result, recipe: Recipe) -> list[LayerSetting]:

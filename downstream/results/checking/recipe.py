@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from downstream.recipes import Recipe, recipe_names
-from downstream.results.caveats import CHANGED, DEVIATION, FINE_TUNED, UNTRAINED, departures
+from downstream.results.caveats import CHANGED, DEVIATION, FINE_TUNED, GIVEN, UNTRAINED, departures
 from downstream.results.checking.numbers import name_of, written
+from downstream.results.given import GIVEN_PROTOCOL
 from downstream.results.record import Result
 from downstream.tasks import Family, load_recipe, unnamed_differences
 
@@ -32,8 +33,9 @@ def of_changes(record: Result, recipe: Recipe) -> Iterator[str]:
 
 def of_protocol(record: Result, recipe: Recipe) -> Iterator[str]:
     """Yield clauses on a protocol that is not the recipe's, and on encoders that are not those of its heads."""
-    if record.recipe.protocol != recipe.protocol_of_run:
-        yield f"it says that its protocol is {record.recipe.protocol}, and its recipe's is {recipe.protocol_of_run}"
+    expected = recipe.protocol_of_run if record.given is None else GIVEN_PROTOCOL
+    if record.recipe.protocol != expected:
+        yield f"it says that its protocol is {record.recipe.protocol}, and that of such a run is {expected}"
     tuned = record.finetuning
     if (tuned is None) != (recipe.finetune is None):
         yield "it says of its encoder that it was fine-tuned, or frozen, and its recipe says otherwise"
@@ -55,6 +57,8 @@ def of_caveats(record: Result, recipe: Recipe, family: Family) -> Iterator[str]:
         expected.append(CHANGED)
     if recipe.finetune is not None:
         expected.append(FINE_TUNED)
+    if record.given is not None:
+        expected.append(GIVEN)
     if record.upstream.random_init:
         expected.append(UNTRAINED)
     if diverged := sum(fit.diverged is not None for fit in record.grid):

@@ -121,7 +121,7 @@ def test_a_head_of_classes_predicts_what_s3prl_does(
         assert list(row["posteriors"]) == ["neutral", "happy", "angry", "sad"]
         assert list(row["posteriors"].values()) == pytest.approx(expected.tolist(), abs=2e-6)
     about = applied_heads(head, upstream=place)
-    assert "s3prl's emotion learned it (step 30,000" in about.sentence
+    assert "learned by s3prl's emotion (step 30,000" in about.sentence
     assert list(about.heads) == ["fold2-seed1337" if not arguments else "fold2-seed1337-layer1"]
 
 

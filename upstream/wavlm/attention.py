@@ -74,10 +74,9 @@ class Attention(nn.Module):
         dropouts: of training; None for none.
         """
         projected = self.qkv(x).view(len(x), 3, self.heads, self.head_dim)
-        if dropouts is None:
-            return attend(projected, self._gate(x), by_distance, lengths)
-        generators = dropouts.generators("attention", x.device)
-        return attend_in_training(projected, self._gate(x), by_distance, lengths, self.dropout, generators)
+        if torch.is_grad_enabled() or dropouts is not None:
+            return attend_in_training(projected, self._gate(x), by_distance, lengths, self.dropout, dropouts)
+        return attend(projected, self._gate(x), by_distance, lengths)
 
     def _gate(self, x: Tensor) -> Tensor:
         """Return the factor of the position bias for each query and head: (N, D) -> (N, H).

@@ -31,7 +31,7 @@ TILE = 128  # queries and keys of a tile of FlexAttention
 
 
 def attend(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Return the concatenated output of the heads, (N, D), before the output projection.
+    """Return the concatenated output of the heads, (N, D), before the output projection; without gradients.
 
     projected: (N, 3, H, head_dim) queries, keys and values of N frames, the utterances concatenated.
     gate: (N, H), factor of the position bias for each query.
@@ -39,7 +39,7 @@ def attend(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequen
         larger distances the first or last value holds.
     lengths: frames of each utterance.
     """
-    if projected.device.type == "cuda" and not torch.is_grad_enabled():
+    if projected.device.type == "cuda":
         flex = compiled_flex_attention(projected.device, projected.dtype, *projected.shape[2:])
         if flex is not None:
             return attend_packed(projected, gate, by_distance, lengths, flex)
@@ -50,7 +50,7 @@ def attend(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequen
 
 
 def attend_one_by_one(projected: Tensor, gate: Tensor, by_distance: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Compute `attend` utterance by utterance, on any device, with gradients."""
+    """Compute `attend` utterance by utterance, on any device."""
     parts = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
     return torch.cat([attend_one(frames, frame_gates, by_distance) for frames, frame_gates in parts])
 
@@ -81,29 +81,35 @@ def attend_one(projected: Tensor, gate: Tensor, by_distance: Tensor) -> Tensor:
 
 
 def gated(gate: Tensor, bias: Tensor) -> Tensor:
-    """Return gate (…, T, 1) times bias (…, T, keys), in row-major order.
+    """Return gate (…, T, 1) times bias (…, T, keys), in row-major order; without gradients.
 
     PyTorch itself may choose column-major order, because both strides of overlapping windows are one; oneDNN
     multiplies such scores a thousand times slower.
     """
-    if torch.is_grad_enabled():
-        return (gate * bias).contiguous()
     return torch.mul(gate, bias, out=bias.new_empty(bias.shape))
 
 
 def bias_of_reversed_keys(by_distance: Tensor, frames: int) -> Tensor:
-    """Return the bias as a view (H, frames, frames) [head, query, key], keys in reverse order.
+    """Return the bias as a view (H, frames, frames) [head, query, key], keys in reverse order, which needs no memory.
+
+    by_distance: (H, 2·reach + 1).
+    """
+    return bias_of_sums(by_distance, frames).unfold(1, frames, 1)
+
+
+def bias_of_sums(by_distance: Tensor, frames: int) -> Tensor:
+    """Return the bias of each sum of the numbers of a query and a key, (H, 2·frames - 1), keys counted from the last.
 
     by_distance: (H, 2·reach + 1). The bias depends only on key - query. With keys counted from the last, key - query
-    is frames - 1 - (query + reversed key), a sum of the two indices, so the table consists of overlapping windows of
-    one short vector and needs no memory.
+    is frames - 1 - (query + reversed key), a sum of the two numbers, so the table of all queries and keys consists of
+    overlapping windows of this vector.
     """
     reach = by_distance.shape[1] // 2
     if frames > reach:
         further = frames - 1 - reach
         ends = by_distance[:, :1].expand(-1, further), by_distance[:, -1:].expand(-1, further)
-        return torch.cat([ends[0], by_distance, ends[1]], dim=1).unfold(1, frames, 1)
-    return by_distance[:, reach - frames + 1 : reach + frames].unfold(1, frames, 1)
+        return torch.cat([ends[0], by_distance, ends[1]], dim=1)
+    return by_distance[:, reach - frames + 1 : reach + frames]
 
 
 # ---------------------------------------------------------------- all utterances in one kernel

@@ -77,11 +77,17 @@ class Dropouts:
         """Apply dropout to the rows of all utterances, (N, D)."""
         if probability == 0.0:
             return x
-        each = zip(self.generators(place, x.device), self.lengths, strict=True)
-        zeros = torch.cat([zeros_of((frames, x.shape[1]), probability, own) for own, frames in each])
+        each = [(frames, x.shape[1]) for frames in self.lengths]
+        zeros = torch.cat([self.zeros(i, probability, place, 0, own, x.device) for i, own in enumerate(each)])
         result: Tensor = _Zeroed.apply(x, zeros, scale_of(probability))  # type: ignore[no-untyped-call]
         return result
 
-    def generators(self, place: str, device: torch.device) -> list[torch.Generator]:
-        """Return the generator of every utterance for one place in this part of the network."""
-        return [generator_of(seed, f"{self.part} {place}", device) for seed in self.seeds]
+    def zeros(
+        self, index: int, probability: float, place: str, number: int, shape: Sequence[int], device: torch.device
+    ) -> Tensor:
+        """Return the zeros of one utterance at one place in this part of the network; the same at every call.
+
+        number: of the tensor, where there are several at a place.
+        """
+        generator = generator_of(self.seeds[index], f"{self.part} {place} {number}", device)
+        return zeros_of(shape, probability, generator)

@@ -106,7 +106,8 @@ def _parts(projected: Tensor) -> Iterator[slice]:
 
 def _queries(projected: Tensor, part: slice) -> Tensor:
     """Return the scaled queries of some heads, (h, T, head_dim)."""
-    return (projected[:, 0, part] * projected.shape[-1] ** -0.5).transpose(0, 1)
+    scaled: Tensor = projected[:, 0, part] * projected.shape[-1] ** -0.5
+    return scaled.transpose(0, 1)
 
 
 def _keys(projected: Tensor, part: slice) -> Tensor:

@@ -53,7 +53,7 @@ class TrainableWavLM(TrainableEncoder):
         self.model = with_weight_norm(weights).to(device)
         self._freeze()
         self._packed: list[FrontEnd] = []  # a list is no part of the module: its weights are the model's
-        self.register_load_state_dict_post_hook(lambda *_: self._packed.clear())
+        self.register_load_state_dict_post_hook(lambda *_: self._packed.clear())  # type: ignore[no-untyped-call]
 
     def _freeze(self) -> None:
         """Let those parameters learn that `settings` names."""
@@ -66,7 +66,7 @@ class TrainableWavLM(TrainableEncoder):
     def _apply(self, fn: Any, recurse: bool = True) -> TrainableWavLM:
         """Move the weights as every module does, and pack them again where they are then."""
         self._packed.clear()
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def prepare(self, waveform: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from downstream.statistics import (
     ALIKE,
     NOBODY,
     Jackknife,
+    OfSeeds,
     SeedItems,
     Spread,
     clusters_variance,
@@ -48,7 +49,7 @@ class Difference:
     @property
     def p(self) -> float:
         """Two-sided p of the hypothesis that there is no difference; NaN where there is no standard error."""
-        if abs(self.value) <= ALIKE and not math.isnan(self.spread.speakers):
+        if abs(self.value) <= ALIKE and not math.isnan(self.spread.variance):
             return 1.0
         return self.spread.p(self.value)
 
@@ -86,22 +87,24 @@ def difference_of(one: Sequence[HeadOfFold], other: Sequence[HeadOfFold], metric
 def between(one: Jackknife, other: Jackknife) -> Difference:
     """Return the difference of two scores from their values without each speaker.
 
-    Seeds of both are independent draws; a score of one seed is taken to vary over seeds as the other does. Degrees of
-    freedom of seeds are Satterthwaite's (Biometrics Bulletin 2(6), 1946).
+    Seeds of both are independent draws; a score of one seed is taken to vary over seeds as the other does. What seeds
+    alone say is not lessened by what speakers explain of it, as it is for a score: in a difference, from which cancels
+    what both find hard, that is too large a part to be known.
     """
     value = float(one.of_seeds.mean() - other.of_seeds.mean())
     if not (one.is_defined and other.is_defined):
         return Difference(value, Spread(math.nan, one.degrees_of_freedom))
-    seeds = shared = squares = 0.0
+    seeds, shared = [], 0.0
     for own, its_other in ((one, other), (other, one)):
         if (number := len(own.of_seeds)) > 1:
             # With the share of a single seed of the other side, from a mean over `number` seeds.
             times = 1 + number if len(its_other.of_seeds) == 1 else 1
             variance, explained = (times * part for part in seeds_variance(own))
-            seeds, shared, squares = seeds + variance, shared + explained, squares + variance**2 / (number - 1)
+            seeds.append(OfSeeds(variance, number - 1))
+            shared += explained
     speakers = clusters_variance(one.without - other.without, one.pairs)
-    degrees_of_seeds = seeds**2 / squares if squares else math.inf
-    return Difference(value, Spread(speakers, one.degrees_of_freedom, seeds, degrees_of_seeds, shared))
+    alone = max(0.0, sum(part.variance for part in seeds) - shared)
+    return Difference(value, Spread(speakers + alone, one.degrees_of_freedom, tuple(seeds)))
 
 
 def as_independent(heads: Sequence[HeadOfFold]) -> list[HeadOfFold]:

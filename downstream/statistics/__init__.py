@@ -9,7 +9,7 @@ from downstream.statistics.intervals import (
 )
 from downstream.statistics.items import NO_SPEECH, NOBODY, CountedItems, FloatArray, Items, cluster_of
 from downstream.statistics.jackknife import Jackknife, SeedItems, clusters_variance, jackknives
-from downstream.statistics.spread import Spread, seeds_variance, spread_of
+from downstream.statistics.spread import OfSeeds, Spread, seeds_variance, spread_of
 
 __all__ = [
     "ALIKE",
@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "Items",
     "Jackknife",
+    "OfSeeds",
     "Range",
     "Spread",
     "cluster_of",

@@ -105,7 +105,7 @@ def held(tested: str, seeds: int) -> str:
     """Return what an interval holds, and what it does not."""
     if seeds == 1:
         return f"95 %, t over {tested} (jackknife); not in it: training data, other seeds"
-    return f"95 %, t over {tested} and t over {seeds} seeds (jackknife); not in it: training data"
+    return f"95 %, t over {tested}, or over {seeds} seeds where that is wider (jackknife); not in it: training data"
 
 
 def ends_of(jackknife: Jackknife, value: float, possible: Range) -> tuple[float, float] | None:

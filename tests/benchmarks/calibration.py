@@ -166,8 +166,7 @@ def drawn(generator: np.random.Generator, numbers: Numbers, most: int) -> Number
 def kinds() -> Iterator[Kind]:
     """Yield the kinds of test sets."""
     for speakers, unequal in product((4, 5, 10, 24, 40), (False, True)):
-        rates = ((0.6, 0.0), (0.6, 0.1), (0.6, 0.2), (0.9, 0.05), (0.98, 0.02))
-        for mean, deviation in rates if speakers <= 10 else ((0.6, 0.1), (0.98, 0.02)):
+        for mean, deviation in ((0.6, 0.0), (0.6, 0.1), (0.6, 0.2), (0.9, 0.05), (0.98, 0.02), (0.98, 0.05)):
             draw = partial(classified, speakers=speakers, each=60, mean=mean, deviation=deviation, unequal=unequal)
             yield Kind(f"{whose(speakers, unequal)}, {mean} ± {deviation}", draw)
     for speakers, each in ((200, 10), (1251, 3)):

@@ -281,7 +281,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Apply the heads of a run to new recordings: `wavprobe predict` from Python.
 
-    run: its record or its folder; or a file that `wavprobe export` wrote.
+    run: its record or its folder; a file that `wavprobe export` wrote; or a WavLM of transformers with a head, by its
+        folder or as "hf:ORG/NAME".
     recordings: names of files, folders, tables or lists; or waveforms: 1-D tensors or arrays of floats in [-1, 1] at
         16 kHz, in a list, or in a mapping from their names.
     heads: names of those that answer ("fold1-seed0"); by default the one that learned from all data where there is one,
@@ -294,7 +295,8 @@ def predict(
 
     Returns a row for each recording, or pair, in their order: of a classifier {"id", "path", "seconds", "class",
     "posterior", "posteriors"}, of a recogniser "transcript" and "words" with "start" and "end" in seconds, of a
-    verifier {"one", "other", "similarity"}. `pandas.json_normalize(rows)` makes a table of them.
+    verifier {"one", "other", "similarity"}. WavLMForAudioFrameClassification gives "segments" with "label", "start" and
+    "end", and the "labels" of every frame. `pandas.json_normalize(rows)` makes a table of them.
 
     Raises UserError for whatever the caller can fix.
     """

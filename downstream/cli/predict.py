@@ -1,4 +1,4 @@
-"""`wavprobe predict`: the heads of a run on new recordings."""
+"""`wavprobe predict`: the heads of a run, or a task model, on new recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ FORMATS = ("csv", "jsonl", "npy")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add run, recordings and options."""
-    parser.add_argument("run", metavar="RUN", help="a run's folder, its result.json, or a file of wavprobe export")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run's folder, its result.json, a file of wavprobe export, or a WavLM of transformers with a head: its "
+        "folder, or hf:ORG/NAME",
+    )
     parser.add_argument(
         "recordings",
         nargs="*",

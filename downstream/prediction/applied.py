@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from downstream.recipes import Recipe
-from downstream.results import HeadFile
+from downstream.recipes import EffectsSettings
 from downstream.states import move
-from downstream.tasks import Head, Predictor, errors_named, family_of
+from downstream.tasks import Head, Predictor, errors_named
 from upstream.base import HiddenStates, States, Upstream
 from upstream.encode import Item, Memory, encode, seconds_of, waveforms_ahead, workers_for
 from upstream.extract import bar_of_audio, plan
@@ -23,40 +22,26 @@ from upstream.store import rounded
 class AppliedHeads:
     """Heads whose predictions are averaged, or one head; they are where their states will be.
 
-    about: the metadata of their file. heads: by name.
+    title: what they answer, for messages. heads: by name. reduction, codec: of the states that they read, as in
+    `upstream.encode.encode` and in the store; codec None for states that were never rounded.
+    effects: on the audio. sentence: who answers, and what is known of how good the answers are.
+    family: whose code they are, where errors of it are to be named; None for no family's.
     """
 
-    about: HeadFile
-    recipe: Recipe
+    title: str
     upstream: Upstream
     predictor: Predictor
     heads: dict[str, Head]
+    reduction: str
+    codec: str | None
+    effects: EffectsSettings
+    sentence: str
+    family: str | None = None
 
     @property
     def device(self) -> torch.device:
         """The device of the heads: the CPU where they read no frames, as in training."""
-        return self.upstream.device if self.about.states.reduction == "frames" else torch.device("cpu")
-
-    @property
-    def sentence(self) -> str:
-        """Who answers, and what is known of how good the answers are."""
-        about, count = self.about, len(self.heads)
-        who = f"The head {next(iter(self.heads))}" if count == 1 else f"The mean of {count} heads"
-        if about.score is None:
-            whose = "" if about.origin is None else f"; learned by {about.origin.sentence}, its score not measured here"
-            return f"{who} of {self.recipe.name} on {self.upstream.name} answers{whose}."
-        metric = family_of(self.recipe).metrics[about.score.name]
-        part = "" if about.score.part == "test" else f"the part {about.score.part} of "
-        whose = "the run's score" if self.is_tested else "the score of heads that learned from less"
-        return (
-            f"{who} of {self.recipe.name} on {self.upstream.name} answers; {whose} is {metric.title} "
-            f"{metric.written(about.score.value)}{metric.unit} on {part}{about.corpus.title}."
-        )
-
-    @property
-    def is_tested(self) -> bool:
-        """False for a head that learned from all data, which has no development score either."""
-        return all(self.about.heads[name].development is not None for name in self.heads)
+        return self.upstream.device if self.reduction == "frames" else torch.device("cpu")
 
     @torch.no_grad()
     def predictions(self, items: Sequence[Item], progress: bool) -> Iterator[tuple[list[Item], list[Tensor]]]:
@@ -65,19 +50,18 @@ class AppliedHeads:
         with (
             bar_of_audio("predicting", batches, progress) as bar,
             closing(waveforms_ahead(batches, workers_for(self.upstream.device))) as decoded,
-            errors_named(self.recipe.task),
+            nullcontext() if self.family is None else errors_named(self.family),
         ):
             for batch, waveforms in zip(batches, decoded, strict=True):
-                states = encode(self.upstream, batch, waveforms, self.about.states.reduction, memory)
+                states = encode(self.upstream, batch, waveforms, self.reduction, memory)
                 yield batch, self._predicted(self._as_learned(states))
                 bar.update(seconds_of(batch))
 
     def _as_learned(self, states: Sequence[Tensor]) -> States:
         """Return the states of a batch in the form that the heads learned from: rounded as the store rounds them."""
-        if self.about.states.reduction != "frames":
+        if self.reduction != "frames":
             return torch.stack(list(states), dim=1).to(self.device)
-        codec = self.about.states.codec
-        kept = states if codec is None else [rounded(own, codec) for own in states]
+        kept = states if self.codec is None else [rounded(own, self.codec) for own in states]
         return move(HiddenStates.from_utterances(kept), self.device)
 
     def _predicted(self, states: States) -> list[Tensor]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from downstream.prediction.applied import AppliedHeads
 from downstream.prediction.sources import about_heads, chosen_heads, located, upstream_of
+from downstream.recipes import Recipe
 from downstream.results import HeadFile, opened_heads, predictor_of, rebuilt
-from downstream.tasks import errors_named
+from downstream.tasks import errors_named, family_of
 from upstream.base import Upstream
 from upstream.errors import UserError
 
@@ -38,10 +39,37 @@ def applied_heads(
             refuse_other_outputs(chosen, about, source.path)
             encoder = upstream_of(about, upstream, device, run)
             heads = {name: rebuilt(name, about, predictors[name], tensors, source.path) for name in chosen}
-    applied = AppliedHeads(about, recipe, encoder, predictors[chosen[0]], heads)
+    applied = AppliedHeads(
+        title=recipe.name,
+        upstream=encoder,
+        predictor=predictors[chosen[0]],
+        heads=heads,
+        reduction=about.states.reduction,
+        codec=about.states.codec,
+        effects=recipe.corpus.effects,
+        sentence=who_answers(about, recipe, encoder, chosen),
+        family=recipe.task,
+    )
     for head in heads.values():
         head.to(applied.device)
     return applied
+
+
+def who_answers(about: HeadFile, recipe: Recipe, upstream: Upstream, names: Sequence[str]) -> str:
+    """Return a sentence on who answers, and on what is known of how good the answers are. names: of the heads."""
+    who = f"The head {names[0]}" if len(names) == 1 else f"The mean of {len(names)} heads"
+    if about.score is None:
+        whose = "" if about.origin is None else f"; learned by {about.origin.sentence}, its score not measured here"
+        return f"{who} of {recipe.name} on {upstream.name} answers{whose}."
+    metric = family_of(recipe).metrics[about.score.name]
+    part = "" if about.score.part == "test" else f"the part {about.score.part} of "
+    # A head that learned from all data has no score of its own, nor a development score.
+    is_tested = all(about.heads[name].development is not None for name in names)
+    whose = "the run's score" if is_tested else "the score of heads that learned from less"
+    return (
+        f"{who} of {recipe.name} on {upstream.name} answers; {whose} is {metric.title} "
+        f"{metric.written(about.score.value)}{metric.unit} on {part}{about.corpus.title}."
+    )
 
 
 def refuse_other_outputs(names: Sequence[str], about: HeadFile, path: Path) -> None:

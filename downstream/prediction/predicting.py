@@ -14,6 +14,7 @@ from downstream.prediction.applied import AppliedHeads
 from downstream.prediction.opening import applied_heads
 from downstream.prediction.pairs import Pairs, all_pairs, files_of, named_pairs, places_of
 from downstream.prediction.recordings import NewRecording, Recordings, new_recordings
+from downstream.prediction.task_models import applied_task_model, is_task_model, refuse_choices
 from upstream.base import Upstream
 from upstream.errors import UserError
 
@@ -44,15 +45,19 @@ def predict(
     skip_unreadable: bool = False,
     progress: bool = True,
 ) -> Answers:
-    """Apply the heads of a run, or of a file of heads, to recordings; see `downstream.predict`."""
-    applied = applied_heads(run, heads, upstream, device, family)
+    """Apply the heads of a run or of a file of heads, or a task model, to recordings; see `downstream.predict`."""
+    if is_task_model(run):
+        refuse_choices({"--head": heads, "-u": upstream, "--family": family})
+        applied = applied_task_model(run, device)
+    else:
+        applied = applied_heads(run, heads, upstream, device, family)
     compares = applied.predictor.compares
     if not compares and (pairs is not None or embeddings):
-        raise UserError(f"Heads of {applied.recipe.name} answer about one recording each: no pairs, no embeddings.")
+        raise UserError(f"Heads of {applied.title} answer about one recording each: no pairs, no embeddings.")
     named = None if pairs is None else named_pairs(pairs)
     if named is not None and isinstance(recordings, list | tuple) and not recordings:
         recordings = files_of(named)
-    found, notes = new_recordings(recordings, applied.recipe.corpus.effects, progress, skip_unreadable)
+    found, notes = new_recordings(recordings, applied.effects, progress, skip_unreadable)
     notes = (*notes, applied.sentence)
     if not compares or embeddings:
         return Answers(answered(applied, found, progress), notes)

@@ -165,6 +165,12 @@ class WavLMConfig:
         return self.id2label.get(index, f"LABEL_{index}")
 
     @property
+    def problem_type(self) -> str | None:
+        """What a head that classifies learned, "multi_label_classification" or other words of transformers."""
+        kind = dict(self.extra).get("problem_type")
+        return None if kind is None else str(kind)
+
+    @property
     def architectures(self) -> tuple[str, ...]:
         """The classes that the checkpoint says it is of, ("WavLMForCTC",)."""
         return tuple(map(str, dict(self.extra).get("architectures") or ()))

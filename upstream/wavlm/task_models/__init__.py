@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         WavLMForSequenceClassification,
     )
     from upstream.wavlm.task_models.ctc import WavLMForCTC
+    from upstream.wavlm.task_models.head_inputs import HeadInputs
     from upstream.wavlm.task_models.loading import TASK_MODELS, load_task_model
     from upstream.wavlm.task_models.xvector import WavLMForXVector
 else:
@@ -28,6 +29,7 @@ else:
             "WavLMForAudioFrameClassification": f"{PACKAGE}.classification",
             "WavLMForSequenceClassification": f"{PACKAGE}.classification",
             "WavLMForCTC": f"{PACKAGE}.ctc",
+            "HeadInputs": f"{PACKAGE}.head_inputs",
             "TASK_MODELS": f"{PACKAGE}.loading",
             "load_task_model": f"{PACKAGE}.loading",
             "WavLMForXVector": f"{PACKAGE}.xvector",
@@ -36,6 +38,7 @@ else:
 
 __all__ = [
     "TASK_MODELS",
+    "HeadInputs",
     "PretrainedWavLM",
     "TaskOutput",
     "WavLMForAudioFrameClassification",

@@ -56,10 +56,15 @@ class WavLMForCTC(PretrainedWavLM):
 
         Raises UserError without a vocabulary.
         """
+        vocabulary, best = self.named_tokens, output.logits.argmax(dim=-1).tolist()
+        return [vocabulary.text(own[:n]) for own, n in zip(best, output.lengths.tolist(), strict=True)]
+
+    @property
+    def named_tokens(self) -> CTCVocabulary:
+        """The vocabulary; raises UserError without one."""
         if self.vocabulary is None:
             raise UserError("There is no vocab.json beside the weights, so tokens have no names; put it there.")
-        best = output.logits.argmax(dim=-1).tolist()
-        return [self.vocabulary.text(own[:n]) for own, n in zip(best, output.lengths.tolist(), strict=True)]
+        return self.vocabulary
 
     @classmethod
     def from_checkpoint(cls, read: Checkpoint, path: Path) -> Self:

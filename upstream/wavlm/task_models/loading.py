@@ -6,6 +6,7 @@ from pathlib import Path
 
 from upstream.errors import UserError
 from upstream.wavlm import checkpoint
+from upstream.wavlm.directory import is_of_another_model
 from upstream.wavlm.task_models.base import PretrainedWavLM, located
 from upstream.wavlm.task_models.classification import WavLMForAudioFrameClassification, WavLMForSequenceClassification
 from upstream.wavlm.task_models.ctc import WavLMForCTC
@@ -25,6 +26,8 @@ def load_task_model(name: str | Path, revision: str | None = None) -> Pretrained
     Raises UserError for a checkpoint without a head or of another class, and as `from_pretrained`.
     """
     path = located(name, revision)
+    if is_of_another_model(path):
+        raise UserError(f"{path} is of another kind of model than WavLM, whose heads alone are known here.")
     read = checkpoint.read(path)
     classes = read.config.architectures
     chosen = next((one for one in classes if one in TASK_MODELS), None)

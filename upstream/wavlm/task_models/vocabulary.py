@@ -47,6 +47,27 @@ class CTCVocabulary:
         text = text.lower() if self.lower_case else text
         return tidied(text) if self.tidy else text
 
+    def words(self, numbers: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Return each word of the text with its first frame and the frame behind its last one.
+
+        A word lasts from its first token to its last one; the blanks of CTC around it belong to no word.
+        """
+        words: list[tuple[str, int, int]] = []
+        within, frame = False, 0
+        for token, run in groupby(self.tokens.get(number, self.unknown) for number in numbers):
+            first, frame = frame, frame + len(list(run))
+            if token == self.delimiter or token.isspace():
+                within = False
+            elif token != self.blank:
+                shown = token.lower() if self.lower_case else token
+                words = (
+                    [*words[:-1], (words[-1][0] + shown, words[-1][1], frame)]
+                    if within
+                    else [*words, (shown, first, frame)]
+                )
+                within = True
+        return words
+
     def write(self, folder: Path) -> None:
         """Write the files that transformers reads a tokenizer from."""
         settings = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from downstream.recipes import EffectsSettings
+from downstream.recipes import EffectsSettings, Recipe
+from downstream.results import HeadFile
 from downstream.states import move
 from downstream.tasks import Head, Predictor, errors_named
 from upstream.base import HiddenStates, States, Upstream
@@ -18,8 +19,8 @@ from upstream.extract import bar_of_audio, plan
 from upstream.store import rounded
 
 
-@dataclass(frozen=True)
-class AppliedHeads:
+@dataclass(frozen=True, kw_only=True)
+class Applied:
     """Heads whose predictions are averaged, or one head; they are where their states will be.
 
     title: what they answer, for messages. heads: by name. reduction, codec: of the states that they read, as in
@@ -70,3 +71,11 @@ class AppliedHeads:
         if len(of_heads) == 1:
             return of_heads[0]
         return [torch.stack(own).mean(dim=0) for own in zip(*of_heads, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedHeads(Applied):
+    """Heads of a run, or of a file of heads. about: the metadata of their file."""
+
+    about: HeadFile
+    recipe: Recipe

@@ -49,6 +49,8 @@ def applied_heads(
         effects=recipe.corpus.effects,
         sentence=who_answers(about, recipe, encoder, chosen),
         family=recipe.task,
+        about=about,
+        recipe=recipe,
     )
     for head in heads.values():
         head.to(applied.device)

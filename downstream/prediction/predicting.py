@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from downstream.prediction.applied import AppliedHeads
+from downstream.prediction.applied import Applied
 from downstream.prediction.opening import applied_heads
 from downstream.prediction.pairs import Pairs, all_pairs, files_of, named_pairs, places_of
 from downstream.prediction.recordings import NewRecording, Recordings, new_recordings
@@ -48,7 +48,7 @@ def predict(
     """Apply the heads of a run or of a file of heads, or a task model, to recordings; see `downstream.predict`."""
     if is_task_model(run):
         refuse_choices({"--head": heads, "-u": upstream, "--family": family})
-        applied = applied_task_model(run, device)
+        applied: Applied = applied_task_model(run, device)
     else:
         applied = applied_heads(run, heads, upstream, device, family)
     compares = applied.predictor.compares
@@ -65,14 +65,14 @@ def predict(
     return Answers(compared(applied, found, for_each(applied, found, progress, list), places), notes)
 
 
-def answered(applied: AppliedHeads, recordings: Sequence[NewRecording], progress: bool) -> list[dict[str, Any]]:
+def answered(applied: Applied, recordings: Sequence[NewRecording], progress: bool) -> list[dict[str, Any]]:
     """Return a row for each recording, in their order: its name, its length, and the family's answer."""
     answers = for_each(applied, recordings, progress, applied.predictor.answers)
     return [one.row | dict(answer) for one, answer in zip(recordings, answers, strict=True)]
 
 
 def for_each(
-    applied: AppliedHeads,
+    applied: Applied,
     recordings: Sequence[NewRecording],
     progress: bool,
     of_batch: Callable[[list[Tensor]], Iterable[Found]],
@@ -85,7 +85,7 @@ def for_each(
 
 
 def compared(
-    applied: AppliedHeads, recordings: Sequence[NewRecording], embeddings: Sequence[Tensor], pairs: Pairs
+    applied: Applied, recordings: Sequence[NewRecording], embeddings: Sequence[Tensor], pairs: Pairs
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each pair: both names, and how similar they are."""
     (head,) = (one.cpu() for one in applied.heads.values())

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from downstream.prediction.applied import AppliedHeads
+from downstream.prediction.applied import Applied
 from downstream.recipes import EffectsSettings
 from downstream.results import RECORD
 from downstream.tasks import Head, Predictions, Predictor, as_rows
@@ -51,12 +51,12 @@ def refuse_choices(choices: Mapping[str, object]) -> None:
             )
 
 
-def applied_task_model(named: str | Path, device: str) -> AppliedHeads:
+def applied_task_model(named: str | Path, device: str) -> Applied:
     """Return a task model, ready for recordings; raises UserError where there is none, or it cannot be read."""
     model = load_task_model(named if str(named).startswith(HUB) else os.path.expanduser(named))
     encoder = HeadInputs(str(named), model, torch_device(device))
     name = type(model).__name__
-    return AppliedHeads(
+    return Applied(
         title=name,
         upstream=encoder,
         predictor=predictor_of(model, encoder.stride / SAMPLE_RATE),

@@ -18,7 +18,7 @@ from downstream.tasks import Family, Head, HeadHere, HeadOfS3prl, family_of, fam
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
-from upstream.names import not_here
+from upstream.names import is_function, not_here
 
 READ = (
     "Heads that are read: linear ones over mean pooling (emotion, speech_commands, fluent_commands, voxceleb1), "
@@ -112,7 +112,12 @@ def upstream_of_run(run: S3prlRun, given: str | None) -> Upstream:
             f"{run.path} was trained on {name} with the checkpoint {checkpoint}, which is not here. Name it with -u."
         )
     if missing := not_here(name):
-        raise UserError(f"{run.path} was trained on {name}. {missing}")
+        raise UserError(f"{run.path} was trained on {name}. {missing} Where you have it, name it with -u.")
+    if is_function(name):
+        raise UserError(
+            f"{run.path} says that its upstream was {name}, a function whose code would run. Read it, and name the "
+            f"file that you trust with -u: -u {name}"
+        )
     try:
         return load(name)
     except UserError as error:
@@ -134,7 +139,7 @@ def refuse_other_layers(run: S3prlRun, upstream: Upstream) -> None:
 
 
 def refuse_other_width(run: S3prlRun, head: Head, upstream: Upstream) -> None:
-    """Raise UserError for an upstream of another width than a head reads, or other frames."""
+    """Raise UserError for an upstream of another width than a head reads."""
     first = next(module for module in head.modules() if isinstance(module, torch.nn.Linear))
     if first.in_features != upstream.dim:
         raise UserError(
@@ -166,7 +171,7 @@ def recipe_of(run: S3prlRun, family: type[Family], given: str | None) -> Recipe 
     if type(family_of(recipe)) is family:
         return recipe
     if given is None:
-        return None  # the checkpoint's Args name another task than its tensors are of; tensors are right
+        return None  # its arguments name another task than its tensors are of, which count
     raise UserError(
         f"{run.path} has the head of s3prl's {run.task or 'task'}, and {given} has heads of another kind. Leave -d "
         "out, or name a recipe of the same task."

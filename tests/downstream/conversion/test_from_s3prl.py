@@ -189,6 +189,10 @@ def test_what_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     refuses("sums 4 layers, and fbank", upstream="fbank")
     run.save(path, Args=argparse.Namespace(**run.arguments | {"upstream_ckpt": "/gone/wavlm.pt"}))
     refuses("with the checkpoint /gone/wavlm.pt, which is not here. Name it with -u")
+    (tmp_path / "evil.py").write_text("print('this code ran')")
+    evil = f"{tmp_path}/evil.py:build"
+    run.save(path, Args=argparse.Namespace(**run.arguments | {"upstream": evil, "upstream_ckpt": None}))
+    refuses("evil.py:build, a function whose code would run")
     run.save(path, Args=None)
     refuses("does not say which upstream")
     run.save(path, fine_tuned=True)

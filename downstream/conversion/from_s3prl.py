@@ -192,8 +192,8 @@ def notes_on(head: HeadOfRun) -> Sequence[str]:
     notes = []
     if not run.is_fine_tuned:
         notes.append(
-            f"The run was frozen, and its file has no encoder: that it was {upstream.name} is what its arguments, or "
-            "you, say."
+            f"The run was frozen, and its file has no encoder: {upstream.name} is that of its arguments, or of -u, of "
+            "which no more than layers and width can be checked."
         )
     if run.left_out:
         notes.append(f"Left behind: {', '.join(run.left_out)}, which only further training would read.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from downstream.comparison.side import Side
+from downstream.results import short_name
 
 # What may tell two scores of one upstream apart, in this order; only what does is in their names.
 KINDS: tuple[Callable[[Side], str], ...] = (
@@ -42,5 +43,5 @@ def distinguished(labels: Sequence[str], more: Sequence[str]) -> list[str]:
 def upstream_label(side: Side) -> str:
     """Return the name of an upstream, of a path its end, and whether it is untrained."""
     upstream = side.result.upstream
-    name = upstream.name if upstream.name.startswith("hf:") else upstream.name.rstrip("/").rpartition("/")[2]
+    name = short_name(upstream.name)
     return f"{name}, untrained" if upstream.random_init else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from downstream.report import asked_of, flat, question_of
-from downstream.results import Result
+from downstream.results import Result, short_name
 from upstream.errors import UserError
 
 SPECIAL = {
@@ -86,7 +86,7 @@ def differing(one: Result, other: Result) -> list[str]:
 
 def row_of(result: Result) -> str:
     """Return the name of an upstream, and how it was read where that is not the recipe's way."""
-    return escaped(", ".join((result.upstream.name, *asked_of(result).marks)))
+    return escaped(", ".join((short_name(result.upstream.name), *asked_of(result).marks)))
 
 
 def column_of(result: Result) -> Column:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from downstream.leaderboards.board import Column, Row, Section
 from downstream.report import flat, layer_words, recipes_layer, settings_named
+from downstream.results import short_name
 from upstream.text import one_line
 
 T = TypeVar("T")
@@ -115,12 +116,6 @@ def row_labels(section: Section) -> dict[Row, RowLabel]:
             old, digest = labels[row], row.first.upstream.fingerprint[:SHOWN_DIGEST] if row.first else "published"
             labels[row] = RowLabel(old.name, (*old.marks, digest))
     return labels
-
-
-def short_name(name: str) -> str:
-    """Return the name of an upstream; of a path, which begins with dots or the home folder, its last part."""
-    is_path = name.startswith((".", "~", "/"))
-    return one_line(name.rstrip("/").rpartition("/")[2] if is_path else name)
 
 
 def groups_of(values: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:

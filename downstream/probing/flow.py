@@ -17,12 +17,11 @@ from downstream.probing.probed import Probed
 from downstream.probing.recipes import ProbedRecipe, refuse_repeated
 from downstream.recipes import Options
 from downstream.results import Result
-from downstream.similarity import Similarity, measure
+from downstream.similarity import Similarity, measured
 from downstream.tasks import errors_named, family_of
 from upstream.base import Upstream
 from upstream.catalog import load, load_for_sizes, loading_of_each
 from upstream.errors import UserError
-from upstream.files import STATES
 
 
 def probe(
@@ -122,7 +121,7 @@ class Flow:
             if not stored or (len(stored) == 1 and next(iter(stored.values())).num_layers == 1):
                 continue
             try:
-                compared = measure(stored, dataset, self._options.store / STATES, progress=self._options.progress)
+                compared = measured(stored, dataset, self._options.store, self._options.progress)
             except UserError as error:
                 self.notes.append(f"Layers are not compared on {one.recipe.name}: {error}")
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from downstream.report import LayerCurve
-from downstream.results import Result
+from downstream.results import Result, short_name
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,8 @@ class Probed:
     @property
     def upstream(self) -> str:
         """The name of the upstream as figures show it: of a path its last part."""
-        name = self.result.upstream.name
-        is_path = not name.startswith("hf:")
-        short = name.rstrip("/").rpartition("/")[2] if is_path else name.removeprefix("hf:")
-        return f"{short}, untrained" if self.result.upstream.random_init else short
+        name = short_name(self.result.upstream.name)
+        return f"{name}, untrained" if self.result.upstream.random_init else name
 
     @property
     def task(self) -> str:

@@ -90,7 +90,7 @@ def inputs_compared(record: Result, again: Result) -> Iterator[Line]:
     yield of_values("utterances", record.corpus.used.utterances, again.corpus.used.utterances)
     yield of_values("weights of the upstream", record.upstream.fingerprint[:SHOWN], again.upstream.fingerprint[:SHOWN])
     yield of_values("precision", record.upstream.dtype, again.upstream.dtype)
-    yield of_values("settings, splits and seeds", *map(settings_digest, (record, again)))
+    yield of_values("settings, with data and weights", *map(settings_digest, (record, again)))
     yield of_values("states", *(f"{one.states.mode}, {one.states.codec}" for one in (record, again)))
     own, other = record.environment, again.environment
     named = [name for name in {**own, **other} if name not in MACHINE]

@@ -24,7 +24,7 @@ from downstream.results.head_file import (
     written_heads,
 )
 from downstream.results.integrity import altered, digest_of
-from downstream.results.names import slug
+from downstream.results.names import short_name, slug
 from downstream.results.phases import Phases
 from downstream.results.place import Place
 from downstream.results.question import Question
@@ -116,6 +116,7 @@ __all__ = [
     "record_path",
     "record_final",
     "record_run",
+    "short_name",
     "slug",
     "items_of_heads",
     "tidy",

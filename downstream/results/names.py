@@ -13,6 +13,7 @@ from downstream.results.question import Question
 from upstream.base import Upstream
 from upstream.catalog import NAMED
 from upstream.names import BY_REPOSITORY
+from upstream.text import one_line
 
 LONGEST_NAME = 100  # characters of an earlier name; a file system takes 255 bytes
 LONGEST_END = 48  # characters of the end of a path, of up to four bytes each
@@ -44,6 +45,12 @@ def upstream_part(upstream: Upstream) -> str:
     if upstream.name.startswith("hf:") or upstream.name.partition("@")[0] in NAMED:
         return slug(upstream.name)
     return "-".join(filter(None, (readable(upstream.name.replace(".py:", "-")), upstream.fingerprint[:8])))
+
+
+def short_name(upstream: str) -> str:
+    """Return an upstream's name as tables and figures show it; of a path from dots, home or root, its last part."""
+    is_path = upstream.startswith((".", "~", "/"))
+    return one_line(upstream.rstrip("/").rpartition("/")[2] if is_path else upstream)
 
 
 def earlier_upstream_part(upstream: Upstream) -> str:

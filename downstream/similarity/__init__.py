@@ -2,6 +2,7 @@
 
 from downstream.similarity.alignment import hsic, linear_cka
 from downstream.similarity.canonical import CanonicalDirections, held_out_correlation
+from downstream.similarity.kept import measured
 from downstream.similarity.measuring import Cka, LabelCorrelation, Similarity, measure
 from downstream.similarity.similarity_plots import cka_picture, label_picture
 
@@ -16,4 +17,5 @@ __all__ = [
     "label_picture",
     "linear_cka",
     "measure",
+    "measured",
 ]

@@ -89,7 +89,7 @@ def test_other_data_are_named(results: Callable[[str], Result], again: Again, co
     soundfile.write(changed / "f0-A.wav", -sound, rate)
     found = again(results("class").folder, data=changed)
     assert not found.is_identical
-    assert found.comparison.differing_inputs == ["data", "settings, splits and seeds"]
+    assert found.comparison.differing_inputs == ["data", "settings, with data and weights"]
     assert "What went in differs in data" in found.comparison.verdict
 
 

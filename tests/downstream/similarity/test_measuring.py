@@ -6,6 +6,7 @@ import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,16 @@ from small_runs import FAMILIES, write_words
 
 import upstream
 from downstream.data.dataset import Dataset, read_dataset
-from downstream.similarity import Cka, LabelCorrelation, Similarity, cka_picture, label_picture, measure, stored
+from downstream.similarity import (
+    Cka,
+    LabelCorrelation,
+    Similarity,
+    cka_picture,
+    label_picture,
+    measure,
+    measured,
+    stored,
+)
 from downstream.similarity.similarity_plots import in_lines
 from downstream.tasks.registry import family_of, load_recipe
 from upstream.base import Upstream
@@ -56,6 +66,26 @@ def test_layers_are_compared_within_and_between_encoders(place: Path, encoders: 
     assert found.labels[1].values[0] > 0.8  # words are pitches, which filterbanks show
     again = measure(encoders, dataset_of("class", place), place / "states", progress=False)
     assert again.tables() == found.tables()
+
+
+def test_what_was_measured_is_read_back_for_the_same_inputs_alone(
+    place: Path, encoders: dict[str, Upstream], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = dataset_of("class", place)
+    found = measured(encoders, dataset, tmp_path, progress=False)
+    counted = Mock(wraps=measure)
+    monkeypatch.setattr("downstream.similarity.kept.measure", counted)
+    again = measured(encoders, dataset, tmp_path, progress=False)
+    assert counted.call_count == 0
+    assert again.tables() == found.tables()
+    assert (again.column, again.classes, again.compared, again.notes) == ("emotion", 4, "means", found.notes)
+    measured({"small": upstream.load("wavlm_tiny", random_init=True, seed=3)}, dataset, tmp_path, progress=False)
+    measured(encoders, replace(dataset, labels=dataset.labels[::-1]), tmp_path, progress=False)
+    assert counted.call_count == 2
+    for path in (tmp_path / "similarity").iterdir():
+        path.write_text('{"cka": [')  # cut off
+    assert measured(encoders, dataset, tmp_path, progress=False).tables() == found.tables()
+    assert counted.call_count == 3
 
 
 @pytest.mark.parametrize("reduction", ["statistics", "frames"])

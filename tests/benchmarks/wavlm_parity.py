@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from upstream.wavlm.config import BASE, LARGE
+from upstream.wavlm.names import from_microsoft
 
 from . import common
 
@@ -49,12 +51,15 @@ class Row:
         return self.kind, self.config, self.output, f"{self.error:.1e}", f"{self.limit:.0e}"
 
 
+def helper(name: str) -> Any:
+    """A module of the tests or of a library that carries no types."""
+    return import_module(name)
+
+
 def sizes_of(name: str) -> dict[str, dict[str, Any]]:
     """The settings in transformers' terms by the name of each configuration: small ones, or the published sizes."""
-    from peers import KINDS
-
     if name == "small":
-        return {f"{kind}, small": settings for kind, settings in KINDS.items()}
+        return {f"{kind}, small": settings for kind, settings in helper("peers").KINDS.items()}
     published = {"WavLM Base": BASE, "WavLM Large": LARGE}
     return {title: config.to_hugging_face() for title, config in published.items()}
 
@@ -69,27 +74,26 @@ def noise(utterances: int, samples: int = 16_000) -> Tensor:
 
 def encoder_rows(config: str, settings: dict[str, Any]) -> Iterator[Row]:
     """Every layer of the encoder, against each implementation that is installed."""
-    from peers import relative_error, transformers_model, transformers_states
-    from task_peers import ours_of
-
-    peer, (waveform,) = transformers_model(settings), noise(1)
+    peers = helper("peers")
+    peer, (waveform,) = peers.transformers_model(settings), noise(1)
     with torch.no_grad():
-        ours = [own[0] for own in ours_of(peer)([waveform], output_hidden_states=True).hidden_states]
+        ours = [
+            own[0] for own in helper("task_peers").ours_of(peer)([waveform], output_hidden_states=True).hidden_states
+        ]
         layers = {
-            "transformers": dict(enumerate(transformers_states(peer, waveform))),
+            "transformers": dict(enumerate(peers.transformers_states(peer, waveform))),
             "torchaudio": torchaudio_layers(peer, waveform),
             "Microsoft": microsoft_layers(peer, settings, waveform),
         }
     for implementation, found in layers.items():
         for layer, expected in found.items():
-            yield Row(f"WavLMModel, {implementation}", config, f"layer {layer}", relative_error(ours[layer], expected))
+            error = peers.relative_error(ours[layer], expected)
+            yield Row(f"WavLMModel, {implementation}", config, f"layer {layer}", error)
 
 
 def torchaudio_layers(peer: Any, waveform: Tensor) -> dict[int, Tensor]:
     """torchaudio's layers by their number here; it has no layer 0."""
-    from torchaudio.models.wav2vec2.utils import import_huggingface_model
-
-    model = import_huggingface_model(peer).eval()
+    model = helper("torchaudio.models.wav2vec2.utils").import_huggingface_model(peer).eval()
     blocks, _ = model.extract_features(waveform[None])
     output, _ = model(waveform[None])
     return dict(enumerate([*(block[0] for block in blocks[:-1]), output[0]], 1))
@@ -97,12 +101,8 @@ def torchaudio_layers(peer: Any, waveform: Tensor) -> dict[int, Tensor]:
 
 def microsoft_layers(peer: Any, settings: dict[str, Any], waveform: Tensor) -> dict[int, Tensor]:
     """Microsoft's layers by their number; none where s3prl is not installed."""
-    from peers import microsoft_model
-
-    from upstream.wavlm.names import from_microsoft
-
     try:
-        model = microsoft_model(settings)
+        model = helper("peers").microsoft_model(settings)
     except ImportError:
         return {}
     theirs = peer.state_dict()
@@ -116,14 +116,12 @@ def microsoft_layers(peer: Any, settings: dict[str, Any], waveform: Tensor) -> d
 
 def task_rows(config: str, settings: dict[str, Any]) -> Iterator[Row]:
     """Logits, embeddings and losses of every task model, for every way in which layers are summed."""
-    from task_peers import CTC, LAYER_SUMS, NONE, TASKS, compared, task_peer
-
-    waveforms = noise(2)
-    for name in TASKS:
-        for layers, more in LAYER_SUMS.items():
-            if name == CTC and layers != NONE:
+    tasks, waveforms = helper("task_peers"), noise(2)
+    for name in tasks.TASKS:
+        for layers, more in tasks.LAYER_SUMS.items():
+            if name == tasks.CTC and layers != tasks.NONE:
                 continue  # it has no sum of layers
-            for one in compared(task_peer(name, settings | more), waveforms):
+            for one in tasks.compared(tasks.task_peer(name, settings | more), waveforms):
                 yield Row(name, f"{config}, {layers}", one.output, one.error, one.limit)
 
 

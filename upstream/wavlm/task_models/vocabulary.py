@@ -60,11 +60,10 @@ class CTCVocabulary:
                 within = False
             elif token != self.blank:
                 shown = token.lower() if self.lower_case else token
-                words = (
-                    [*words[:-1], (words[-1][0] + shown, words[-1][1], frame)]
-                    if within
-                    else [*words, (shown, first, frame)]
-                )
+                if within:
+                    beginning, start, _ = words.pop()
+                    shown, first = beginning + shown, start
+                words.append((shown, first, frame))
                 within = True
         return words
 

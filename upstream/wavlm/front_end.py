@@ -129,11 +129,13 @@ class FrontEnd(nn.Module):
         """Return the concatenated frames (N, 512) of waveforms (S_i,), and the frames of each, (S_i - 80) // 320."""
         lengths = [self.frames(len(waveform)) for waveform in waveforms]
         first, others = cast(FirstLayer, self.layers[0]), self.layers[1:]
-        filters = [first.filters(waveform) for waveform in waveforms]
+        with torch.autocast(waveforms[0].device.type, enabled=False):  # see `FirstLayer`
+            filters = [first.filters(waveform) for waveform in waveforms]
         weights, biases = torch.stack([weight for weight, _ in filters]), torch.stack([bias for _, bias in filters])
         features = []
         for waves, owners, frames in self._pieces(waveforms, lengths):
-            rows = first.filtered(waves, weights[owners], biases[owners]).to(first.weight.dtype)
+            with torch.autocast(waves.device.type, enabled=False):
+                rows = first.filtered(waves, weights[owners], biases[owners]).to(first.weight.dtype)
             for layer in others:
                 rows = layer(rows)
             features += [piece[:valid] for piece, valid in zip(rows, frames, strict=True)]

@@ -98,7 +98,10 @@ class TrainableWavLM(TrainableEncoder):
             with torch.no_grad():
                 frozen: Tensor = self._packed[0](waveforms)[0]
             return frozen
-        features: Tensor = self.model.front_end(waveforms)[0]
+        # On a CPU in float32, as where it is frozen: oneDNN's convolutions in half precision gave gradients of NaN.
+        half = self.device.type != "cpu" and torch.is_autocast_enabled(self.device.type)
+        with torch.autocast(self.device.type, enabled=half):
+            features: Tensor = self.model.front_end(waveforms)[0]
         if features.requires_grad and self.settings.front_end_scale != 1.0:
             scaled = partial(torch.mul, other=self.settings.front_end_scale)
             features.register_hook(scaled)  # type: ignore[no-untyped-call]

@@ -106,10 +106,14 @@ def deviations(frames: Tensor) -> Tensor:
     """Return the population standard deviation over frames, (…, T, D) float32 -> (…, D); of one frame it is zero.
 
     In two passes, over differences from the first frame: a channel far from zero loses no digits, and one that never
-    changes has a deviation of exactly zero.
+    changes has a deviation of exactly zero, whose gradient is zero.
     """
     shifted = frames - frames[..., :1, :]
-    return (shifted - shifted.mean(dim=-2, keepdim=True)).square().mean(dim=-2).sqrt()
+    variances = (shifted - shifted.mean(dim=-2, keepdim=True)).square().mean(dim=-2)
+    if not variances.requires_grad:
+        return variances.sqrt()
+    varies = variances > 0  # at zero the root has no slope
+    return torch.where(varies, torch.where(varies, variances, 1.0).sqrt(), 0.0)
 
 
 def stacked_layers(layers: Sequence[Tensor]) -> Tensor:

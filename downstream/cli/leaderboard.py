@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         if section.was_run:
             columns = [column for column in section.columns if column.question is not None]
             scores = sum(len(section.of_column(column)) for column in columns)
-            print(f"{section.protocol:<10}{counted(scores, 'score')} in {counted(len(columns), 'column')}")
+            print(f"{section.protocol:<9} {counted(scores, 'score')} in {counted(len(columns), 'column')}")
     if not board.records:
         print("note      No records were found; the page has published scores alone.")
     for name, path in zip(("page", "markdown", "csv"), written.files, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from downstream.comparison.side import Side
+from downstream.recipes import FINE_TUNED
 from downstream.results import short_name
 
 # What may tell two scores of one upstream apart, in this order; only what does is in their names.
@@ -41,7 +42,7 @@ def distinguished(labels: Sequence[str], more: Sequence[str]) -> list[str]:
 
 
 def upstream_label(side: Side) -> str:
-    """Return the name of an upstream, of a path its end, and whether it is untrained."""
+    """Return the name of an upstream, of a path its end; and whether it is untrained, or was fine-tuned."""
     upstream = side.result.upstream
-    name = short_name(upstream.name)
-    return f"{name}, untrained" if upstream.random_init else name
+    marks = ["untrained"] * upstream.random_init + [FINE_TUNED] * (side.result.finetuning is not None)
+    return ", ".join((short_name(upstream.name), *marks))

@@ -41,6 +41,11 @@ class Side:
         return len({head.fold for head in self.heads})
 
     @property
+    def is_finetuned(self) -> bool:
+        """True where the encoder learned with the heads."""
+        return self.result.finetuning is not None
+
+    @property
     def layer(self) -> str:
         """The layer setting as recipes write it."""
         return MIX if self.setting is None else str(self.setting)

@@ -92,6 +92,11 @@ def verdict(comparison: Comparison) -> str:
 def notes(group: Sequence[Comparison]) -> Iterator[str]:
     """Yield how comparisons of one test were made, and what a reader of their p should know."""
     first = group[0]
+    if any(one.other.is_finetuned != one.one.is_finetuned for one in group):
+        yield (
+            "The protocols differ: one encoder learned with its head, the other is frozen. The difference is that of "
+            "the two ways, on the same test items; leaderboards keep them apart."
+        )
     if first.mcnemar_holds:
         yield "p is McNemar's exact one, for no two items share a speaker; intervals are Student's t, by the jackknife."
     elif not math.isnan(first.difference.spread.variance):

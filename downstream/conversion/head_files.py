@@ -8,7 +8,7 @@ from downstream.conversion.from_s3prl import SLOTS, HeadOfRun
 from downstream.data import find_card
 from downstream.recipes import Recipe
 from downstream.results import (
-    CONVERTED,
+    EXTENDED,
     Anonymous,
     CorpusNote,
     FoldOutputs,
@@ -51,7 +51,7 @@ def metadata_of(head: HeadOfRun, recipe: Recipe) -> HeadFile:
         fold=fold, seed=run.seed, setting=of_layer, layer=of_layer, lr=None, step=run.step, development=None
     )
     about = HeadFile(
-        format=CONVERTED,
+        format=EXTENDED,
         task=recipe.task,
         recipe=recipe.model_dump(mode="json"),
         upstream=UpstreamRecord.of(head.upstream),

@@ -37,6 +37,7 @@ def latex_table(results: Sequence[Result]) -> str:
 
     Raises UserError where two runs would stand in one cell, and where those of one column were not tested alike.
     """
+    refuse_mixed_protocols(results)
     refuse_other_questions(results)
     rows = list(dict.fromkeys(row_of(result) for result in results))
     columns = list(dict.fromkeys(column_of(result) for result in results))
@@ -63,6 +64,17 @@ def latex_table(results: Sequence[Result]) -> str:
         written = (written_cell(cells.get((row, column)), best[column]) for column in columns)
         lines.append(rf"{row} & {' & '.join(written)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def refuse_mixed_protocols(results: Sequence[Result]) -> None:
+    """Raise UserError where some encoders were fine-tuned and others are frozen, whose scores no table mixes."""
+    tuned = [result for result in results if result.finetuning is not None]
+    frozen = [result for result in results if result.finetuning is None]
+    if tuned and frozen:
+        raise UserError(
+            f"The encoder of {tuned[0].folder} was fine-tuned, and that of {frozen[0].folder} is frozen; make a table "
+            "of each."
+        )
 
 
 def refuse_other_questions(results: Sequence[Result]) -> None:
@@ -100,7 +112,8 @@ def caption(results: Sequence[Result]) -> str:
     """Return what the table shows, and how it is to be read."""
     unit = " in percent" if all(result.metric_types[result.primary.name].percent for result in results) else ""
     intervals = "; ".join(sorted({escaped(result.primary.interval) for result in results}))
-    return f"Test scores{unit} of heads on frozen states, with 95\\,\\% intervals ({intervals}). {RULE}"
+    learned = "encoders fine-tuned with their heads" if results[0].finetuning else "heads on frozen states"
+    return f"Test scores{unit} of {learned}, with 95\\,\\% intervals ({intervals}). {RULE}"
 
 
 def best_of(results: Sequence[Result]) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from downstream.exports.one_upstream import refuse_several_upstreams
+from downstream.recipes import FINE_TUNED
 from downstream.report import layer_words
 from downstream.results import Result, Score
 from downstream.tasks import family_of_record
@@ -56,10 +57,15 @@ def eval_results(result: Result) -> Iterator[EvalResult]:
             dataset_split=score.part,
             dataset_revision=result.corpus.revision,
             metric_type=score.metric,
-            metric_name=f"{metric.title}{f' ({metric.unit.strip()})' if metric.unit else ''}, {result.recipe.name}",
+            metric_name=f"{metric.title}{f' ({metric.unit.strip()})' if metric.unit else ''}, {recipe_of(result)}",
             metric_value=shown(score.value, metric.scale),
             metric_args=arguments(result, score, metric.scale),
         )
+
+
+def recipe_of(result: Result) -> str:
+    """Return the recipe of a result, and whether the encoder learned with the head."""
+    return result.recipe.name if result.finetuning is None else f"{result.recipe.name}, {FINE_TUNED}"
 
 
 def arguments(result: Result, score: Score, scale: float) -> dict[str, object]:

@@ -151,6 +151,8 @@ def chosen_seed(result: Result, seed: int | None) -> int:
 
 def refuse_departures(result: Result) -> None:
     """Raise UserError where a run is none of SUPERB's protocol as the leaderboard means it."""
+    if result.finetuning is not None:
+        raise refusal(result, "its encoder was fine-tuned, and SUPERB's protocol is of frozen ones")
     if result.recipe.name not in TASKS or result.recipe.protocol != "superb":
         raise refusal(result, f"it is a run of {result.recipe.name}, and only {', '.join(TASKS)} can be submitted")
     if result.upstream.random_init:

@@ -9,6 +9,7 @@ from functools import cache
 
 from downstream.leaderboards.gathering import Found, Gathered, LeftOut
 from downstream.leaderboards.merged import Merged, merged
+from downstream.recipes import FINE_TUNED
 from downstream.report import (
     Asked,
     Question,
@@ -25,7 +26,7 @@ from downstream.report import (
 from downstream.results import CHANGED, MetricRecord, Result
 from downstream.tasks import find_family, is_external
 
-PROTOCOLS = ("superb", "clean")  # come first, in this order; demonstrations come last
+PROTOCOLS = ("superb", "clean", FINE_TUNED)  # come first, in this order; demonstrations come last
 LAST = "demo"
 PUBLISHED = "superb"  # the protocol that there are published scores of
 

@@ -50,12 +50,15 @@ def sections(about: HeadFile, record: Result) -> Iterator[str]:
 
 def how_to_use(about: HeadFile, file: str, recordings: Sequence[str]) -> Iterator[str]:
     """Yield the commands; a reader has to name an upstream that is somebody's path or function."""
-    path = place_of_upstream(about.upstream)
+    own = next(iter(about.encoders.values()), None)
+    path = place_of_upstream(about.upstream) if own is None else own.folder
     option, argument = ("", "") if path is None else (f" -u {shlex.quote(path)}", f", upstream={json.dumps(path)}")
     yield f"\n## How to use it\n\n```sh\nwavprobe predict {shlex.quote(file)}{option} {' '.join(recordings)}\n```\n"
     call = f"downstream.predict({json.dumps(file)}, {json.dumps(list(recordings))}{argument})"
     yield f"```python\nimport downstream\n\nrows = {call}\n```\n"
-    if path is None:
+    if own is not None:
+        yield "The encoder was fine-tuned with this head: take the folder from its run, and lay it beside the head."
+    elif path is None:
         yield f"The upstream is loaded as {one_line(about.upstream.name)}; where it lies elsewhere, name it with `-u`."
     else:
         yield f"The upstream, {one_line(about.upstream.name)}, has to be named: `FOLDER` is where you have it."
@@ -80,7 +83,7 @@ def facts(about: HeadFile, record: Result) -> Iterator[tuple[str, str]]:
     at = f" at {upstream.revision}" if upstream.revision else ""
     untrained = ", untrained" if upstream.random_init else ""
     yield (
-        "upstream",
+        "upstream" if not about.encoders else "upstream, before it was fine-tuned",
         f"{upstream.name}{untrained}: {counted(upstream.layers, 'layer')} of {upstream.dim}, {upstream.dtype}; "
         f"{upstream.source}{at}; fingerprint {upstream.fingerprint[:16]}",
     )

@@ -28,7 +28,7 @@ def export(run: str | Path, to: str | Path, names: Sequence[str] = (), family: s
         about, kind, recipe = about_heads(source, tensors, family)
         with errors_named(recipe.task):
             predictor = predictor_of(next(iter(about.heads)), about, kind)
-            averages, compares = predictor.averages, predictor.compares
+            averages, compares = predictor.averages and not about.encoders, predictor.compares
         chosen = chosen_heads(about, names, averages)
         kept = portable(about.only(chosen))
         content = written_heads(

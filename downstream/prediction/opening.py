@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from downstream.prediction.applied import AppliedHeads
-from downstream.prediction.sources import about_heads, chosen_heads, located, upstream_of
+from downstream.prediction.sources import about_heads, chosen_heads, encoder_of, located, upstream_of
 from downstream.recipes import Recipe
 from downstream.results import HeadFile, opened_heads, predictor_of, rebuilt
 from downstream.tasks import errors_named, family_of
@@ -34,10 +34,13 @@ def applied_heads(
         about, kind, recipe = about_heads(source, tensors, family)
         with errors_named(recipe.task):
             predictors = {name: predictor_of(name, about, kind) for name in about.heads}
-            averages = next(iter(predictors.values())).averages
+            averages = next(iter(predictors.values())).averages and not about.encoders  # each reads another one
             chosen = chosen_heads(about, names, averages)
             refuse_other_outputs(chosen, about, source.path)
-            encoder = upstream_of(about, upstream, device, run)
+            if about.encoders:
+                encoder = encoder_of(about, chosen[0], upstream, device, source.path)
+            else:
+                encoder = upstream_of(about, upstream, device, run)
             heads = {name: rebuilt(name, about, predictors[name], tensors, source.path) for name in chosen}
     applied = AppliedHeads(
         title=recipe.name,

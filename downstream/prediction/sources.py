@@ -26,6 +26,7 @@ from downstream.results import (
 )
 from downstream.tasks import Family
 from upstream.base import Upstream
+from upstream.catalog import load
 from upstream.errors import UserError
 from upstream.text import printable
 
@@ -141,6 +142,30 @@ def upstream_of(about: HeadFile, given: str | Path | Upstream | None, device: st
             f"{loaded.name} is not the upstream that the heads were learned on, {recorded.name}: weights or settings "
             f"differ (fingerprint {loaded.fingerprint[:12]} instead of {recorded.fingerprint[:12]}). Name the right "
             "one with -u."
+        )
+    return loaded
+
+
+def encoder_of(about: HeadFile, head: str, given: str | Path | Upstream | None, device: str, path: Path) -> Upstream:
+    """Return the encoder that was fine-tuned with a head.
+
+    given: what the user names instead of the one beside the file. path: of the file of heads.
+
+    Raises UserError where it is not there, and where it is another one.
+    """
+    recorded = about.encoders[head]
+    place = path.parent / recorded.folder
+    if given is None and not place.is_dir():
+        raise UserError(
+            f"The head {head} was fine-tuned with an encoder of its own, and {place} is not there. Get it from the run "
+            "that wrote it, or name it with -u."
+        )
+    loaded = given if isinstance(given, Upstream) else load(str(given or place), device=device)
+    if loaded.fingerprint != recorded.fingerprint:
+        raise UserError(
+            f"{loaded.name} is not the encoder that the head {head} was fine-tuned with: weights or settings differ "
+            f"(fingerprint {loaded.fingerprint[:12]} instead of {recorded.fingerprint[:12]}). The run keeps it as "
+            f"{recorded.folder}."
         )
     return loaded
 

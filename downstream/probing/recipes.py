@@ -78,6 +78,11 @@ def probed_recipe(
 ) -> ProbedRecipe:
     """Return one recipe with its sweep over layers and seeds."""
     typed, _ = chosen_recipe(recipe, overrides, corpus)
+    if typed.finetune is not None:
+        raise UserError(
+            f"A probe compares the layers of a frozen encoder, and {typed.name} is to tune it; leave finetune out, "
+            "or fine-tune with wavprobe run, and probe the encoder that comes out."
+        )
     added = [] if any(one.startswith("sweep.layer=") for one in overrides) else [EVERY_LAYER]
     if typed.learned is None:  # nothing is drawn
         seeds = None

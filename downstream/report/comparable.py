@@ -69,6 +69,8 @@ def published_for(result: Result) -> list[ReferenceScore]:
 
 def why_incomparable(result: Result) -> str | None:
     """Return why a result of a published task was not made as the published scores were; None where it was."""
+    if result.finetuning is not None:
+        return "Its encoder was fine-tuned, and the published scores are of frozen ones."
     for caveat in result.caveats:
         if caveat.startswith(CHANGED):
             return caveat

@@ -16,13 +16,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from downstream.recipes import BEST, CHOSEN, find_recipe, read_yaml, recipe_names
+from downstream.recipes import BEST, CHOSEN, FINE_TUNED, WITH_DEFAULTS, find_recipe, read_yaml, recipe_names
 from downstream.results import Result
 from downstream.tasks import find_family, is_external
 from upstream.names import BY_REPOSITORY
 
 REPETITIONS = ("sweep.seed", "training.order_seed")
-COMPETING = ("optimizer.lr", "sweep.lr", "store")  # development chooses among runs that differ in these
+COMPETING = ("optimizer.lr", "finetune.lr", "sweep.lr", "store")  # development chooses among runs that differ in these
 OF_THE_ROW = ("sweep.layer",)
 DESCRIPTIVE = ("title", "deviations", "name", "version", "protocol", "task", "corpus.name")  # or named by themselves
 
@@ -50,18 +50,21 @@ class Asked:
 
     identity: fingerprint of its states; of an untrained one, whose seed is a repetition, its name and shape.
     layer: the layer setting in words, "layer 4", "best layer", "weighted sum"; "" where it is the recipe's own.
+    finetuned: True where it learned with the head.
     """
 
     identity: str
     random_init: bool
     dtype: str
     layer: str
+    finetuned: bool = False
 
     @property
     def marks(self) -> tuple[str, ...]:
         """What sets it apart from the upstream as it is read by default, in words."""
         precision = "" if self.dtype == "float32" else self.dtype
-        return tuple(filter(None, ("untrained" if self.random_init else "", precision, self.layer)))
+        tuned = FINE_TUNED if self.finetuned else ""
+        return tuple(filter(None, ("untrained" if self.random_init else "", tuned, precision, self.layer)))
 
 
 def question_of(result: Result) -> Question:
@@ -89,11 +92,13 @@ def asked_of(result: Result) -> Asked:
     identity = shape if upstream.random_init else upstream.fingerprint
     setting, own = result.layers[0].layer, recipes_layer(result)
     layer = "" if setting == own else layer_words(setting)
-    return Asked(identity, upstream.random_init, upstream.dtype, layer)
+    return Asked(identity, upstream.random_init, upstream.dtype, layer, result.finetuning is not None)
 
 
 def recipes_layer(result: Result) -> int | str | None:
     """Return the layer setting whose score is primary where nobody changes it: of the recipe's file, or its record."""
+    if result.finetuning is not None:  # a recipe's choice among layers is of frozen encoders
+        return None
     recipe = result.recipe
     own = {"sweep": {"layer": []}} if was_layer_changed(result) else recipe.resolved
     shipped = shipped_recipe(recipe.name)
@@ -187,5 +192,7 @@ def settings_named(result: Result) -> tuple[str, ...]:
     """Return what was changed of the recipe, key=value, as far as it is part of the question."""
     apart = (*REPETITIONS, *COMPETING, *OF_THE_ROW, "corpus.name")
     return tuple(
-        one for one in result.recipe.overrides if not any(one.startswith((f"{key}=", f"{key}.")) for key in apart)
+        one
+        for one in result.recipe.overrides
+        if one != WITH_DEFAULTS and not any(one.startswith((f"{key}=", f"{key}.")) for key in apart)
     )

@@ -11,7 +11,7 @@ from downstream.results.folder import ENCODERS, HEADS, LEARNED, RECORD, SNAPSHOT
 from downstream.results.given import GivenHeads
 from downstream.results.given_files import given_heads
 from downstream.results.head_file import (
-    CONVERTED,
+    EXTENDED,
     CorpusNote,
     HeadFile,
     HeadTensors,
@@ -53,7 +53,7 @@ from downstream.results.run import Run
 __all__ = [
     "Anonymous",
     "CHANGED",
-    "CONVERTED",
+    "EXTENDED",
     "CheckedRecord",
     "CorpusNote",
     "Records",

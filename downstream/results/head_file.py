@@ -25,7 +25,7 @@ from upstream.json_file import parse_json
 from upstream.text import counted
 
 FORMAT: Literal[1] = 1  # of HeadFile.format, for heads of a run
-CONVERTED: Literal[2] = 2  # for heads that another program learned, which earlier versions do not read
+EXTENDED: Literal[2] = 2  # with an origin, or with encoders; earlier versions do not read it
 KEY = "wavprobe"  # of the metadata: one key, because safetensors writes several in any order
 OLD_KEY = "outputs"  # of the metadata of files from before FORMAT 1, whose record has the rest
 FIX = "Export it again from its run (wavprobe export), or get it again from where it came."
@@ -113,8 +113,9 @@ def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, 
     chosen = {head_name(head.fold, head.seed, head.setting): head for head in record.heads}
     first = record.layers[0].layer
     origin = record.given.origin if record.given else None
+    encoders = record.finetuning.encoders if record.finetuning else {}
     return HeadFile(
-        format=FORMAT if origin is None else CONVERTED,
+        format=EXTENDED if encoders or origin is not None else FORMAT,
         origin=origin,
         task=record.task,
         recipe=record.recipe.resolved,
@@ -127,7 +128,7 @@ def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, 
         folds=dict(folds),
         heads={name: NamedHead.model_validate(fields_of(head, NamedHead)) for name, head in chosen.items()},
         primary=[name for name, head in chosen.items() if head.setting == first],
-        encoders=record.finetuning.encoders if record.finetuning else {},
+        encoders=encoders,
     )
 
 
@@ -210,9 +211,9 @@ def opened_heads(path: Path) -> Iterator[HeadTensors]:
 def checked(content: Any, path: Path) -> HeadFile:
     """Return typed metadata; raise UserError for another version, and for what contradicts itself."""
     version = content.get("format") if isinstance(content, dict) else None
-    if version not in (FORMAT, CONVERTED):
+    if version not in (FORMAT, EXTENDED):
         raise UserError(
-            f"The heads of {path} have format {version!r}; this version reads {FORMAT} and {CONVERTED}. Install a "
+            f"The heads of {path} have format {version!r}; this version reads {FORMAT} and {EXTENDED}. Install a "
             "newer one."
         )
     try:

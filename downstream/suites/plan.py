@@ -89,7 +89,7 @@ def encoded_in_training(planned: PlannedRun, is_stored: bool) -> float:
         total += mean * settings.steps * settings.accumulate
         if not is_stored:
             total += seconds_of(items[index] for index in fold.dev) * (settings.steps // settings.evaluate_every)
-    return total
+    return total if planned.recipe.finetune is None else total * len(planned.configs)  # each has an encoder
 
 
 def speed_of(upstream: Upstream) -> float:
@@ -139,6 +139,8 @@ def sentences(needs: Sequence[Need], upstream: Upstream) -> list[str]:
             f"{upstream.name} was timed here at {speed:,.0f} times real time on {upstream.device}: about "
             f"{duration((total + in_training) / speed)}, and the learning of heads beside.",
         ]
+    if any(need.in_training and need.planned.recipe.finetune is not None for need in needs):
+        said.append("Where the encoder learns, gradients take about twice as long again, which is not counted in this.")
     if to_write := bytes_to_write(needs):
         root = needs[0].planned.options.store
         free = readable_size(free_space(root))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from downstream.recipes import shipped
+from downstream.recipes import FINE_TUNED, shipped
 from downstream.report import (
     cells_of,
     compared,
@@ -55,7 +55,8 @@ def lines_of(run: SuiteRun) -> list[tuple[str, ...]]:
         return [(run.recipe, "", "failed", *[""] * 5)]
     result = run.outcome.result
     metric, primary = result.metric_types[result.primary.name], result.layers[0].score(result.primary.name)
-    own = (run.recipe, metric.heading, metric.written(primary.value), interval_of(primary, metric))
+    label = run.recipe if result.finetuning is None else f"{run.recipe}, {FINE_TUNED}"
+    own = (label, metric.heading, metric.written(primary.value), interval_of(primary, metric))
     beside = [one for one in compared(result) if one.own.metric == result.primary.name]
     found = [
         (

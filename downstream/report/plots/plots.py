@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from downstream.pictures import ENDINGS, Picture
+from downstream.recipes import FINE_TUNED
 from downstream.report.plots.layer_plots import layer_score_picture, layer_weight_picture
 from downstream.report.plots.learning_plot import learning_picture
 from downstream.results import Result, heads_on_parts, slug
 from downstream.tasks import family_of_record
 from upstream.errors import UserError
 from upstream.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger("wavprobe")
 
@@ -42,9 +48,23 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
 
 
 def pictures_of(result: Result) -> list[Picture]:
-    """Return what can be drawn of a record: its family's pictures, learning curves, layer weights, scores by layer."""
+    """Return what can be drawn of a record: its family's pictures, learning curves, layer weights, scores by layer.
+
+    Those of a fine-tuned encoder say so.
+    """
     general = (learning_picture(result), layer_weight_picture(result), layer_score_picture(result))
-    return [*family_pictures(result), *(picture for picture in general if picture is not None)]
+    found = [*family_pictures(result), *(picture for picture in general if picture is not None)]
+    return found if result.finetuning is None else [entitled(picture, FINE_TUNED) for picture in found]
+
+
+def entitled(picture: Picture, title: str) -> Picture:
+    """Return a picture with a title above it."""
+
+    def draw(figure: Figure) -> None:
+        picture.draw(figure)
+        figure.suptitle(title, fontsize="medium")
+
+    return replace(picture, draw=draw)
 
 
 def family_pictures(result: Result) -> Sequence[Picture]:

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from downstream.data import Corpus, on_all_data
 from downstream.finetuning import fine_tuned
 from downstream.planned_run import PlannedRun, ReadCorpus
-from downstream.recipes import Options, Recipe, completed, effective, lets_learn, overridden, validated
+from downstream.recipes import Options, Recipe, completed, effective, overridden, validated
 from downstream.results import (
     Earlier,
     Phases,
@@ -26,7 +26,7 @@ from downstream.results import (
 )
 from downstream.run_steps import Outcome, chosen_fits, finished_before, made_of, make_folder, refuse_learning
 from downstream.states import CachePlan, StateSource, prepare
-from downstream.tasks import Task, differences, errors_named, load_overridden, load_recipe, unnamed_differences
+from downstream.tasks import Task, differences, errors_named, load_overridden, unnamed_differences
 from downstream.training import (
     Fit,
     ScoredHead,
@@ -188,12 +188,11 @@ def chosen_recipe(
     """
     if corpus is not None:
         overrides = [f"corpus.name={corpus.name if isinstance(corpus, Corpus) else corpus}", *overrides]
-    if lets_learn(overrides):
-        overrides = completed(overrides, recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
     if not isinstance(recipe, Recipe):
         chosen, changed = load_overridden(recipe, overrides)
         return chosen, (*changed, *unnamed_differences(chosen, changed))
     content, kind = recipe.model_dump(mode="json"), type(recipe)
+    overrides = completed(overrides, content)
     chosen = validated(overridden(content, overrides, kind), kind, f"Recipe {recipe.name}")
     return chosen, differences(chosen) or effective(content, overrides, kind)
 

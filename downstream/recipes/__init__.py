@@ -13,7 +13,7 @@ from downstream.recipes.files import (
     validated,
 )
 from downstream.recipes.finetuning import FINE_TUNED, FinetuneSettings
-from downstream.recipes.learning_encoder import WITH_DEFAULTS, completed, lets_learn
+from downstream.recipes.learning_encoder import WITH_DEFAULTS, completed
 from downstream.recipes.names import (
     find_recipe,
     find_suite,
@@ -90,7 +90,6 @@ __all__ = [
     "find_recipe",
     "find_suite",
     "later",
-    "lets_learn",
     "names_in_s3prl",
     "note_on_name",
     "overridden",

@@ -19,6 +19,7 @@ from downstream.recipes import (
     Recipe,
     UnknownKeyError,
     all_keys,
+    completed,
     effective,
     find_recipe,
     overridden,
@@ -155,6 +156,7 @@ def load_overridden(name: str | Path, overrides: Sequence[str]) -> tuple[Recipe,
     """
     path = find_recipe(str(name))
     content, kind = read_typed(path)
+    overrides = completed(overrides, content)
     try:
         changed = overridden(content, overrides, kind)
     except UnknownKeyError as error:

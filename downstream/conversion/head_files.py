@@ -63,7 +63,9 @@ def metadata_of(head: HeadOfRun, recipe: Recipe) -> HeadFile:
         folds={fold: FoldOutputs(outputs=outputs)},
         heads={head_name(fold, run.seed, of_layer): own},
         primary=[head_name(fold, run.seed, of_layer)],
-        origin=Origin(program="s3prl", task=run.task, step=run.step, development=run.best, file_sha256=run.file_sha256),
+        origins=[
+            Origin(program="s3prl", task=run.task, step=run.step, development=run.best, file_sha256=run.file_sha256)
+        ],
     )
     return HeadFile.model_validate(Anonymous().content(about.model_dump(mode="json")))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from downstream.prediction.applied import AppliedHeads
 from downstream.prediction.sources import about_heads, chosen_heads, encoder_of, located, upstream_of
 from downstream.recipes import Recipe
-from downstream.results import HeadFile, opened_heads, predictor_of, rebuilt
+from downstream.results import HeadFile, in_words, opened_heads, predictor_of, rebuilt
 from downstream.tasks import errors_named, family_of
 from upstream.base import Upstream
 from upstream.errors import UserError
@@ -64,7 +64,7 @@ def who_answers(about: HeadFile, recipe: Recipe, upstream: Upstream, names: Sequ
     """Return a sentence on who answers, and on what is known of how good the answers are. names: of the heads."""
     who = f"The head {names[0]}" if len(names) == 1 else f"The mean of {len(names)} heads"
     if about.score is None:
-        whose = "" if about.origin is None else f"; learned by {about.origin.sentence}, its score not measured here"
+        whose = f"; learned by {in_words(about.origins)}, not measured here" if about.origins else ""
         return f"{who} of {recipe.name} on {upstream.name} answers{whose}."
     metric = family_of(recipe).metrics[about.score.name]
     part = "" if about.score.part == "test" else f"the part {about.score.part} of "

@@ -44,6 +44,7 @@ from downstream.results.record import (
     Score,
     Timing,
     UpstreamRecord,
+    in_words,
     read_result,
 )
 from downstream.results.recorded_upstream import place_of_upstream, upstream_as_recorded
@@ -106,6 +107,7 @@ __all__ = [
     "lacks_final_head",
     "learned_before",
     "load_results",
+    "in_words",
     "is_file_of_heads",
     "of_record",
     "opened_heads",

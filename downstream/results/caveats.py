@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from downstream.results.record import FoldRecord, GivenRecord, HeadRecord, LayerScores
+from downstream.results.record import FoldRecord, GivenRecord, HeadRecord, LayerScores, in_words
 from downstream.results.run import Run
 from downstream.tasks import Family
 from downstream.training import LayerSetting
@@ -60,7 +60,7 @@ def caveats(run: Run, folds: Sequence[FoldRecord], first: LayerScores, heads: Se
 
 def of_given(given: GivenRecord, recipe: str) -> list[str]:
     """Return sentences on heads that were learned before."""
-    learned = f"a run of {given.recipe} on {given.corpus}" if given.origin is None else given.origin.sentence
+    learned = in_words(given.origins) or f"a run of {given.recipe} on {given.corpus}"
     found = [
         f"{GIVEN} by this run of {recipe}, but by {learned}: nothing here chose them, and they may have learned from "
         "utterances that they are tested on."

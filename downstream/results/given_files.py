@@ -27,17 +27,19 @@ def given_heads(paths: Sequence[Path], upstream: Upstream, recipe: Recipe, datas
 
     Raises UserError for heads of another upstream, task or shape, or with other answers than the recipe's.
     """
-    found, about = [], None
+    found, files = [], []
     for path in paths:
         about, heads = heads_of_file(file_of(path), upstream, recipe, dataset)
+        files.append(about)
         found += heads
-    assert about is not None  # one path at least
     refuse_uneven(found, paths)
     record = GivenRecord(
-        origin=about.origin,
-        recipe=str(about.recipe["name"]),
-        corpus=about.corpus.title,
-        same_audio=about.recipe["corpus"]["effects"] == recipe.corpus.effects.model_dump(mode="json"),
+        origins=[origin for about in files for origin in about.origins],
+        recipe=", ".join(dict.fromkeys(str(about.recipe["name"]) for about in files)),
+        corpus=", ".join(dict.fromkeys(about.corpus.title for about in files)),
+        same_audio=all(
+            about.recipe["corpus"]["effects"] == recipe.corpus.effects.model_dump(mode="json") for about in files
+        ),
     )
     return GivenHeads(tuple(found), record, digest_of(found))
 

@@ -76,7 +76,7 @@ class HeadFile(Section):
     folds: dict[str, FoldOutputs]
     heads: dict[str, NamedHead] = Field(min_length=1)
     primary: list[str] = Field(description="the heads whose mean score is the run's, by name")
-    origin: Origin | None = Field(default=None, description="null where a run of the harness learned the heads")
+    origins: list[Origin] = Field(default=[], description="empty where a run of the harness learned the heads")
     encoders: dict[str, EncoderRecord] = Field(
         default={}, description="the fine-tuned encoder of each head, by its name; empty where it was frozen"
     )
@@ -112,11 +112,11 @@ def of_record(record: Result, folds: Mapping[str, FoldOutputs], reduction: str, 
     """Return the metadata of all heads of a record; reduction: of the states that they read."""
     chosen = {head_name(head.fold, head.seed, head.setting): head for head in record.heads}
     first = record.layers[0].layer
-    origin = record.given.origin if record.given else None
+    origins = record.given.origins if record.given else []
     encoders = record.finetuning.encoders if record.finetuning else {}
     return HeadFile(
-        format=EXTENDED if encoders or origin is not None else FORMAT,
-        origin=origin,
+        format=EXTENDED if encoders or origins else FORMAT,
+        origins=origins,
         task=record.task,
         recipe=record.recipe.resolved,
         upstream=record.upstream,
@@ -145,7 +145,7 @@ def head_name(fold: str, seed: int, setting: int | str | None) -> str:
 
 def written_heads(tensors: Mapping[str, Tensor], about: HeadFile) -> bytes:
     """Return the content of a file of heads; the same heads give the same bytes."""
-    unused = {name for name in ("origin", "encoders") if not getattr(about, name)}  # as earlier versions read it
+    unused = {name for name in ("origins", "encoders") if not getattr(about, name)}  # as earlier versions read it
     content = about.model_dump(mode="json", exclude=unused)
     return save(dict(tensors), metadata={KEY: json.dumps(content, ensure_ascii=False)})
 

@@ -272,17 +272,20 @@ class Origin(Section):
     development: float | None = Field(description="its best development score, in that program's own scale")
     file_sha256: str = Field(description="digest of the file that was converted")
 
-    @property
-    def sentence(self) -> str:
-        """Who learned the head, as what follows "learned by"."""
-        task = "" if self.task is None else f"'s {self.task}"
-        return f"{self.program}{task} (step {self.step:,}, file {self.file_sha256[:12]})"
+
+def in_words(origins: Sequence[Origin]) -> str:
+    """Return who learned heads, as what follows "learned by"; nothing for none."""
+    found = []
+    for one in origins:
+        task = "" if one.task is None else f"'s {one.task}"
+        found.append(f"{one.program}{task} (step {one.step:,}, file {one.file_sha256[:12]})")
+    return ", ".join(found)
 
 
 class GivenRecord(Section):
     """Heads that were learned before, and were tested alone (--head-from)."""
 
-    origin: Origin | None = Field(description="null where a run of the harness learned them")
+    origins: list[Origin] = Field(description="of each file; empty where runs of the harness learned them")
     recipe: str = Field(description="that they were learned by, or that has heads like them")
     corpus: str = Field(description="that they were learned from")
     same_audio: bool = Field(description="false where they learned from audio with other effects")

@@ -53,7 +53,7 @@ def test_a_runs_own_heads_have_its_score(family: str, corpus: Path, tmp_path: Pa
     )
     assert again.metrics == record.metrics
     assert again.given is not None
-    assert again.given.origin is None
+    assert again.given.origins == []
     assert again.recipe.protocol == "given heads"
     assert any(caveat.startswith("The heads were not learned by this run") for caveat in again.caveats)
     assert not any("training may have stopped" in caveat for caveat in again.caveats)
@@ -85,9 +85,8 @@ def test_a_result_of_s3prl_is_evaluated_here(s3prl_head: tuple[Run, Path], corpu
     run, head = s3prl_head
     record = record_of("emotion", str(run.microsoft), head, corpus, tmp_path, *PLAIN)
     assert record.given is not None
-    assert record.given.origin is not None
-    assert (record.given.origin.program, record.given.origin.task) == ("s3prl", "emotion")
-    assert record.given.origin.development == pytest.approx(0.61)
+    (origin,) = record.given.origins
+    assert (origin.program, origin.task, origin.development) == ("s3prl", "emotion", pytest.approx(0.61))
     assert any("but by s3prl's emotion (step 30,000" in caveat for caveat in record.caveats)
     assert record.folder is not None
     own = downstream.predict(record.folder, [str(corpus / "f0-A.wav")], upstream=str(run.microsoft), progress=False)

@@ -33,13 +33,12 @@ def given_heads(paths: Sequence[Path], upstream: Upstream, recipe: Recipe, datas
         files.append(about)
         found += heads
     refuse_uneven(found, paths)
+    effects = recipe.corpus.effects.model_dump(mode="json")
     record = GivenRecord(
         origins=[origin for about in files for origin in about.origins],
         recipe=", ".join(dict.fromkeys(str(about.recipe["name"]) for about in files)),
         corpus=", ".join(dict.fromkeys(about.corpus.title for about in files)),
-        same_audio=all(
-            about.recipe["corpus"]["effects"] == recipe.corpus.effects.model_dump(mode="json") for about in files
-        ),
+        same_audio=all(about.recipe["corpus"]["effects"] == effects for about in files),
     )
     return GivenHeads(tuple(found), record, digest_of(found))
 

@@ -145,7 +145,8 @@ def to_native(tensors: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
 def from_native(native: Mapping[str, Tensor], config: WavLMConfig) -> Tensors:
     """Return Hugging Face's tensors from our state dict; the inverse of `to_native`.
 
-    A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding; a model in training has both.
+    A weight w is the weight norm with direction w and magnitude ‖w‖, up to rounding; a model in training has both, and
+    `with_weight_norm_as_read` gives those of a checkpoint back.
     """
     learned = {theirs: native[ours] for ours, theirs in NATIVE_WEIGHT_NORM.items() if ours in native}
     tensors: Tensors = {
@@ -179,6 +180,21 @@ def with_weight_norm(tensors: Mapping[str, Tensor]) -> Tensors:
     weight = tensors[FOLDED]
     rest = {name: tensor for name, tensor in tensors.items() if name != FOLDED}
     return rest | {MAGNITUDE: tap_norms(weight).to(weight.dtype), DIRECTION: weight}
+
+
+def weight_norm_of(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return the two tensors of the weight norm as they are stored; none where it was folded."""
+    return {name: tensors[name] for name in (MAGNITUDE, DIRECTION) if name in tensors}
+
+
+def with_weight_norm_as_read(tensors: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> Tensors:
+    """Return what `from_native` returned with the weight norm that was read, where that is still the model's weight.
+
+    So an encoder that did not learn keeps its bits, and its fingerprint, when it is written again.
+    """
+    if not read or not torch.equal(positional_weight(read), tensors[DIRECTION].cpu()):
+        return dict(tensors)
+    return dict(tensors) | {name: tensor.float() for name, tensor in read.items()}
 
 
 def positional_weight(tensors: Mapping[str, Tensor]) -> Tensor:

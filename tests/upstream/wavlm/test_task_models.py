@@ -30,7 +30,7 @@ from torch import Tensor
 
 import upstream
 from upstream import UserError
-from upstream.wavlm import TASK_MODELS, WavLMForCTC, WavLMForXVector, WavLMModel, load_task_model
+from upstream.wavlm import TASK_MODELS, WavLMForCTC, WavLMForXVector, WavLMModel, checkpoint, load_task_model
 from upstream.wavlm.config import TINY
 from upstream.wavlm.task_models.vocabulary import CTCVocabulary
 
@@ -128,6 +128,25 @@ def test_checkpoints_go_both_ways(name: str, tmp_path: Path) -> None:
         expected = peer(EQUAL).logits
         for logits in (ours(EQUAL).logits, back(EQUAL).logits, again(EQUAL).logits):
             assert relative_error(logits, expected) < LIMIT
+
+
+def test_an_encoder_that_did_not_learn_is_saved_to_the_bit(tmp_path: Path) -> None:
+    """Its weight norm too, which is folded within: states in a store are found again by the same fingerprint."""
+    peer = task_peer(UTTERANCE, KINDS["base"])
+    read = checkpoint.read(save_transformers(peer, tmp_path / "theirs", False))
+    ours = load_task_model(tmp_path / "theirs")
+    ours.head_tensors()["classifier.bias"].add_(1.0)
+    ours.save_pretrained(tmp_path / "ours")
+    WavLMForCTC.with_new_head(tmp_path / "theirs", vocab_size=7).save_pretrained(tmp_path / "new")
+    WavLMModel.from_pretrained(tmp_path / "theirs").save_pretrained(tmp_path / "encoder")
+    for name in ("ours", "new", "encoder"):
+        again = checkpoint.read(tmp_path / name)
+        assert again.fingerprint(1) == read.fingerprint(1), name
+    with torch.no_grad():
+        ours.wavlm.positional_conv.weight.mul_(1.5)
+    ours.save_pretrained(tmp_path / "ours")
+    learned = checkpoint.read(tmp_path / "ours").build().positional_conv.weight
+    assert relative_error(learned, ours.wavlm.positional_conv.weight) < 1e-6
 
 
 def test_without_masks_transformers_has_no_mask_vector(tmp_path: Path) -> None:

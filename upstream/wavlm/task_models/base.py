@@ -65,6 +65,7 @@ class PretrainedWavLM(nn.Module):
         super().__init__()
         self.config = config
         self.wavlm = WavLM(config)
+        self.weight_norm: Tensors = {}  # as it was read; see `encoder_tensors`
 
     # ---------------------------------------------------------------- making one
 
@@ -94,7 +95,7 @@ class PretrainedWavLM(nn.Module):
                 "upstream.wavlm.load_task_model(path)."
             )
         require_floats(read.beside, str(path))
-        return cls.from_parts(read.config, read.build(), read.beside, str(path))
+        return cls.on_encoder(read, read.beside, str(path))
 
     @classmethod
     def with_new_head(cls, name: str | Path, seed: int = 0, revision: str | None = None, **changes: Any) -> Self:
@@ -107,12 +108,19 @@ class PretrainedWavLM(nn.Module):
         """
         read = checkpoint.read(located(name, revision))
         config = changed(read.config, changes)
-        return cls.from_parts(config, replace(read, config=config).build(), cls.drawn_head(config, seed))
+        return cls.on_encoder(replace(read, config=config), cls.drawn_head(config, seed))
 
     @classmethod
     def untrained(cls, config: WavLMConfig, seed: int) -> Self:
         """Return the model with all weights drawn from `seed`, with transformers' distributions."""
         return cls.from_parts(config, untrained(config, seed), cls.drawn_head(config, seed))
+
+    @classmethod
+    def on_encoder(cls, read: Checkpoint, head: Mapping[str, Tensor], where: str = "The head") -> Self:
+        """Return the model of the encoder of a checkpoint and the tensors of a head; raises UserError as below."""
+        model = cls.from_parts(read.config, read.build(), head, where)
+        model.weight_norm = names.weight_norm_of(read.tensors)
+        return model
 
     @classmethod
     def from_parts(
@@ -156,13 +164,16 @@ class PretrainedWavLM(nn.Module):
         """Return the tensors of the head, under transformers' names."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("wavlm.")}
 
+    def encoder_tensors(self) -> Tensors:
+        """Return the tensors of the encoder, under transformers' names; to the bit those read if it did not learn."""
+        return names.with_weight_norm_as_read(names.from_native(self.wavlm.state_dict(), self.config), self.weight_norm)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face directory, which transformers loads with nothing missing or unexpected.
 
         Raises UserError if it cannot be written.
         """
-        encoder = names.from_native(self.wavlm.state_dict(), self.config)
-        checkpoint.write(Path(folder), self.config, encoder, type(self).__name__, self.head_tensors())
+        checkpoint.write(Path(folder), self.config, self.encoder_tensors(), type(self).__name__, self.head_tensors())
 
     # ---------------------------------------------------------------- computing
 
@@ -227,11 +238,11 @@ class WavLMModel(PretrainedWavLM):
     @classmethod
     def from_checkpoint(cls, read: Checkpoint, path: Path) -> Self:
         """Return the encoder of a checkpoint of any format; a head beside it is left out."""
-        return cls.from_parts(read.config, read.build(), {})
+        return cls.on_encoder(read, {})
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face directory of a WavLMModel."""
-        checkpoint.write(Path(folder), self.config, names.from_native(self.wavlm.state_dict(), self.config))
+        checkpoint.write(Path(folder), self.config, self.encoder_tensors())
 
     def forward(
         self, input_values: Waveforms, attention_mask: Tensor | None = None, output_hidden_states: bool = False

@@ -26,6 +26,7 @@ class Applied:
     title: what they answer, for messages. heads: by name. reduction, codec: of the states that they read, as in
     `upstream.encode.encode` and in the store; codec None for states that were never rounded.
     effects: on the audio. sentence: who answers, and what is known of how good the answers are.
+    notes: sentences on what was assumed of them.
     family: whose code they are, where errors of it are to be named; None for no family's.
     """
 
@@ -38,6 +39,7 @@ class Applied:
     effects: EffectsSettings
     sentence: str
     family: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:

@@ -58,7 +58,7 @@ def predict(
     if named is not None and isinstance(recordings, list | tuple) and not recordings:
         recordings = files_of(named)
     found, notes = new_recordings(recordings, applied.effects, progress, skip_unreadable)
-    notes = (*notes, applied.sentence)
+    notes = (*notes, *applied.notes, applied.sentence)
     if not compares or embeddings:
         return Answers(answered(applied, found, progress), notes)
     places = all_pairs(len(found)) if named is None else places_of(named, found)

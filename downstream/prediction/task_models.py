@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from downstream.prediction.applied import Applied
 from downstream.recipes import EffectsSettings
-from downstream.results import RECORD
+from downstream.results import RECORD, is_file_of_heads
 from downstream.tasks import Head, Predictions, Predictor, as_rows
 from upstream.base import SAMPLE_RATE, HiddenStates, States
 from upstream.catalog import torch_device
@@ -25,8 +26,8 @@ from upstream.wavlm import (
     WavLMForSequenceClassification,
     load_task_model,
 )
+from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.task_models import HeadInputs, PretrainedWavLM
-from upstream.weight_files import WHOLE
 
 DIGITS = 6  # of a posterior
 HUB = "hf:"
@@ -34,12 +35,17 @@ SEVERAL, VALUES = "multi_label_classification", "regression"  # values of proble
 
 
 def is_task_model(named: str | Path) -> bool:
-    """Return True for "hf:ORG/NAME", and for a folder with a config.json, or a weight file in one, that is no run."""
+    """Return True for "hf:ORG/NAME", and for a folder with a config.json, or a weight file in one, that is no run.
+
+    A weight file of any name is one, but a file of heads of this harness is none, wherever it lies.
+    """
     if str(named).startswith(HUB):
         return True
     path = Path(os.path.expanduser(named))
-    folder = path.parent if path.name in (*WHOLE, "config.json") else path
-    return (folder / "config.json").is_file() and not (folder / RECORD).exists()
+    folder = path.parent if path.is_file() else path
+    if not (folder / "config.json").is_file() or (folder / RECORD).exists():
+        return False
+    return path.is_dir() or not is_file_of_heads(path)
 
 
 def refuse_choices(choices: Mapping[str, object]) -> None:
@@ -65,6 +71,7 @@ def applied_task_model(named: str | Path, device: str) -> Applied:
         codec=None,
         effects=EffectsSettings(),
         sentence=f"The {name} of {named} answers; nothing here tells how good its answers are.",
+        notes=model.notes,
     )
 
 
@@ -152,7 +159,7 @@ class Classes(TaskPredictor):
     def answers(self, predictions: Predictions) -> Sequence[Mapping[str, Any]]:
         """Return the most probable class, its posterior, and those of all classes; of a regression its values."""
         rows, kind = as_rows(predictions), self.model.config.problem_type
-        names = [self.model.config.label(index) for index in range(rows.shape[1])]
+        names = names_of_outputs(self.model.config)
         if kind == VALUES:
             return [{"values": by_name(names, own)} for own in rows.tolist()]
         posteriors = rows.sigmoid() if kind == SEVERAL else rows.softmax(dim=1)
@@ -203,6 +210,13 @@ def predictor_of(model: PretrainedWavLM, frame_seconds: float) -> TaskPredictor:
     if isinstance(model, WavLMForAudioFrameClassification):
         return FrameLabels(model, frame_seconds)
     return TaskPredictor(model, frame_seconds)
+
+
+def names_of_outputs(config: WavLMConfig) -> list[str]:
+    """Return a name for each output; where id2label has a name twice, with the number of the output behind."""
+    labels = [config.label(index) for index in range(config.num_labels)]
+    times = Counter(labels)
+    return [f"{own} ({index})" if times[own] > 1 else own for index, own in enumerate(labels)]
 
 
 def by_name(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:

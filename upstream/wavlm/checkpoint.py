@@ -47,8 +47,9 @@ class Checkpoint:
     tensors: under the project's names, which are Hugging Face's, in the precision of the file.
     format: its format, in words.
     file_sha256: digest of the weight file; of the digests in order if there are several files.
-    notes: what was inferred or ignored.
-    beside: the tensors that are no part of the encoder, such as those of a head, under the names of the file.
+    notes: what was inferred, and what was done to the weights before.
+    beside: the tensors that are no part of the encoder, such as those of a head, under the names of the file; of a
+        task model within a larger checkpoint, under those of the model.
     prefix: what preceded the names of the encoder's tensors there, "wavlm.".
     """
 
@@ -59,6 +60,14 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     beside: Tensors = field(default_factory=dict)
     prefix: str = ""
+
+    @property
+    def notes_on_encoder(self) -> tuple[str, ...]:
+        """The notes for whoever uses the encoder alone: what beside it is ignored, too."""
+        if not self.beside:
+            return self.notes
+        ignored = f"Ignored {counted(len(self.beside), 'tensor')} beside the encoder ({next(iter(self.beside))} first)."
+        return *self.notes, ignored
 
     def build(self) -> WavLM:
         """Return the model with these weights in float32; checks that every parameter comes from the file."""
@@ -109,9 +118,14 @@ def read(path: Path) -> Checkpoint:
         config, notes = _own_configuration(content, encoder, path)
     refuse_adapter_layers(config)
     shapes.check(encoder.tensors, config, str(path))
-    kind, beside = _format(path, files, content, encoder), {name: stored[name] for name in encoder.beside}
-    notes = (*notes, *_notes(encoder))
-    return Checkpoint(config, encoder.tensors, kind, fingerprint_files(files), notes, beside, encoder.prefix)
+    # What wraps a whole task model, "state_dict." say, is no part of the names of its head.
+    outer = encoder.prefix.removesuffix(HEADED) if encoder.prefix.endswith(HEADED) else ""
+    beside = {name.removeprefix(outer): stored[name] for name in encoder.beside}
+    kind = _format(path, files, content, encoder)
+    if names.FOLDED in encoder.tensors:
+        notes = (*notes, "The weight norm of the positional convolution was folded into its weight before.")
+    prefix = encoder.prefix.removeprefix(outer)
+    return Checkpoint(config, encoder.tensors, kind, fingerprint_files(files), notes, beside, prefix)
 
 
 def read_config(path: Path) -> WavLMConfig:
@@ -148,16 +162,6 @@ def _format(path: Path, files: list[Path], content: Mapping[str, Any], encoder: 
     if encoder.spelling is MICROSOFT and encoder.prefix == "model." and "cfg" in content:
         return "Microsoft's checkpoint"
     return f"weights with {encoder.spelling.owner}'s names ({listed})"
-
-
-def _notes(encoder: Found) -> list[str]:
-    notes = []
-    if encoder.beside:
-        ignored = counted(len(encoder.beside), "tensor")
-        notes.append(f"Ignored {ignored} beside the encoder ({encoder.beside[0]} first).")
-    if names.FOLDED in encoder.tensors:
-        notes.append("The weight norm of the positional convolution was folded into its weight before.")
-    return notes
 
 
 def _no_encoder(path: Path, content: Mapping[str, Any]) -> str:

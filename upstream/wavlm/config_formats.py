@@ -61,7 +61,8 @@ def _labels(content: Mapping[str, Any]) -> dict[str, Any]:
     if names is None:
         return {"id2label": numbered_labels(count)} if isinstance(count, int) and 0 < count <= MOST_LABELS else {}
     try:
-        labels = {int(index): label for index, label in names.items()}
+        # transformers takes numbers as names, too: those of digits, say
+        labels = {int(index): str(label) if isinstance(label, int) else label for index, label in names.items()}
     except (AttributeError, ValueError) as error:
         raise UserError(
             f'config.json has id2label = {str(names)[:100]}; expected names by number, as {{"0": "happy"}}. {CORRECT}'

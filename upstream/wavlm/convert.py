@@ -48,7 +48,7 @@ def converted(source: Path, destination: Path) -> tuple[str, tuple[str, ...]]:
     if (folder / "config.json").exists() and destination.exists() and destination.samefile(folder):
         raise UserError(f"{destination} has a checkpoint of its own; name another folder to write.")
     checkpoint.write(destination, read.config, read.tensors)
-    return f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {destination}.", read.notes
+    return f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {destination}.", read.notes_on_encoder
 
 
 def main(arguments: list[str] | None = None) -> int:

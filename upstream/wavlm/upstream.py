@@ -121,7 +121,7 @@ def load_checkpoint(
     """Load the checkpoint at `path`; `source` and `revision` are recorded in its provenance."""
     read = checkpoint.read(path)
     fingerprint = read.fingerprint(EXTRACTOR_VERSION)
-    provenance = Provenance(source, read.format, revision, read.file_sha256, notes=read.notes)
+    provenance = Provenance(source, read.format, revision, read.file_sha256, notes=read.notes_on_encoder)
     again = partial(read_again, path, fingerprint)
     return WavLMUpstream(name, read.build(), fingerprint, provenance, device, dtype, again)
 

@@ -82,7 +82,7 @@ def test_an_encoder_is_found_below_any_prefix(
 def test_what_lies_beside_the_encoder_is_noted(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     content = below("wavlm.", tensors) | {"my_head.weight": torch.zeros(2), "counter": torch.tensor(3)}
     read = checkpoint.read(saved(content, tmp_path / "file.pt"))
-    assert "Ignored 2 tensors beside the encoder (my_head.weight first)." in read.notes
+    assert "Ignored 2 tensors beside the encoder (my_head.weight first)." in read.notes_on_encoder
 
 
 def test_torchaudio_and_microsoft_below_a_prefix(base: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,36 @@ def test_wrong_tensors_of_a_head_are_named(change: Any, words: list[str], folder
     assert all(word in str(refusal.value) for word in words), refusal.value
 
 
+def test_a_task_model_within_a_larger_checkpoint_is_read(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    wrapped = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    torch.save({"epoch": 3, "state_dict": wrapped}, folder / "last.ckpt")
+    head = load_task_model(folder / "last.ckpt").head_tensors()
+    assert all(torch.equal(own, tensors[name]) for name, own in head.items())
+
+
+@pytest.mark.parametrize(
+    ("version", "ties", "is_told"), [("4.57.1", None, True), ("5.2.0", None, False), ("4.57.1", True, False)]
+)
+def test_a_sum_that_transformers_4_computed_otherwise_is_told(
+    version: str, ties: bool | None, is_told: bool, tmp_path: Path
+) -> None:
+    save_transformers(task_peer(UTTERANCE, KINDS["large"] | LAYER_SUMS[SUM]), tmp_path, True)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content |= {"transformers_version": version, "tie_last_hidden_states": ties}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert any("written by transformers 4.57.1" in note for note in load_task_model(tmp_path).notes) == is_told
+
+
+def test_names_that_are_numbers_are_read(folder: Path) -> None:
+    """As transformers reads them: digits, say."""
+    content = json.loads((folder / "config.json").read_text())
+    content |= {"id2label": {str(i): i + 10 for i in range(5)}, "label2id": {str(i + 10): i for i in range(5)}}
+    (folder / "config.json").write_text(json.dumps(content))
+    assert [load_task_model(folder).config.label(index) for index in (0, 4)] == ["10", "14"]
+
+
 def test_another_class_and_no_head_are_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a WavLMForSequenceClassification, not a WavLMForCTC"):
         WavLMForCTC.from_pretrained(folder)
@@ -252,10 +283,29 @@ def test_wrong_batches_and_labels_are_said() -> None:
         (ctc, ([LONG], None, torch.tensor([[32]])), "There is a label 32; expected 0 to 31"),
         (ctc, ([LONG], None, torch.tensor([[-1]])), "There is a label -1"),
         (speaker, ([LONG, torch.zeros(5_000)],), "Waveform 1 of the batch has 15 frames; an x-vector takes 16, 5,200"),
+        (ctc, ([LONG], None, torch.tensor([3, 4])), r"The labels have shape \(2,\); expected \(1, tokens\)"),
+        (ctc, ([LONG], None, torch.tensor([[3.0]])), "labels are of type torch.float32"),
         (speaker, ([LONG],  None, torch.tensor([2])), "from 0 to 1, the speakers"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words):
             model(*arguments)
+
+
+def test_a_blank_that_is_no_token_is_said() -> None:
+    for blank in (None, 32):
+        model = WavLMForCTC.untrained(replace(TINY, pad_token_id=blank), 0)
+        with pytest.raises(UserError, match=f"pad_token_id {blank}"):
+            model([LONG], labels=torch.tensor([[3]]))
+
+
+def test_what_a_feature_extractor_and_a_data_loader_give_is_taken() -> None:
+    """NumPy's arrays, and labels of 32 bits."""
+    for kind in (WavLMForCTC, WavLMForXVector):
+        model = kind.untrained(TINY, 0)
+        labels = torch.tensor([[1], [1]]) if kind is WavLMForCTC else torch.tensor([1, 0])
+        expected, own = model(EQUAL, labels=labels), model(EQUAL.numpy(), labels=labels.int())
+        assert torch.equal(own.logits, expected.logits)
+        assert torch.equal(own.loss, expected.loss)
 
 
 # ---------------------------------------------------------------- tokens

@@ -26,6 +26,12 @@ from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.standardisation import standardise
 from upstream.wavlm.task_models.batches import Waveforms, padded, utterances
 
+OLDER_SUM = (
+    "config.json was written by transformers {version}, which summed the encoder's output as the last layer; "
+    "transformers 5, and this, sum the last block's before its norm. For the sum of then, which the head probably "
+    'learned from, add "tie_last_hidden_states": true to config.json.'
+)
+
 
 @dataclass(frozen=True)
 class TaskOutput:
@@ -66,6 +72,7 @@ class PretrainedWavLM(nn.Module):
         self.config = config
         self.wavlm = WavLM(config)
         self.weight_norm: Tensors = {}  # as it was read; see `encoder_tensors`
+        self.notes: tuple[str, ...] = ()  # on what was read: what was inferred, and what programs differ in
 
     # ---------------------------------------------------------------- making one
 
@@ -119,7 +126,7 @@ class PretrainedWavLM(nn.Module):
     def on_encoder(cls, read: Checkpoint, head: Mapping[str, Tensor], where: str = "The head") -> Self:
         """Return the model of the encoder of a checkpoint and the tensors of a head; raises UserError as below."""
         model = cls.from_parts(read.config, read.build(), head, where)
-        model.weight_norm = names.weight_norm_of(read.tensors)
+        model.weight_norm, model.notes = names.weight_norm_of(read.tensors), read.notes
         return model
 
     @classmethod
@@ -219,6 +226,16 @@ class LayerSumModel(PretrainedWavLM):
         super().__init__(config)
         if config.use_weighted_layer_sum:
             self.layer_weights = nn.Parameter(torch.empty(config.num_hidden_layers + 1))
+
+    @classmethod
+    def from_checkpoint(cls, read: Checkpoint, path: Path) -> Self:
+        """Return the model of a checkpoint, with a note where versions of transformers compute other sums of it."""
+        model = super().from_checkpoint(read, path)
+        config, version = read.config, str(dict(read.config.extra).get("transformers_version", ""))
+        differs = config.use_weighted_layer_sum and config.do_stable_layer_norm
+        if differs and config.tie_last_hidden_states is None and version.startswith("4."):
+            model.notes = (*model.notes, OLDER_SUM.format(version=version))
+        return model
 
     def encoded(self, waveforms: list[Tensor]) -> Tensor:
         """Return the frames (N, D) that the head reads."""

@@ -21,7 +21,9 @@ def utterances(input_values: Waveforms, attention_mask: Tensor | None, shortest:
 
     Raises UserError for anything else, and for a waveform under one frame.
     """
-    rows = list(input_values)
+    if not isinstance(input_values, Tensor | list | tuple):
+        input_values = torch.as_tensor(input_values)  # NumPy's
+    rows = [torch.as_tensor(row) for row in input_values]
     if isinstance(input_values, Tensor) and input_values.ndim != 2:
         raise UserError(
             f"The waveforms are one tensor of shape {tuple(input_values.shape)}; expected (batch, samples), or a list "
@@ -60,3 +62,9 @@ def _without_padding(input_values: Waveforms, attention_mask: Tensor) -> list[Te
 def padded(frames: Tensor, lengths: Sequence[int]) -> Tensor:
     """Return the frames of packed utterances, (N, D), padded with zeros to (B, T, D). lengths: frames of each."""
     return pad_sequence(list(torch.split(frames, list(lengths))), batch_first=True)
+
+
+def require_numbers(labels: Tensor) -> None:
+    """Raise UserError for labels that are no whole numbers."""
+    if labels.is_floating_point() or labels.is_complex():
+        raise UserError(f"The labels are of type {labels.dtype}; expected whole numbers: labels.long().")

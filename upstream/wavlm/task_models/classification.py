@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from upstream.errors import UserError
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.task_models.base import LayerSumModel, TaskOutput
-from upstream.wavlm.task_models.batches import Waveforms, padded
+from upstream.wavlm.task_models.batches import Waveforms, padded, require_numbers
 
 
 class WavLMForSequenceClassification(LayerSumModel):
@@ -87,6 +87,7 @@ class WavLMForAudioFrameClassification(LayerSumModel):
 
 def checked(labels: Tensor, logits: Tensor) -> Tensor:
     """Return labels of utterances, on the logits' device; raise UserError unless each is a class of logits (B, C)."""
+    require_numbers(labels)
     if labels.numel() != len(logits):
         raise UserError(f"There are {labels.numel()} labels for {len(logits)} utterances; give one for each.")
     wrong = (labels >= logits.shape[1]) | ((labels < 0) & (labels != -100))
@@ -95,4 +96,4 @@ def checked(labels: Tensor, logits: Tensor) -> Tensor:
             f"There is a label {int(labels[wrong][0])}; expected 0 to {logits.shape[1] - 1}, the classes of id2label, "
             "or -100 for none."
         )
-    return labels.to(logits.device)
+    return labels.to(logits.device, torch.int64)

@@ -14,7 +14,7 @@ from upstream.errors import UserError
 from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.task_models.base import PretrainedWavLM, TaskOutput
-from upstream.wavlm.task_models.batches import Waveforms, padded
+from upstream.wavlm.task_models.batches import Waveforms, padded, require_numbers
 from upstream.wavlm.task_models.vocabulary import CTCVocabulary, read_vocabulary
 
 IGNORED = -100  # a label that is no token: padding of shorter transcripts
@@ -86,8 +86,17 @@ class WavLMForCTC(PretrainedWavLM):
         over utterances, each loss divided by its labels.
         """
         config, blank = self.config, self.config.pad_token_id
-        if blank is None:
-            raise UserError("The configuration has no pad_token_id, which is the blank of CTC; set it to learn.")
+        if blank is None or blank >= config.vocab_size:
+            raise UserError(
+                f"The configuration has pad_token_id {blank}, and it is the blank of CTC; to learn, set it to one of "
+                f"the {config.vocab_size} tokens."
+            )
+        require_numbers(labels)
+        if labels.ndim != 2 or len(labels) != len(logits):
+            raise UserError(
+                f"The labels have shape {tuple(labels.shape)}; expected ({len(logits)}, tokens), shorter transcripts "
+                f"padded with {IGNORED}."
+            )
         wrong = (labels >= config.vocab_size) | ((labels < 0) & (labels != IGNORED))
         if bool(wrong.any()):
             raise UserError(

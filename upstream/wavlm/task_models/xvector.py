@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from upstream.errors import UserError
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.task_models.base import LayerSumModel, TaskOutput
-from upstream.wavlm.task_models.batches import Waveforms
+from upstream.wavlm.task_models.batches import Waveforms, require_numbers
 
 SCALE, MARGIN = 30.0, 0.4  # of the additive margin softmax; transformers' and s3prl's
 
@@ -104,10 +104,11 @@ class WavLMForXVector(LayerSumModel):
 
     def _speakers(self, labels: Tensor, logits: Tensor) -> Tensor:
         """Return the labels on the device of logits (B, D); raise UserError unless there is a speaker for each."""
+        require_numbers(labels)
         speakers, count = labels.flatten(), len(logits)
         if len(speakers) != count or bool(((speakers < 0) | (speakers >= self.config.num_labels)).any()):
             raise UserError(
                 f"The labels are {speakers.tolist()[:10]}; expected {count}, one for each utterance, from 0 to "
                 f"{self.config.num_labels - 1}, the speakers of id2label."
             )
-        return speakers.to(logits.device)
+        return speakers.to(logits.device, torch.int64)

@@ -82,6 +82,21 @@ def test_transcripts_and_when_words_were_said(place: Path) -> None:
             assert word["end"] == pytest.approx(offset["end_offset"] * 0.02)
 
 
+def test_a_weight_file_of_any_name_a_name_twice_and_what_was_assumed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = peer_of(UTTERANCE)
+    peer.config.id2label = dict(enumerate(("calm", "calm", *LABELS[2:])))
+    peer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "best.safetensors")
+    assert main(["predict", str(tmp_path / "best.safetensors"), files(place)[0], "--format", "jsonl"]) == 0
+    told = capsys.readouterr()
+    posteriors = json.loads(told.out)["posteriors"]
+    assert list(posteriors) == ["calm (0)", "calm (1)", *LABELS[2:]]
+    assert sum(posteriors.values()) == pytest.approx(1.0, abs=1e-5)
+    assert "No preprocessor_config.json: waveforms are not standardised" in told.err
+
+
 def test_classes_and_their_posteriors(place: Path) -> None:
     for row, output in zip(predicted(UTTERANCE, place), theirs(UTTERANCE, place), strict=True):
         expected = output.logits[0].softmax(dim=0)

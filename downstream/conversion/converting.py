@@ -21,6 +21,7 @@ from downstream.prediction import AppliedHeads, applied_heads
 from downstream.results import HEADS, RECORD, is_file_of_heads
 from downstream.tasks import family_of
 from upstream.errors import UserError
+from upstream.text import counted
 from upstream.wavlm import convert as encoders
 from upstream.weight_files import read_weights
 
@@ -53,6 +54,7 @@ def convert(
     if is_run_here(source):
         refuse_given(source, "a head of this harness", {"-d": recipe, "--labels": labels, "--encoder": encoder_alone})
         return of_run_here(source, to, upstream, head, audio)
+    refuse_folder_of_s3prl(source)
     content = None if source.is_dir() or not source.exists() else read_weights(source)
     if content is None or encoder_alone or not is_s3prl_run(content):
         given = {"-u": upstream, "-d": recipe, "--labels": labels, "--head": head, "--audio": list(audio)}
@@ -69,6 +71,18 @@ def is_run_here(source: Path) -> bool:
     if source.name == RECORD:
         return True
     return source.suffix == ENDING and is_file_of_heads(source)
+
+
+def refuse_folder_of_s3prl(source: Path) -> None:
+    """Raise UserError for the folder of an s3prl run, which has several checkpoints of one head."""
+    if not source.is_dir() or (source / "config.json").exists():
+        return
+    if found := sorted(path.name for path in source.glob("*.ckpt")):
+        best = next((name for name in found if "best" in name), found[-1])
+        raise UserError(
+            f"{source} has {counted(len(found), 'checkpoint')} and no config.json, as the folder of an s3prl run has "
+            f"them; name one: {source / best}"
+        )
 
 
 def refuse_given(source: Path, what: str, given: dict[str, Any]) -> None:

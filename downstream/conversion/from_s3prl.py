@@ -197,6 +197,12 @@ def notes_on(head: HeadOfRun) -> Sequence[str]:
         )
     if run.left_out:
         notes.append(f"Left behind: {', '.join(run.left_out)}, which only further training would read.")
+    theirs = (task_of_s3prl(run.task or "") or {}).get("recipe")
+    if head.recipe and theirs and load_recipe(theirs).corpus.effects != head.recipe.corpus.effects:
+        notes.append(
+            f"The head learned from audio as {theirs} prepares it (corpus.effects), and {head.recipe.name} prepares it "
+            "otherwise, which its answers may suffer from."
+        )
     if head.outputs is None and head.here is not None:
         notes.append(
             f"The checkpoint does not name its {head.count} outputs; they are numbered. --labels FILE names "

@@ -18,7 +18,7 @@ def of_s3prl(theirs: HeadOfS3prl) -> HeadHere | None:
     (width, dim), (outputs, _) = tensors["projection.weight"].shape, tensors["output.weight"].shape
     head = UtteranceClassifier(theirs.num_layers, dim, width, outputs, seed=0, layer=theirs.layer)
     head.load_state_dict(tensors, strict=False)
-    return HeadHere(head, (f"head.projection={width}",), outputs)
+    return HeadHere(head, (f"head.projection={width}", "head.standardised=false", "head.pooling=mean"), outputs)
 
 
 def task_model(head: UtteranceClassifier) -> TaskModelHead:

@@ -172,6 +172,22 @@ class Hostile:
         return (print, ("this code ran",))
 
 
+def test_a_head_becomes_one_of_a_recipe_whose_heads_are_others(tmp_path: Path) -> None:
+    """Those of keyword are standardised and hear audio without a gain; s3prl's is not, and did not."""
+    checkpoint, head = Run(tmp_path, "speech_commands").save(tmp_path / "run.ckpt", fine_tuned=True), "head.safetensors"
+    done = convert(checkpoint, tmp_path / head, recipe="keyword")
+    assert applied_heads(tmp_path / head).recipe.name == "keyword"
+    assert any("as superb/ks prepares it" in note for note in done.notes)
+    assert not any("superb/ks" in note for note in convert(checkpoint, tmp_path / f"own_{head}").notes)
+
+
+def test_the_folder_of_a_run_is_told_from_a_checkpoint(tmp_path: Path) -> None:
+    for name in ("states-100.ckpt", "dev-best.ckpt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"2 checkpoints and no config\.json.*name one: .*dev-best\.ckpt"):
+        convert(tmp_path, tmp_path / "out")
+
+
 def test_what_is_refused_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     run = Run(tmp_path, "emotion", "large")
     path, to = tmp_path / "run.ckpt", tmp_path / "out"

@@ -64,7 +64,8 @@ class TrainableEncoder(nn.Module, ABC):
     def activation_bytes(self, samples: Sequence[int]) -> int:
         """Estimate the memory of one training batch with utterances of so many samples, beside weights and gradients.
 
-        That is what is kept from the forward to the backward pass, and the hidden states that are returned.
+        That is what is kept from the forward to the backward pass, the hidden states that are returned, and their
+        gradient.
         """
 
     def forward(self, waveforms: Sequence[Tensor], seeds: Sequence[int] | None = None) -> HiddenStates:

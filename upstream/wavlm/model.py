@@ -12,11 +12,13 @@ and the length of the pieces in `front_end.py`. The model is the same on all dev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as computed_again
 
 from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
@@ -80,16 +82,26 @@ class Block(nn.Module):
         return self._plus(x, self.attention.out, inner, dropouts, "attention output")
 
     def _fed_forward(self, x: Tensor, inner: Tensor, dropouts: Dropouts | None) -> Tensor:
-        inner = self.feed_forward_in(inner, gelu=True)
-        if dropouts is not None:
-            inner = dropouts(inner, self.activation_dropout, "activation")
-        return self._plus(x, self.feed_forward_out, inner, dropouts, "feed forward")
+        learns = torch.is_grad_enabled()
+        last: Callable[..., Tensor] = partial(self._narrowed, dropouts=dropouts, gelu=learns)
+        if learns:  # of the widest tensors of a block one is kept; GELU and its dropout are computed again
+            last = partial(computed_again, last, use_reentrant=False, preserve_rng_state=False)
+        return self._plus(x, last, self.feed_forward_in(inner, gelu=not learns), dropouts, "feed forward")
 
-    def _plus(self, x: Tensor, last: Linear, inner: Tensor, dropouts: Dropouts | None, place: str) -> Tensor:
+    def _narrowed(self, wide: Tensor, plus: Tensor | None = None, *, dropouts: Dropouts | None, gelu: bool) -> Tensor:
+        if gelu:
+            wide = F.gelu(wide)
+        if dropouts is not None:
+            wide = dropouts(wide, self.activation_dropout, "activation")
+        narrow: Tensor = self.feed_forward_out(wide, plus=plus)
+        return narrow
+
+    def _plus(
+        self, x: Tensor, last: Callable[..., Tensor], inner: Tensor, dropouts: Dropouts | None, place: str
+    ) -> Tensor:
         """Return x + dropout(last(inner)), the residual connection; without dropout the product adds x itself."""
         if dropouts is None:
-            result: Tensor = last(inner, plus=x)
-            return result
+            return last(inner, plus=x)
         return x + dropouts(last(inner), self.dropout, place)
 
 

@@ -26,11 +26,8 @@ from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.masking import Masks, drawn_masks
 from upstream.wavlm.model import WavLM
 from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.training_memory import kept_bytes
 from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream
-
-# Numbers that a block keeps for the backward pass, beside those of its feed-forward layers: of width D a frame, and
-# squares of frames a head.
-ROWS_OF_BLOCK, SQUARES_OF_BLOCK = 12, 4
 
 IN_MEMORY = "the weights of a training"  # format of the frozen copies
 
@@ -98,14 +95,24 @@ class TrainableWavLM(TrainableEncoder):
             with torch.no_grad():
                 frozen: Tensor = self._packed[0](waveforms)[0]
             return frozen
-        # On a CPU in float32, as where it is frozen: oneDNN's convolutions in half precision gave gradients of NaN.
-        half = self.device.type != "cpu" and torch.is_autocast_enabled(self.device.type)
-        with torch.autocast(self.device.type, enabled=half):
+        with torch.autocast(self.device.type, enabled=self._front_end_in_half()):
             features: Tensor = self.model.front_end(waveforms)[0]
         if features.requires_grad and self.settings.front_end_scale != 1.0:
             scaled = partial(torch.mul, other=self.settings.front_end_scale)
             features.register_hook(scaled)  # type: ignore[no-untyped-call]
         return features
+
+    def _front_end_in_half(self) -> bool:
+        """Return True if a learning front end follows autocast: in bfloat16, and on a GPU behind a group norm.
+
+        In float16 layer norms do not: where a waveform is silent or padded, its frames have no variance, and each layer
+        norm multiplies their gradient by 1 / √ε = 316. Two of them are beyond float16's 65,504, and then gradients are
+        NaN. A CPU has no convolutions in float16 worth the name: they take ten times as long as in float32.
+        """
+        kind = self.device.type
+        if not torch.is_autocast_enabled(kind) or torch.get_autocast_dtype(kind) == torch.bfloat16:
+            return torch.is_autocast_enabled(kind)
+        return kind != "cpu" and self.config.feat_extract_norm == "group"
 
     def _layers(self, x: Tensor, lengths: list[int], dropouts: Dropouts | None) -> list[Tensor]:
         """Return the input of every block and the encoder's output, (N, D) each."""
@@ -156,15 +163,7 @@ class TrainableWavLM(TrainableEncoder):
 
     def activation_bytes(self, samples: Sequence[int]) -> int:
         """Estimate the memory of one training batch; see `TrainableEncoder`."""
-        config, numbers = self.config, 0
-        learning = config.num_hidden_layers - self.settings.from_layer
-        for length in map(config.frames, samples):
-            rows = length * config.hidden_size
-            inside = ROWS_OF_BLOCK * rows + 2 * length * config.intermediate_size
-            squares = SQUARES_OF_BLOCK * config.num_attention_heads * length**2
-            kept = learning if not self.settings.checkpointing else 1
-            numbers += kept * (inside + squares) + 2 * self.num_layers * rows
-        return 4 * numbers
+        return kept_bytes(self.config, self.settings, samples)
 
 
 def with_weight_norm(weights: Checkpoint) -> WavLM:
@@ -198,5 +197,6 @@ def padded(layers: list[Tensor], lengths: list[int]) -> HiddenStates:
     longest, dim = max(lengths), layers[0].shape[1]
     rows = torch.cat([torch.arange(frames) + index * longest for index, frames in enumerate(lengths)])
     packed = torch.stack(layers)
-    states = packed.new_zeros(len(layers), len(lengths) * longest, dim).index_copy(1, rows.to(packed.device), packed)
+    states = packed.new_zeros(len(layers), len(lengths) * longest, dim)
+    states[:, rows.to(packed.device)] = packed  # index_copy would keep `packed`, too
     return HiddenStates(states.view(len(layers), len(lengths), longest, dim), torch.tensor(lengths))

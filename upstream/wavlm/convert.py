@@ -8,9 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upstream.command_line import add_verbose, carry_out, take_any_text
 from upstream.errors import UserError
+
+if TYPE_CHECKING:
+    from upstream.wavlm.checkpoint import Checkpoint
 
 DESCRIPTION = "Convert any WavLM checkpoint to a Hugging Face directory."
 
@@ -44,11 +48,24 @@ def converted(source: Path, destination: Path) -> tuple[str, tuple[str, ...]]:
     from upstream.wavlm import checkpoint
 
     read = checkpoint.read(source)
-    folder = source if source.is_dir() else source.parent
-    if (folder / "config.json").exists() and destination.exists() and destination.samefile(folder):
-        raise UserError(f"{destination} has a checkpoint of its own; name another folder to write.")
+    refuse_other_checkpoint(destination, source, read)
     checkpoint.write(destination, read.config, read.tensors)
     return f"Recognised {read.format}; wrote {len(read.tensors)} tensors to {destination}.", read.notes_on_encoder
+
+
+def refuse_other_checkpoint(destination: Path, source: Path, read: Checkpoint) -> None:
+    """Raise UserError for the folder of a model that would be lost: of the source, or any other than was read."""
+    from upstream.wavlm import checkpoint
+
+    if not (destination / "config.json").exists():
+        return
+    try:
+        present = checkpoint.read(destination)
+        is_same = not present.beside and present.fingerprint(0) == read.fingerprint(0)
+    except UserError:
+        is_same = False
+    if not is_same or destination.samefile(source if source.is_dir() else source.parent):
+        raise UserError(f"{destination} has a checkpoint of its own; name another folder to write.")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,8 +27,8 @@ from torch import Tensor
 import upstream
 from upstream import hub
 from upstream.errors import UserError
-from upstream.wavlm import checkpoint, convert, names, shapes
-from upstream.wavlm.config import BASE, LARGE
+from upstream.wavlm import WavLMForCTC, checkpoint, convert, names, shapes
+from upstream.wavlm.config import BASE, LARGE, TINY
 from upstream.wavlm.config_formats import conv_layers_from_text
 from upstream.wavlm.upstream import WavLMUpstream
 
@@ -168,6 +168,19 @@ def test_a_converted_checkpoint_is_the_same_upstream(
     _, report = WavLMModel.from_pretrained(tmp_path / "converted", output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
+
+
+def test_no_other_checkpoint_is_overwritten(hugging_face_folder: Path, tmp_path: Path) -> None:
+    """A model that somebody fine-tuned, say; the same conversion may be typed again."""
+    for _ in range(2):
+        assert convert.main([str(hugging_face_folder), str(tmp_path / "converted")]) == 0
+    WavLMForCTC.with_new_head(hugging_face_folder, vocab_size=5).save_pretrained(tmp_path / "recogniser")
+    WavLMForCTC.untrained(TINY, seed=0).save_pretrained(tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
+    for place in ("recogniser", "damaged", "hf"):
+        before = (tmp_path / place / "model.safetensors").read_bytes()
+        assert convert.main([str(hugging_face_folder), str(tmp_path / place)]) == 2
+        assert (tmp_path / place / "model.safetensors").read_bytes() == before
 
 
 def test_native_names_convert_both_ways(hugging_face_folder: Path) -> None:

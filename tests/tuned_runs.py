@@ -24,7 +24,7 @@ from upstream.ranks import ALONE, Ranks, current
 from upstream.wavlm.products import Packable
 from upstream.wavlm.upstream import WavLMUpstream
 
-FEW = (*MANIFEST, "training.steps=6", "training.evaluate_every=3")
+FEW = (*MANIFEST, "training.steps=4", "training.evaluate_every=2")
 VERIFICATION = (*FEW, "split.longer_than=0", "training.batch=6")
 TUNED = {
     "class": ("emotion", *FEW, "training.batch=5", "training.accumulate=2", "finetune.lr=1e-3"),

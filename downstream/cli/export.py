@@ -60,4 +60,16 @@ def heads(options: argparse.Namespace) -> str:
     if options.seed is not None:
         raise UserError("--seed is of a submission (FILE.zip); heads are named with --head, such as fold1-seed0.")
     file, card = export(options.runs[0], options.to, options.head, options.family)
-    return f"{file} ({readable(file.stat().st_size)}) has all that the heads need; {card} describes them."
+    return f"{file} ({readable(file.stat().st_size)}) has {needed(file)}; {card} describes them."
+
+
+def needed(file: Path) -> str:
+    """Return what an exported file has of what its heads need."""
+    from downstream.results import HeadFile, opened_heads
+
+    with opened_heads(file) as tensors:
+        about = tensors.metadata()
+    encoders = [one.folder for one in about.encoders.values()] if isinstance(about, HeadFile) else []
+    if not encoders:
+        return "all that the heads need"
+    return f"the heads without their fine-tuned encoders (copy {', '.join(encoders)} of the run beside it)"

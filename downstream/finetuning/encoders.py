@@ -14,7 +14,7 @@ from downstream.results import ENCODERS, LEARNED, SNAPSHOT, EncoderRecord, head_
 from downstream.training import Config, Fit, code_version, read_snapshot, write_snapshot
 from upstream.base import Upstream
 from upstream.catalog import load
-from upstream.errors import UserError
+from upstream.errors import UserError, words_of
 from upstream.unfinished import unfinished_folder
 
 FACTS = ("step", "development", "history", "diverged", "loss")  # of a fit, beside its weights
@@ -72,13 +72,13 @@ class Kept:
                     save(unfinished / place.name)
                     shutil.rmtree(place, ignore_errors=True)  # of a run that was killed just behind this
                     os.replace(unfinished / place.name, place)
-        except OSError as error:
+            facts: dict[str, Any] = {name: getattr(fit, name) for name in FACTS}
+            write_snapshot(file, fit.weights, facts | self._identity())
+        except (OSError, UserError) as error:  # the latter of whatever writes files, which it names
             raise UserError(
-                f"Cannot write the encoder {place}: {error.strerror}. Make room there, and run the same command again: "
-                "it goes on from the last snapshot."
+                f"The encoder {place} was learned and cannot be kept ({words_of(error.__cause__ or error)}). Make room "
+                "there, and run the same command again: it goes on from the last snapshot."
             ) from error
-        facts: dict[str, Any] = {name: getattr(fit, name) for name in FACTS}
-        write_snapshot(file, fit.weights, facts | self._identity())
         self.snapshot.unlink(missing_ok=True)
 
     def drop_worse(self, fits: Sequence[Fit]) -> None:

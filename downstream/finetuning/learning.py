@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from functools import partial
-from itertools import product
 from typing import Any
 
 from tqdm import tqdm
@@ -20,6 +19,7 @@ from downstream.finetuning.learner import FineTuning
 from downstream.finetuning.settings import settings_of
 from downstream.finetuning.shards import told
 from downstream.planned_run import PlannedRun
+from downstream.run_steps import chosen_fits
 from downstream.states import Computed
 from downstream.tasks import Task
 from downstream.training import (
@@ -46,16 +46,22 @@ def learned(planned: PlannedRun, task: Task, kept: Kept, ranks: Ranks) -> tuple[
 
     Returns the fits, with the weights of heads alone, and the seconds of audio that were encoded for them. What other
     processes than the first return is of no use.
+
+    Raises UserError as soon as a fold has left nothing for the primary score, without learning the folds after it.
     """
-    fits, seconds = [], 0.0
-    for fold, config in product(range(len(planned.dataset.split.folds)), planned.configs):
-        found = kept.fit(fold, config) if ranks.main else None
-        if not told(found is not None, ranks):
-            found, own = learn_one(planned, task, fold, config, kept, ranks)
-            seconds += own
-        fits.append(found or Fit(fold, config))
+    fits: list[Fit] = []
+    seconds = 0.0
+    for fold in range(len(planned.dataset.split.folds)):
+        for config in planned.configs:
+            found = kept.fit(fold, config) if ranks.main else None
+            if not told(found is not None, ranks):
+                found, own = learn_one(planned, task, fold, config, kept, ranks)
+                seconds += own
+            fits.append(found or Fit(fold, config))
+            if ranks.main:
+                kept.drop_worse(fits)
         if ranks.main:
-            kept.drop_worse(fits)
+            chosen_fits(planned, fits)
     return fits, seconds
 
 

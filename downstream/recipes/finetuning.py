@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from downstream.recipes.sections import BEST, CHOSEN, Closed, Number, PositiveNumber, Whole
 
 FINE_TUNED = "fine-tuned"  # the protocol of a run whose encoder learned, whatever the recipe's own
+
+
+def share_of_updates(value: float) -> float:
+    """Return a share as it is; raise ValueError for what is probably a number of updates."""
+    if value > 1:
+        raise ValueError(
+            "it is a share of training.steps, from 0 to 1, so that 0.1 is a tenth; optimizer.warmup, of the head, is a "
+            "number of updates"
+        )
+    return value
 
 
 class FinetuneSettings(Closed):
@@ -38,7 +48,7 @@ class FinetuneSettings(Closed):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="course of the encoder's learning rate after the warm-up"
     )
-    warmup: Annotated[Number, Field(ge=0, le=1)] = Field(
+    warmup: Annotated[Number, AfterValidator(share_of_updates), Field(ge=0)] = Field(
         default=0.1, description="share of the updates over which the encoder's learning rate rises"
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(

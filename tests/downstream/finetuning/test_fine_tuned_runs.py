@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -17,19 +18,22 @@ from small_runs import FAMILIES, write_words
 from tuned_runs import TUNED, live_digest, live_weights, run_on, small_wavlm, tuned_run
 
 import upstream
+from downstream.cli.export import needed
 from downstream.comparison import compare_runs
 from downstream.comparison.words import notes
+from downstream.conversion import convert
 from downstream.exports.latex_table import latex_table
 from downstream.exports.superb_submission import refuse_departures
 from downstream.finetuning import room
 from downstream.finetuning.learner import FineTuning
 from downstream.leaderboards import write_leaderboard
-from downstream.prediction import predict
+from downstream.prediction import export, predict
 from downstream.report.comparable import why_incomparable
 from downstream.results import HEADS, Result, checked, read_result
 from downstream.results.folder import LEARNED, SNAPSHOT
 from downstream.training import Update
 from upstream.errors import UserError
+from upstream.wavlm import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(
     whole, learn, updates = tuned_run("class", corpus, place, seeds), FineTuning.learn, []
 
     def until_killed(self: FineTuning, some: Sequence[Update]) -> torch.Tensor:
-        if len(updates) >= 10:
+        if len(updates) >= 7:
             raise InterruptedError
         updates.extend(some)
         return learn(self, some)
@@ -136,7 +140,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(
         tuned_run("class", corpus, tmp_path, seeds, snapshot_seconds=0.0)
     monkeypatch.setattr(FineTuning, "learn", lambda self, some: (updates.extend(some), learn(self, some))[1])
     again = tuned_run("class", corpus, tmp_path, seeds)
-    assert len(updates) == 12  # none twice
+    assert len(updates) == 8  # none twice
     assert [fit.curve for fit in again.grid] == [fit.curve for fit in whole.grid]
     assert (folder_of(again) / HEADS).read_bytes() == (folder_of(whole) / HEADS).read_bytes()
     for one, other in zip(encoders_of(again), encoders_of(whole), strict=True):
@@ -176,8 +180,9 @@ def test_processes_take_the_step_of_one_and_none_waits_for_one_that_failed(
 
 
 def test_accumulated_batches_are_one_batch(corpus: Path, place: Path) -> None:
-    of_eight = tuned_run("class", corpus, place, "training.batch=8", "training.accumulate=1")
-    of_four = tuned_run("class", corpus, place, "training.batch=4", "training.accumulate=2")
+    few = ("training.steps=2", "training.evaluate_every=1")
+    of_eight = tuned_run("class", corpus, place, *few, "training.batch=8", "training.accumulate=1")
+    of_four = tuned_run("class", corpus, place, *few, "training.batch=4", "training.accumulate=2")
     for one, other in zip(of_eight.grid[0].curve, of_four.grid[0].curve, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
 
@@ -188,6 +193,24 @@ def test_it_learns_in_lower_precision(precision: str, tuned: Result, corpus: Pat
     losses = [[loss for _, loss, _ in result.grid[0].curve] for result in (lower, tuned)]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] != losses[1]
+
+
+def test_a_run_whose_first_fold_diverges_learns_no_other(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Training diverged: .* for example -o finetune.lr=1e\+29"):
+        tuned_run("class", corpus, tmp_path, "split.rule=speaker_folds", "split.folds=3", "finetune.lr=1e30")
+    assert os.listdir(next(tmp_path.rglob(LEARNED))) == ["fold1-seed3"]
+
+
+def test_a_full_disk_costs_what_is_behind_the_last_snapshot(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match=r"cannot be kept \(.*No space left on device\). Make room there, and run the"):
+        tuned_run("class", corpus, tmp_path)
+    assert not os.listdir(next(tmp_path.rglob("encoders")))
 
 
 # ---------------------------------------------------------------- what is said of them
@@ -225,6 +248,24 @@ def test_heads_answer_on_their_own_encoder(tuned: Result, corpus: Path, tmp_path
         predict(folder_of(tuned), [str(corpus / "f0-A.wav")], upstream=small_wavlm(), progress=False)
 
 
+def test_an_exported_head_says_which_encoder_it_lacks(tuned: Result, tmp_path: Path) -> None:
+    file, card = export(folder_of(tuned), tmp_path / "head.safetensors")
+    assert "copy encoders/published-seed3 of the run beside it" in needed(file)
+    assert "encoders/published-seed3" in card.read_text()
+    with pytest.raises(UserError, match="encoders/published-seed3 is not there"):
+        predict(file, [], progress=False)
+
+
+def test_a_head_and_its_encoder_become_a_task_model(corpus: Path, place: Path, tmp_path: Path) -> None:
+    plain = ("head.standardised=false", "corpus.effects.gain=null")  # a task model has neither
+    run = folder_of(tuned_run("class", corpus, place, *plain))
+    done = convert(run, tmp_path / "model")
+    assert "WavLMForSequenceClassification" in done.sentence
+    recording = [str(corpus / "f0-A.wav")]
+    answers = [predict(one, recording, progress=False).rows[0]["posteriors"] for one in (run, tmp_path / "model")]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+
+
 # ---------------------------------------------------------------- what cannot be
 
 
@@ -235,6 +276,7 @@ def test_heads_answer_on_their_own_encoder(tuned: Result, corpus: Path, tmp_path
         ("emotion", "sweep.layer=all", "learns for one reading"),
         ("emotion", "finetune.from_layer=3", "Nothing would learn"),
         ("emotion", "finetune.front_end_scale=0.1", "add front_end=true"),
+        ("emotion", "finetune.warmup=1000", "it is a share of training.steps"),
     ],
 )
 def test_what_cannot_learn_is_refused(recipe: str, override: str, said: str, corpus: Path, tmp_path: Path) -> None:

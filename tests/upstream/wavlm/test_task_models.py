@@ -278,7 +278,7 @@ def test_wrong_batches_and_labels_are_said() -> None:
         (ctc, ([torch.zeros(16_000, dtype=torch.int16)],), "int16"),
         (ctc, ([LONG, torch.zeros(399)],), "Waveform 1 of the batch has 399 samples; a frame takes 400"),
         (ctc, ([],), "The batch is empty"),
-        (ctc, ([LONG], MASK), "belongs to one tensor"),
+        (ctc, ([LONG], MASK), "not of the shape of its waveforms"),
         (ctc, (PADDED, MASK.flip(1)), "padding before samples"),
         (ctc, ([LONG], None, torch.tensor([[32]])), "There is a label 32; expected 0 to 31"),
         (ctc, ([LONG], None, torch.tensor([[-1]])), "There is a label -1"),
@@ -306,6 +306,9 @@ def test_what_a_feature_extractor_and_a_data_loader_give_is_taken() -> None:
         expected, own = model(EQUAL, labels=labels), model(EQUAL.numpy(), labels=labels.int())
         assert torch.equal(own.logits, expected.logits)
         assert torch.equal(own.loss, expected.loss)
+        expected = model(PADDED, MASK).logits
+        for values, mask in ((PADDED.numpy(), MASK.numpy()), (list(PADDED.numpy()), list(MASK.numpy()))):
+            assert torch.equal(model(values, mask).logits, expected)
 
 
 # ---------------------------------------------------------------- tokens

@@ -21,16 +21,14 @@ def utterances(input_values: Waveforms, attention_mask: Tensor | None, shortest:
 
     Raises UserError for anything else, and for a waveform under one frame.
     """
-    if not isinstance(input_values, Tensor | list | tuple):
-        input_values = torch.as_tensor(input_values)  # NumPy's
-    rows = [torch.as_tensor(row) for row in input_values]
+    rows = [torch.as_tensor(row) for row in input_values]  # NumPy's, too
     if isinstance(input_values, Tensor) and input_values.ndim != 2:
         raise UserError(
             f"The waveforms are one tensor of shape {tuple(input_values.shape)}; expected (batch, samples), or a list "
             "of 1-D waveforms. Of one waveform make a batch: [waveform]."
         )
     if attention_mask is not None:
-        rows = _without_padding(input_values, attention_mask)
+        rows = _without_padding(rows, [torch.as_tensor(row).bool() for row in attention_mask])
     for index, row in enumerate(rows):
         if row.ndim != 1 or not row.is_floating_point():
             raise UserError(
@@ -47,16 +45,16 @@ def utterances(input_values: Waveforms, attention_mask: Tensor | None, shortest:
     return rows
 
 
-def _without_padding(input_values: Waveforms, attention_mask: Tensor) -> list[Tensor]:
-    if not isinstance(input_values, Tensor) or input_values.shape != attention_mask.shape:
+def _without_padding(rows: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    if len(rows) != len(masks) or len({tensor.shape for tensor in (*rows, *masks)}) > 1:
         raise UserError(
-            "An attention_mask belongs to one tensor of waveforms (batch, samples) of its own shape; waveforms in a "
-            "list have their own lengths and need none."
+            "The attention_mask is not of the shape of its waveforms, (batch, samples); waveforms in a list, each of "
+            "its own length, need none."
         )
-    mask = attention_mask.bool()
+    mask = torch.stack(list(masks))
     if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
         raise UserError("The attention_mask has padding before samples; pad waveforms on the right.")
-    return [row[:samples] for row, samples in zip(input_values, mask.sum(dim=1).tolist(), strict=True)]
+    return [row[:samples] for row, samples in zip(rows, mask.sum(dim=1).tolist(), strict=True)]
 
 
 def padded(frames: Tensor, lengths: Sequence[int]) -> Tensor:

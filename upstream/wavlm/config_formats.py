@@ -39,7 +39,7 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
         )
     refuse_other_rate(content.get("sampling_rate") or SAMPLE_RATE)
     given = {name: value for name, value in content.items() if value is not None or name in MAY_BE_NULL}
-    known = {name: as_tuple(value) for name, value in given.items() if name in KNOWN_FIELDS} | _labels(given)
+    known = {name: as_tuple(value) for name, value in given.items() if name in KNOWN_FIELDS} | labels_of(given)
     extra = {name: value for name, value in content.items() if name not in KNOWN_FIELDS | {"num_labels"}}
     config = with_values(HUGGING_FACE_DEFAULTS, known | {"extra": tuple(sorted(extra.items()))})
     if preprocessor is None:
@@ -52,7 +52,7 @@ def from_hugging_face(content: Mapping[str, Any], preprocessor: Mapping[str, Any
     return with_values(config, standardisation)
 
 
-def _labels(content: Mapping[str, Any]) -> dict[str, Any]:
+def labels_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields id2label and label2id, from those of a config.json or from the number of labels alone.
 
     Raises UserError for ids that are no numbers.

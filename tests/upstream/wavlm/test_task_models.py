@@ -31,7 +31,15 @@ from torch import Tensor
 
 import upstream
 from upstream import UserError
-from upstream.wavlm import TASK_MODELS, WavLMForCTC, WavLMForXVector, WavLMModel, checkpoint, load_task_model
+from upstream.wavlm import (
+    TASK_MODELS,
+    WavLMForCTC,
+    WavLMForSequenceClassification,
+    WavLMForXVector,
+    WavLMModel,
+    checkpoint,
+    load_task_model,
+)
 from upstream.wavlm.config import TINY
 from upstream.wavlm.task_models.vocabulary import CTCVocabulary
 
@@ -245,6 +253,13 @@ def test_a_new_head_on_a_trained_encoder_follows_its_seed(folder: Path) -> None:
     trained = load_task_model(folder).wavlm.state_dict()
     assert all(torch.equal(own, trained[name]) for name, own in first.wavlm.state_dict().items())
     assert first([LONG]).logits.shape == (1, 49, 7)
+    with_type = WavLMForSequenceClassification.with_new_head(
+        folder, id2label={"0": "no", "1": "yes"}, problem_type="multi_label_classification"
+    )
+    assert (with_type.config.label(1), with_type.config.problem_type) == ("yes", "multi_label_classification")
+    for wrong in ({"num_labels": "2"}, {"num_labels": 0}, {"num_labels": 2, "id2label": {0: "all"}}):
+        with pytest.raises(UserError, match="num_labels is"):
+            WavLMForSequenceClassification.with_new_head(folder, **wrong)
     with pytest.raises(UserError, match="no field vocab_sise"):
         WavLMForCTC.with_new_head(folder, vocab_sise=7)
     with pytest.raises(UserError, match="vocab_size = '7'"):

@@ -20,8 +20,8 @@ from upstream.huggingface.files import find_files
 from upstream.named_tensors import Tensors, require_floats
 from upstream.wavlm import checkpoint, names, shapes
 from upstream.wavlm.checkpoint import HEADED, Checkpoint
-from upstream.wavlm.config import WavLMConfig, numbered_labels
-from upstream.wavlm.config_formats import refuse_adapter_layers, with_values
+from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.config_formats import labels_of, refuse_adapter_layers, with_values
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.standardisation import standardise
 from upstream.wavlm.task_models.batches import Waveforms, padded, utterances
@@ -295,16 +295,22 @@ def located(name: str | Path, revision: str | None) -> Path:
 def changed(config: WavLMConfig, changes: Mapping[str, Any]) -> WavLMConfig:
     """Return a configuration with other fields, and the class that wrote it forgotten.
 
-    changes: its fields; num_labels stands for id2label with numbered names.
+    changes: its fields, and problem_type; num_labels stands for id2label with numbered names. The keys of id2label may
+    be text, as a JSON file has them.
 
     Raises UserError for a field that there is not, and for a wrong value.
     """
-    values = dict(changes)
-    if "num_labels" in values:
-        values["id2label"] = numbered_labels(values.pop("num_labels"))
+    values, extra = dict(changes), dict(config.extra)
+    extra.pop("architectures", None)
+    if "problem_type" in values:
+        extra["problem_type"] = values.pop("problem_type")
+    count = values.pop("num_labels", None)
+    labels = labels_of(values | {"num_labels": count})
+    if count is not None and (not labels or count != len(labels["id2label"])):
+        raise UserError(f"num_labels is {count!r}; expected a whole number, that of the names where id2label has some.")
+    values |= labels
     if unknown := sorted(values.keys() - vars(config).keys()):
         raise UserError(f"A WavLM's configuration has no field {unknown[0]}; check its spelling.")
     if "id2label" in values:
         values.setdefault("label2id", None)
-    extra = tuple((name, value) for name, value in config.extra if name != "architectures")
-    return with_values(config, {"extra": extra} | values)
+    return with_values(config, {"extra": tuple(sorted(extra.items()))} | values)

@@ -257,7 +257,7 @@ def test_an_exported_head_says_which_encoder_it_lacks(tuned: Result, tmp_path: P
 
 
 def test_a_head_and_its_encoder_become_a_task_model(corpus: Path, place: Path, tmp_path: Path) -> None:
-    plain = ("head.standardised=false", "corpus.effects.gain=null")  # a task model has neither
+    plain = ("head.standardised=false", "corpus.effects.gain=0")  # a task model has neither
     run = folder_of(tuned_run("class", corpus, place, *plain))
     done = convert(run, tmp_path / "model")
     assert "WavLMForSequenceClassification" in done.sentence

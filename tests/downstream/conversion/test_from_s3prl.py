@@ -172,11 +172,13 @@ class Hostile:
         return (print, ("this code ran",))
 
 
-def test_a_head_becomes_one_of_a_recipe_whose_heads_are_others(tmp_path: Path) -> None:
+def test_a_head_becomes_one_of_a_recipe_whose_heads_are_others(tmp_path: Path, recordings: dict[str, Tensor]) -> None:
     """Those of keyword are standardised and hear audio without a gain; s3prl's is not, and did not."""
     checkpoint, head = Run(tmp_path, "speech_commands").save(tmp_path / "run.ckpt", fine_tuned=True), "head.safetensors"
     done = convert(checkpoint, tmp_path / head, recipe="keyword")
     assert applied_heads(tmp_path / head, upstream=str(checkpoint)).recipe.name == "keyword"
+    (tmp_path / "config.json").write_text("{}")  # of a task model beside it, which it is no part of
+    assert len(downstream.predict(tmp_path / head, list(recordings), upstream=str(checkpoint))) == len(recordings)
     assert any("as superb/ks prepares it" in note for note in done.notes)
     assert not any("superb/ks" in note for note in convert(checkpoint, tmp_path / f"own_{head}").notes)
 

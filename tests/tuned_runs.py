@@ -1,7 +1,9 @@
-"""Small fine-tuned runs of every family, on the tones of `small_runs`; as a program, one of several processes."""
+"""Small fine-tuned runs of every family, on the tones of `small_runs`; as a program, in two processes."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,11 +98,25 @@ def one_of_several(corpus: Path, place: Path) -> None:
         return learn(self, updates)
 
     FineTuning.learn = failing  # type: ignore[method-assign]
+    run_on(small_wavlm(), recipe, [*own, "optimizer.lr=1e-4"], corpus, place, ranks)
+
+
+def both_of_two(corpus: Path, place: Path) -> None:
+    """Carry out `one_of_several` in two processes, which import once, since the second is a fork of the first.
+
+    What each ends with is left in PLACE/said-0 and PLACE/said-1.
+    """
+    importlib.import_module("torch._dynamo")  # as optimisers do
+    forked = os.fork()
+    rank = "0" if forked else "1"
+    os.environ |= {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank}
     try:
-        run_on(small_wavlm(), recipe, [*own, "optimizer.lr=1e-4"], corpus, place, ranks)
+        one_of_several(corpus, place)
     except UserError as error:
-        sys.exit(str(error))
+        (place / f"said-{rank}").write_text(str(error))
+    if forked:
+        os.waitpid(forked, 0)
 
 
 if __name__ == "__main__":
-    one_of_several(*map(Path, sys.argv[1:]))
+    both_of_two(*map(Path, sys.argv[1:]))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from downstream.comparison.words import notes
 from downstream.conversion import convert
 from downstream.exports.latex_table import latex_table
 from downstream.exports.superb_submission import refuse_departures
-from downstream.finetuning import room
+from downstream.finetuning import learner, room
 from downstream.finetuning.learner import FineTuning
 from downstream.leaderboards import write_leaderboard
 from downstream.prediction import export, predict
@@ -116,30 +117,37 @@ def test_transformers_reads_the_encoder_that_came_out(tuned: Result) -> None:
 # ---------------------------------------------------------------- interrupted, shared, smaller
 
 
-class InterruptedError(Exception):
+TOO_LARGE = 2.0**20  # scale of a loss at which the gradients of the first updates are not finite in float16
+
+
+class KilledError(Exception):
     """Stands for a killed process."""
 
 
 def test_an_interrupted_run_ends_in_the_same_bits(
     corpus: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is killed within the second of two seeds, and goes on there."""
-    seeds = "sweep.seed=[0, 1]"
-    whole, learn, updates = tuned_run("class", corpus, place, seeds), FineTuning.learn, []
+    """It is killed within the second of two seeds, and goes on there, with a scale that skipped updates have halved."""
+    asked = ("sweep.seed=[0, 1]", "finetune.precision=float16")
+    monkeypatch.setattr(learner, "GradScaler", partial(learner.GradScaler, init_scale=TOO_LARGE))
+    whole, learn, updates, scales = tuned_run("class", corpus, place, *asked), FineTuning.learn, [], []
 
     def until_killed(self: FineTuning, some: Sequence[Update]) -> torch.Tensor:
         if len(updates) >= 7:
-            raise InterruptedError
+            raise KilledError
         updates.extend(some)
-        return learn(self, some)
+        losses = learn(self, some)
+        scales.append(self._scaler.get_scale())
+        return losses
 
     monkeypatch.setattr(FineTuning, "learn", until_killed)
     monkeypatch.setattr("downstream.finetuning.learning.STRETCH_SECONDS", 0.0)
     monkeypatch.setattr("downstream.training.snapshot.SNAPSHOT_SHARE", 1e9)
-    with pytest.raises(InterruptedError):
-        tuned_run("class", corpus, tmp_path, seeds, snapshot_seconds=0.0)
+    with pytest.raises(KilledError):
+        tuned_run("class", corpus, tmp_path, *asked, snapshot_seconds=0.0)
+    assert scales[-1] < TOO_LARGE
     monkeypatch.setattr(FineTuning, "learn", lambda self, some: (updates.extend(some), learn(self, some))[1])
-    again = tuned_run("class", corpus, tmp_path, seeds)
+    again = tuned_run("class", corpus, tmp_path, *asked)
     assert len(updates) == 8  # none twice
     assert [fit.curve for fit in again.grid] == [fit.curve for fit in whole.grid]
     assert (folder_of(again) / HEADS).read_bytes() == (folder_of(whole) / HEADS).read_bytes()

@@ -54,6 +54,11 @@ def located(named: str | Path, heads: Sequence[str] = ()) -> HeadSource:
     path = Path(os.path.expanduser(named))
     if path.suffix == SUFFIX and not path.is_dir():
         return HeadSource(path, record_beside(path))
+    if path.suffix == ".ckpt" and path.is_file():
+        raise UserError(
+            f"{path} is no file of heads. Of the checkpoint of an s3prl run one is made by: wavprobe convert {path} "
+            f"head{SUFFIX}"
+        )
     place = record_path(path, f"or a file of heads ({SUFFIX})")
     record, folder = read_result(place), place.parent
     takes_final = FINAL in record.artifacts and (not heads or FINAL_NAME in heads)

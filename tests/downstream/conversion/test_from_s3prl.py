@@ -186,6 +186,8 @@ def test_a_head_becomes_one_of_a_recipe_whose_heads_are_others(tmp_path: Path, r
 def test_the_folder_of_a_run_is_told_from_a_checkpoint(tmp_path: Path) -> None:
     for name in ("states-100.ckpt", "dev-best.ckpt"):
         (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"wavprobe convert .*dev-best\.ckpt head\.safetensors"):
+        downstream.predict(tmp_path / "dev-best.ckpt", ["any.wav"])
     with pytest.raises(UserError, match=r"2 checkpoints and no config\.json.*name one: .*dev-best\.ckpt"):
         convert(tmp_path, tmp_path / "out")
 

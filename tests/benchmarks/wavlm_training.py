@@ -1,9 +1,10 @@
 """Training WavLM here against transformers' own model: updates a second, and peak memory.
 
-One update is a forward pass of a batch, a backward pass, and AdamW. Both begin from the same weights (untrained, seed
-0), are given the same noise, and learn a weighted sum of all layers and everything behind the front end, with the
-dropouts and masks of the published configuration and no dropped blocks. transformers fills the batch up to its longest
-utterance. Both take turns in one process, and a ratio is the median over turns of its seconds by ours of the same turn.
+One update is that of an ordinary loop: a forward pass of a batch, a backward pass, clipping by norm, AdamW, and
+gradients deleted. Both begin from the same weights (untrained, seed 0), are given the same noise, and learn a weighted
+sum of all layers and everything behind the front end, with the dropouts and masks of the published configuration and no
+dropped blocks. transformers fills the batch up to its longest utterance. Both take turns in one process, and a ratio is
+the median over turns of its seconds by ours of the same turn.
 Memory is measured in a process of each one's own, over two updates: AdamW has its state from the second on.
 """
 
@@ -42,7 +43,7 @@ SIZES = {"base": BASE, "large": LARGE, "tiny": TINY}
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OURS, AGAIN, THEIRS = "ours", "ours, checkpointing", "transformers"
 SMALL = {"size": "tiny", "seconds": [0.3, 0.5], "repeats": 1}
-RATE = 1e-5  # of AdamW
+RATE, NORM = 1e-5, 1.0  # of AdamW; to which gradients are clipped
 GB = 1e9
 
 
@@ -114,6 +115,7 @@ def ready(name: str, options: argparse.Namespace) -> Callable[[], None]:
     weights = nn.Parameter(torch.zeros(layers_of(options), device=device))
     learned = [parameter for parameter in peer.module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW([weights, *learned], lr=RATE)
+    clipped = partial(torch.nn.utils.clip_grad_norm_, [weights, *learned], NORM)
     precision = PRECISIONS[options.precision]
     autocast: Callable[[], Any] = nullcontext
     if precision is not None:
@@ -128,6 +130,8 @@ def ready(name: str, options: argparse.Namespace) -> Callable[[], None]:
             assert isinstance(summed, Tensor)
             loss = summed.float().square().mean()
         torch.autograd.backward(scaler.scale(loss))
+        scaler.unscale_(optimizer)
+        clipped()
         scaler.step(optimizer)
         scaler.update()
         synchronize(device)

@@ -1,4 +1,7 @@
-"""The steps that a run has whether its encoder is frozen or learns: what was finished before, and its folder."""
+"""The steps that a run has whether its encoder is frozen or learns.
+
+What was finished before, its folder, the choice of what is tested, and what its record is made of.
+"""
 
 from __future__ import annotations
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from downstream.leaderboards.gathering import LeftOut
 from downstream.recipes import FINE_TUNED
+from downstream.results import GIVEN_PROTOCOL
 
 TITLES = {
     "superb": "SUPERB's protocol",
     "clean": "Clean protocol",
     FINE_TUNED: "Fine-tuned encoders",
     "demo": "Demonstration on synthesised speech",
-    "given heads": "Heads that were learned before",
+    GIVEN_PROTOCOL: "Heads that were learned before",
 }
 PROTOCOLS = {
     "superb": "The recipes of SUPERB as they are, with what they choose on test data. Published scores stand beside.",
     "clean": "This harness's own recipes: no speaker is in training and test, and development data choose everything.",
     FINE_TUNED: "Encoders that learned with their heads, on the same splits: not to be ranked with frozen ones.",
     "demo": "They show how the harness works, and say nothing about an encoder.",
-    "given heads": "Heads of other runs and programs, tested here alone: nobody here knows what they learned from.",
+    GIVEN_PROTOCOL: "Heads of other runs and programs, tested here alone: nobody here knows what they learned from.",
 }
 RULES = (
     "A column is one question: recipe and version, corpus (every recording of it), settings, metric and test part. "

@@ -8,7 +8,7 @@ from downstream.results.checking import CheckedRecord, Records, Refused, asked_l
 from downstream.results.earlier import Earlier, finished, learned_before
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import ENCODERS, HEADS, LEARNED, RECORD, SNAPSHOT, begin, discard, tidy
-from downstream.results.given import GivenHeads
+from downstream.results.given import GIVEN_PROTOCOL, GivenHeads
 from downstream.results.given_files import given_heads
 from downstream.results.head_file import (
     EXTENDED,
@@ -70,6 +70,7 @@ __all__ = [
     "FineTuning",
     "FitRecord",
     "FoldOutputs",
+    "GIVEN_PROTOCOL",
     "GivenHeads",
     "HEADS",
     "HeadFile",

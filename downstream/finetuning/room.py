@@ -40,9 +40,17 @@ class Sizes:
         return BYTES * (self.parameters + (IN_MEMORY - 1) * self.learned)
 
     @property
-    def memory(self) -> int:
-        """Bytes that training takes beside the frozen upstream."""
-        return self.weights + self.activations
+    def copies(self) -> int:
+        """Bytes of the weights of the best step, and of a snapshot while it is written; the CPU has them, once."""
+        return BYTES * (1 + IN_SNAPSHOT) * self.learned
+
+    def memory(self, device: torch.device, processes: int) -> int:
+        """Return the bytes that training takes on a device beside the frozen upstream.
+
+        No snapshot is written between a forward and its backward pass. processes: that share the device.
+        """
+        beside = processes * self.activations
+        return processes * self.weights + (max(beside, self.copies) if device.type == "cpu" else beside)
 
     def disk(self, encoders: int) -> int:
         """Return the bytes of so many encoders, and of the snapshot of a training."""
@@ -70,12 +78,14 @@ def batches_of(planned: PlannedRun, ranks: Ranks) -> Iterator[list[int]]:
 def refuse_too_large(sizes: Sizes, planned: PlannedRun, folder: Path, ranks: Ranks) -> None:
     """Raise UserError where a training would not fit into the memory that is free, or its encoders on the disk."""
     device = planned.upstream.device
-    free, needed = free_on(device), sizes.memory * (1 if device.type == "cuda" else processes_here(ranks))
+    processes = 1 if device.type == "cuda" else processes_here(ranks)
+    free, needed = free_on(device), sizes.memory(device, processes)
     if free is not None and needed > free:
+        copies = f", or a snapshot with the best step {readable(sizes.copies)}" if device.type == "cpu" else ""
         raise UserError(
             f"Fine-tuning would take about {readable(needed)}: weights, gradients and moments {readable(sizes.weights)}"
             f", and what the largest micro-batch keeps for its backward pass {readable(sizes.activations)}"
-            f"{' a process' if needed != sizes.memory else ''}; {readable(free)} are free on the {device.type}. Take "
+            f"{' a process' if processes > 1 else ''}{copies}; {readable(free)} are free on the {device.type}. Take "
             f"{' or '.join(ways_to_save(planned.recipe))}."
         )
     disk, space = sizes.disk(encoders_of(planned)), free_space(folder)

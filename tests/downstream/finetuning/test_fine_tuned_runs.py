@@ -299,6 +299,16 @@ def test_other_encoders_and_options_are_refused(corpus: Path, tmp_path: Path) ->
         run_on(small_wavlm(), "emotion", [*asked, "finetune.from_layer=2"], corpus, tmp_path, layer=1)
 
 
+def test_memory_holds_a_snapshot_or_a_micro_batch() -> None:
+    """On the CPU the snapshot has weights, two moments and the best step, which is in memory beside."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    small, large = (room.Sizes(parameters=100, learned=50, activations=own) for own in (10, 5_000))
+    weights = 4 * (100 + 3 * 50)
+    assert small.memory(cpu, processes=1) == weights + 4 * 5 * 50
+    assert small.memory(gpu, processes=1) == weights + 10
+    assert large.memory(cpu, processes=2) == 2 * weights + 2 * 5_000
+
+
 def test_what_does_not_fit_is_said_with_what_to_change(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,8 +128,9 @@ def test_the_machine_does_what_was_said(
 
 WRONG = {
     "-m inference": "the modes are train and evaluate",
-    "-m evaluate -e result/downstream/ExpName/dev-best.ckpt": "typing its command again",
-    "-m evaluate -i best.ckpt -u fbank -d emotion": "-i best.ckpt: a run is resumed",
+    "-m evaluate -e result/downstream/ExpName/dev-best.ckpt": "--head-from head.safetensors tests that",
+    "-m evaluate -i best.ckpt -u fbank -d emotion": "-i best.ckpt: the head in a checkpoint of s3prl",
+    "-m evaluate -e result/downstream/ExpName": "typing its command again",
     "-u fbank -d emotion -c downstream/emotion/config.yaml": "-c names a corpus here",
     "-u fbank -d emotion -s paper": "hidden_states (all layers, as without)",
     "-u fbank -d emotion -s hidden_state_": "hidden_states (all layers, as without)",

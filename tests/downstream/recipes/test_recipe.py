@@ -75,7 +75,7 @@ def test_overrides_and_another_corpus() -> None:
         ("trials.list=x", "is of classification, the key of verification."),
         ("head.hidden=8", "the key of recognition."),
         ("head.width=8", "has no key 'head.width'. Known there: head.projection"),
-        ("lr=1", "Did you mean sweep.lr or optimizer.lr?"),
+        ("lr=1", "Did you mean sweep.lr, finetune.lr or optimizer.lr?"),
         ("training=1", "That is a section; its keys are training.steps, "),
         ("training.steps=true", "true and false are not numbers"),
         ("training.steps=", "'training.steps' is empty"),

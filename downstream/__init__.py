@@ -164,7 +164,7 @@ def probe(
     recipes, upstreams: one or several, each as `run` takes it.
     data, corpus: of all recipes as `run` takes them; or {recipe: folder}, {recipe: name}.
     overrides: of all recipes; a key of one alone begins with its name: {"asr:training.steps": 200}.
-    seeds: of the heads' first weights; None for those that a recipe lists, else 0, 1, 2.
+    seeds: of the heads' first weights; None for those that a recipe lists, else 0 and 1.
     control: also probe the same architecture with untrained weights, which are drawn from `seed`.
     similarity: also compare the layers with each other and with the labels, where their states are stored.
     The other arguments are those of `run`.

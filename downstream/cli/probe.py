@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=whole_number,
         metavar="N",
-        help="seeds of the heads' initial weights (default 0 1 2, or those that the recipe lists)",
+        help="seeds of the heads' initial weights (default 0 1, or those that the recipe lists)",
     )
     add("--seed", type=whole_number, default=0, help="seed of untrained upstreams, the control's too")
     add("--no-control", action="store_true", help="leave out the same architecture with untrained weights")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from upstream.command_line import add_verbose
@@ -67,5 +66,5 @@ def run(options: argparse.Namespace) -> int:
     )
     print(printable(done.sentence))
     for note in done.notes:
-        print(f"Note: {one_line(note)}", file=sys.stdout)
+        print(f"Note: {one_line(note)}")
     return 0

@@ -6,7 +6,6 @@ see save_path of s3prl 0.4.18, downstream/runner.py.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from upstream.errors import UserError
 from upstream.fingerprint import fingerprint_files
+from upstream.wavlm.checkpoint import mapping
 from upstream.weight_files import read_weights
 
 BOOKKEEPING = "best_score"  # a buffer of every downstream of s3prl: its best development score so far
@@ -109,13 +109,6 @@ def read_run(path: Path, content: Mapping[str, Any] | None = None) -> S3prlRun:
         is_fine_tuned=isinstance(content.get("Upstream"), Mapping),
         left_out=tuple(name for name in LEFT_OUT if name in content),
     )
-
-
-def mapping(value: object) -> dict[str, Any]:
-    """Return settings, saved as a namespace or as a dictionary, as a dictionary; {} for anything else."""
-    if isinstance(value, argparse.Namespace):
-        value = vars(value)
-    return {str(name): entry for name, entry in value.items()} if isinstance(value, Mapping) else {}
 
 
 def section(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from upstream.errors import UserError
 from upstream.unfinished import unfinished_folder
 from upstream.wavlm import checkpoint
 from upstream.wavlm.checkpoint import Checkpoint
-from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.config import WavLMConfig, numbered_labels
 from upstream.wavlm.config_formats import with_values
 from upstream.wavlm.upstream import WavLMUpstream
 
@@ -71,14 +71,13 @@ def refuse_place(to: Path) -> None:
 
 def config_of(config: WavLMConfig, theirs: TaskModelHead, own: FoldedSum, outputs: Sequence[str] | None) -> WavLMConfig:
     """Return the encoder's configuration with that of its head."""
-    count = number_of_outputs(theirs)
-    names = outputs or [f"LABEL_{number}" for number in range(count)]  # as transformers calls what has no name
+    labels = dict(enumerate(outputs)) if outputs else numbered_labels(number_of_outputs(theirs))
     is_sum = own.layer_weights is not None
     values = {
         "use_weighted_layer_sum": is_sum,
         # Heads here sum the encoder's output, and transformers 5 what is before its last norm, unless told otherwise.
         "tie_last_hidden_states": True if is_sum and config.do_stable_layer_norm else None,
-        "id2label": dict(enumerate(names)),
+        "id2label": labels,
         "label2id": None,
         "extra": tuple((name, value) for name, value in config.extra if name != "architectures"),
     }

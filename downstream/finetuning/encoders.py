@@ -11,13 +11,11 @@ from typing import Any
 
 from downstream.data import Dataset
 from downstream.results import ENCODERS, LEARNED, SNAPSHOT, EncoderRecord, head_name
-from downstream.training import Config, Fit, code_version, read_snapshot, write_snapshot
+from downstream.training import FACTS_OF_FIT, Config, Fit, code_version, read_snapshot, write_snapshot
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError, words_of
 from upstream.unfinished import unfinished_folder
-
-FACTS = ("step", "development", "history", "diverged", "loss")  # of a fit, beside its weights
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Kept:
         weights, facts = found
         if {key: facts.get(key) for key in self._identity()} != self._identity():
             return None
-        fit = Fit(fold, config, weights=weights, **{name: facts[name] for name in FACTS})
+        fit = Fit(fold, config, weights=weights, **{name: facts[name] for name in FACTS_OF_FIT})
         fit.history = [(step, loss, score) for step, loss, score in fit.history]
         return fit
 
@@ -72,7 +70,7 @@ class Kept:
                     save(unfinished / place.name)
                     shutil.rmtree(place, ignore_errors=True)  # of a run that was killed just behind this
                     os.replace(unfinished / place.name, place)
-            facts: dict[str, Any] = {name: getattr(fit, name) for name in FACTS}
+            facts: dict[str, Any] = {name: getattr(fit, name) for name in FACTS_OF_FIT}
             write_snapshot(file, fit.weights, facts | self._identity())
         except (OSError, UserError) as error:  # the latter of whatever writes files, which it names
             raise UserError(

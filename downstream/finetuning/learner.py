@@ -15,7 +15,7 @@ from downstream.finetuning.model import EncoderWithHead
 from downstream.finetuning.settings import learned_of, optimizer_of
 from downstream.finetuning.shards import KEPT, Shard, shards_of, summed, synchronised
 from downstream.recipes import Descent, FinetuneSettings
-from downstream.states import Computed, cut_of_states, windowed
+from downstream.states import Computed, cut_of, window_of, windowed_all
 from downstream.tasks import Head, Needs, Predictions, Task
 from downstream.training import (
     Config,
@@ -71,8 +71,7 @@ class FineTuning:
         self._task, self._items, self._needs, self._ranks = task, dataset.items, needs, ranks
         self._device, self._name = upstream.device, upstream.name
         training, crop = descent.training, descent.training.crop
-        self._window = crop.seconds if crop is not None and crop.of == "audio" else None
-        cut = cut_of_states(upstream, crop.seconds) if crop is not None and crop.of == "states" else None
+        self._window, cut = window_of(crop), cut_of(upstream, crop)
         self._encoder = upstream.trainable(learned_of(settings))
         self._head = head
         self._model = EncoderWithHead(self._encoder, head, task, DTYPES[settings.precision], cut).train()
@@ -158,10 +157,7 @@ class FineTuning:
 
     def _batch(self, shard: Shard) -> list[Item]:
         """Return the utterances of a shard, cut to a window of audio where training cuts it."""
-        items = [self._items[index] for index in shard.utterances.tolist()]
-        if self._window is None:
-            return items
-        return [windowed(item, place, self._window) for item, place in zip(items, shard.places.tolist(), strict=True)]
+        return windowed_all([self._items[index] for index in shard.utterances.tolist()], shard.places, self._window)
 
     def _accumulate(self, waveforms: Sequence[Tensor], shard: Shard, step: int, part: int) -> float:
         """Add one micro-batch to the gradients; return this process's part of its loss."""

@@ -12,6 +12,7 @@ import torch
 from downstream.finetuning.settings import learned_of, settings_of
 from downstream.planned_run import PlannedRun
 from downstream.recipes import Recipe
+from downstream.states import window_of
 from downstream.training import batching_of, smaller_batches
 from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
@@ -68,7 +69,7 @@ def sizes_of(planned: PlannedRun, ranks: Ranks) -> Sizes:
 def batches_of(planned: PlannedRun, ranks: Ranks) -> Iterator[list[int]]:
     """Yield the samples of each utterance of a process's micro-batches, those of every fold's first epoch."""
     training, items = settings_of(planned.recipe)[0].training, planned.dataset.items
-    window = training.crop.seconds if training.crop is not None and training.crop.of == "audio" else float("inf")
+    window = window_of(training.crop) or float("inf")
     for fold in planned.dataset.split.folds:
         for batch in batching_of(fold.train, planned.dataset, training).epoch(0):
             own = batch[ranks.rank :: ranks.world] if len(batch) > ranks.rank else batch[:1]

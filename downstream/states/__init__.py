@@ -2,8 +2,8 @@
 
 from downstream.states.cache_plan import CachePlan, plan_cache
 from downstream.states.extracted import Contents, Extracted, extract, extract_named
-from downstream.states.preparation import prepare, read_whole
-from downstream.states.sources import Computed, Cut, Means, StateSource, cut_all, cut_of_states, move, windowed
+from downstream.states.preparation import cut_of, prepare, read_whole, window_of
+from downstream.states.sources import Computed, Cut, Means, StateSource, cut_all, move, windowed_all
 
 __all__ = [
     "CachePlan",
@@ -14,12 +14,13 @@ __all__ = [
     "StateSource",
     "Extracted",
     "cut_all",
-    "cut_of_states",
+    "cut_of",
     "extract",
     "move",
     "plan_cache",
     "prepare",
     "read_whole",
     "extract_named",
-    "windowed",
+    "window_of",
+    "windowed_all",
 ]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from downstream.data import Dataset
 from downstream.recipes import CropSettings
 from downstream.states.cache_plan import CachePlan
-from downstream.states.sources import Computed, Means, StateSource, StoredFrames, WithWindows, cut_of_states
+from downstream.states.sources import Computed, Cut, Means, StateSource, StoredFrames, WithWindows, cut_of_states
 from upstream.base import Upstream
 from upstream.encode import Item
 from upstream.errors import UserError
@@ -51,7 +51,7 @@ def prepare(
     """
     items = dataset.items
     window = window_of(crop)
-    cut = cut_of_states(upstream, crop.seconds) if crop is not None and crop.of == "states" else None
+    cut = cut_of(upstream, crop)
     computed = Computed(upstream, items, plan.reduction, cut, window)
     store = plan.open_store(upstream.name)
     if store is None:
@@ -95,6 +95,11 @@ def filled(
 def window_of(crop: CropSettings | None) -> float | None:
     """Return the seconds of an utterance that are encoded in training at most; None for all of it."""
     return crop.seconds if crop is not None and crop.of == "audio" else None
+
+
+def cut_of(upstream: Upstream, crop: CropSettings | None) -> Cut | None:
+    """Return what cuts states in training; None where they are not cut."""
+    return cut_of_states(upstream, crop.seconds) if crop is not None and crop.of == "states" else None
 
 
 def pooled_of(store: StateStore, dataset: Dataset, whole: Sequence[int]) -> Tensor:

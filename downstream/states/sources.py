@@ -119,10 +119,7 @@ class Computed:
                 yield torch.stack(states, dim=1)
 
     def _encoded(self, group: Tensor, places: Tensor | None) -> list[Item]:
-        items = [self._items[index] for index in group.tolist()]
-        if self._window is None or places is None:
-            return items
-        return [windowed(item, place, self._window) for item, place in zip(items, places.tolist(), strict=True)]
+        return windowed_all([self._items[index] for index in group.tolist()], places, self._window)
 
 
 class WithWindows:
@@ -180,6 +177,13 @@ def cut_all(states: Sequence[Tensor], places: Tensor | None, cut: Cut | None) ->
     if cut is None or places is None:
         return states
     return [cut(one, place) for one, place in zip(states, places.tolist(), strict=True)]
+
+
+def windowed_all(items: list[Item], places: Tensor | None, seconds: float | None) -> list[Item]:
+    """Return windows of utterances that begin at places (B,) from 0 to 1; whole ones where there is no window."""
+    if seconds is None or places is None:
+        return items
+    return [windowed(item, place, seconds) for item, place in zip(items, places.tolist(), strict=True)]
 
 
 def windowed(item: Item, place: float, seconds: float) -> Item:

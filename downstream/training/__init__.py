@@ -4,7 +4,7 @@ from downstream.training.batching import Shuffled
 from downstream.training.fitting import fitted_heads
 from downstream.training.learner import Schedule, Survivors, make_optimizer
 from downstream.training.learning import Bar, batching_of, learn, order_of, refuse_divergence, score_given
-from downstream.training.loop import Fit, FoldData, Snapshots, shapes_and_types, train
+from downstream.training.loop import FACTS_OF_FIT, Fit, FoldData, Snapshots, shapes_and_types, train
 from downstream.training.memory import enough_memory, smaller_batches
 from downstream.training.norms import layer_norms
 from downstream.training.one_layer import distinct, for_every_config
@@ -16,6 +16,7 @@ from downstream.training.snapshot import code_version, read_snapshot, write_snap
 from downstream.training.sweep import Chosen, Config, LayerSetting, choose, clear_gain, configs, layer_settings
 
 __all__ = [
+    "FACTS_OF_FIT",
     "Bar",
     "Chosen",
     "Config",

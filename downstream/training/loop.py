@@ -30,7 +30,7 @@ logger = logging.getLogger("wavprobe")
 
 STRETCH_SECONDS = 0.5  # between two checks of the clock and updates of the progress bar
 
-KEPT = ("step", "development", "history", "diverged", "loss")  # of a fit, as facts of a snapshot
+FACTS_OF_FIT = ("step", "development", "history", "diverged", "loss")  # of a fit, as facts of a snapshot
 
 
 @dataclass
@@ -212,7 +212,7 @@ class Training:
         for number, (learner, index, fit) in enumerate(self._configs()):
             tensors |= {f"{number}/learner/{name}": tensor for name, tensor in learner.state(index).items()}
             tensors |= {f"{number}/best/{name}": tensor for name, tensor in fit.weights.items()}
-            fits.append({name: getattr(fit, name) for name in KEPT})
+            fits.append({name: getattr(fit, name) for name in FACTS_OF_FIT})
         write_snapshot(snapshots.path, tensors, {"step": self.step, "fits": fits, **self._identity(snapshots)})
 
     def restore(self, snapshots: Snapshots) -> None:

@@ -138,15 +138,15 @@ def read_config(path: Path) -> WavLMConfig:
 
 def _own_configuration(content: Mapping[str, Any], encoder: Found, path: Path) -> tuple[WavLMConfig, tuple[str, ...]]:
     """Return the configuration in a PyTorch file, else that of the tensors' shapes, and a note on it."""
-    cfg = _mapping(content.get("cfg"))
+    cfg = mapping(content.get("cfg"))
     if encoder.spelling is MICROSOFT and "encoder_embed_dim" in cfg:
         return from_microsoft(cfg), ()
-    if encoder.spelling is MICROSOFT and "encoder_embed_dim" in _mapping(cfg.get("model")):  # fairseq's training
-        return from_microsoft(_mapping(cfg.get("task")) | _mapping(cfg["model"])), ()
+    if encoder.spelling is MICROSOFT and "encoder_embed_dim" in mapping(cfg.get("model")):  # fairseq's training
+        return from_microsoft(mapping(cfg.get("task")) | mapping(cfg["model"])), ()
     return shapes.config_from_shapes(encoder.tensors, str(path)), (NO_CONFIGURATION,)
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def mapping(value: object) -> dict[str, Any]:
     """Return settings as a dictionary, whether they were saved as one or as a namespace; {} for anything else."""
     if isinstance(value, argparse.Namespace):
         value = vars(value)

@@ -25,7 +25,7 @@ from upstream.wavlm.dropout import Dropouts, generator_of
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.masking import Masks, drawn_masks
 from upstream.wavlm.model import WavLM
-from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.standardisation import as_trained
 from upstream.wavlm.training_memory import kept_bytes
 from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream
 
@@ -68,9 +68,7 @@ class TrainableWavLM(TrainableEncoder):
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """Standardise the waveform (S,) if the model was trained on standardised waveforms."""
-        if not self.config.normalize_waveform:
-            return waveform
-        return standardise(waveform, self.config.normalize_epsilon)
+        return as_trained(waveform, self.config)
 
     def encode(self, waveforms: list[Tensor], seeds: Sequence[int], masks: Masks | None = None) -> HiddenStates:
         """Return all layers, (num_hidden_layers + 1, B, T, D).

@@ -24,7 +24,7 @@ from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.shapes import expected_shapes
-from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.standardisation import as_trained
 
 # Increase it whenever the same weights give other states, so that stored states of older versions are not reused.
 EXTRACTOR_VERSION = 3
@@ -61,9 +61,7 @@ class WavLMUpstream(Upstream):
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """Standardise the waveform (S,) if the model was trained on standardised waveforms."""
-        if not self.config.normalize_waveform:
-            return waveform
-        return standardise(waveform, self.config.normalize_epsilon)
+        return as_trained(waveform, self.config)
 
     def trainable(self, learned: Learned) -> TrainableEncoder:
         """Return a model with these weights that learns.

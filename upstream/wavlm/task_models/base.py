@@ -23,7 +23,7 @@ from upstream.wavlm.checkpoint import HEADED, Checkpoint
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import labels_of, refuse_adapter_layers, with_values
 from upstream.wavlm.model import WavLM, untrained
-from upstream.wavlm.standardisation import standardise
+from upstream.wavlm.standardisation import as_trained
 from upstream.wavlm.task_models.batches import Waveforms, padded, utterances
 
 OLDER_SUM = (
@@ -191,8 +191,7 @@ class PretrainedWavLM(nn.Module):
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """Return the samples (S,) in [-1, 1] as the model takes them: standardised if it was trained so."""
-        config = self.config
-        return standardise(waveform, config.normalize_epsilon) if config.normalize_waveform else waveform
+        return as_trained(waveform, self.config)
 
     def packed(self, input_values: Waveforms, attention_mask: Tensor | None) -> tuple[Tensor, list[int]]:
         """Return the frames that the head reads, (N, D), and how many each utterance has.

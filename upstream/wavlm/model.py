@@ -135,7 +135,7 @@ class WavLM(nn.Module):
 
     def before_norm(self, waveforms: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the same states, but the last one as the last block leaves it, before the norm of a pre-norm model."""
-        x, lengths = self.embed(*self.front_end(waveforms))
+        x, lengths = self.embed(*self.features(waveforms))
         by_distance = self.relative_positions()
         for block in self.blocks:
             yield x
@@ -146,6 +146,11 @@ class WavLM(nn.Module):
         """Return the encoder's output from the output of the last block, (N, D) -> (N, D)."""
         return self.norm(x) if self.config.do_stable_layer_norm else x
 
+    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """Return the layer-normed output of the front end, (N, C), and the number of frames of each utterance."""
+        features, lengths = self.front_end(waveforms)
+        return self.feature_norm(features), lengths
+
     def embed(
         self,
         features: Tensor,
@@ -155,9 +160,9 @@ class WavLM(nn.Module):
     ) -> tuple[Tensor, list[int]]:
         """Return the input of the first block, (N, D), and the number of frames of each utterance.
 
-        features, lengths: what the front end returned. masks, dropouts: of training.
+        features, lengths: as `features` returns them. masks, dropouts: of training.
         """
-        x = self.projection(self.feature_norm(features))
+        x = self.projection(features)
         if dropouts is not None:
             x = dropouts(x, self.config.feat_proj_dropout, "projection")
         if masks is not None:

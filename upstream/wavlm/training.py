@@ -6,7 +6,7 @@ WavLMModel, at the same places and with the same probabilities; they are drawn o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,15 @@ class TrainableWavLM(TrainableEncoder):
                 masks = drawn_masks(self.config, seeds, lengths, self.device)
         learns = torch.is_grad_enabled() and self.settings.from_layer == 0
         with torch.set_grad_enabled(learns), parametrize.cached():  # one weight norm for all utterances
-            x, _ = self.model.embed(self._features(waveforms), lengths, masks, dropouts)
+            x, _ = self.model.embed(self.features(waveforms), lengths, masks, dropouts)
         return padded(self._layers(x, lengths, dropouts), lengths)
 
-    def _features(self, waveforms: list[Tensor]) -> Tensor:
+    def features(self, waveforms: list[Tensor]) -> Tensor:
+        """Return the layer-normed output of the front end, (N, C): what is embedded, and what a quantizer reads."""
+        normed: Tensor = self.model.feature_norm(self._front_end_output(waveforms))
+        return normed
+
+    def _front_end_output(self, waveforms: list[Tensor]) -> Tensor:
         """Return the output of the front end, (N, C); without gradients where it is frozen."""
         if not self.settings.front_end:
             self._packed = self._packed or [packed_front_end(self.model.front_end, self.config)]
@@ -155,9 +160,13 @@ class TrainableWavLM(TrainableEncoder):
         provenance = Provenance(name, IN_MEMORY)
         return WavLMUpstream(name, weights.build(), weights.fingerprint(EXTRACTOR_VERSION), provenance, device, dtype)
 
-    def save(self, folder: Path) -> None:
-        """Write the present weights as a Hugging Face directory; raises UserError if it cannot be written."""
-        checkpoint.write(folder, self.config, self._weights().tensors)
+    def save(self, folder: Path, objective: Mapping[str, Tensor] | None = None) -> None:
+        """Write the present weights as a Hugging Face directory; raises UserError if it cannot be written.
+
+        objective: tensors of a pre-training objective, written beside the encoder.
+        """
+        architecture = "WavLMModel" if objective is None else "WavLMForPreTraining"
+        checkpoint.write(folder, self.config, self._weights().tensors, architecture, objective)
 
     def activation_bytes(self, samples: Sequence[int]) -> int:
         """Estimate the memory of one training batch; see `TrainableEncoder`."""

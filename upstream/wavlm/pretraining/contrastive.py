@@ -120,8 +120,8 @@ class ContrastiveObjective(nn.Module):
 
         states: (N, D), the encoder's output. features: (N, C), the layer-normed output of the front end.
         lengths: frames of each utterance. masked: (N,) bool. seeds: one for each utterance.
-        negatives: used instead of those drawn, see `drawn_negatives`. noise: used instead of the quantizer's, of the
-            masked frames, (M, groups, codes).
+        negatives: used instead of those drawn, see `drawn_negatives`. noise: used in training mode instead of the
+            quantizer's; of the masked frames, (M, groups, codes).
 
         Only masked frames are quantized. An utterance with one masked frame has no negatives for it, so it is left out
         of all sums, of the perplexity and of `masked_frames`. Without any masked frame all losses are zero.

@@ -129,11 +129,11 @@ def peer_of(module: ContrastiveObjective, **changes: Any) -> Any:
 @contextmanager
 def gumbel_noise(monkeypatch: pytest.MonkeyPatch, own: Tensor, masked: Tensor) -> Iterator[None]:
     """Let torch's Gumbel softmax draw this noise in masked frames: own (M, groups, codes), masked (B, T)."""
-    uniform_everywhere = torch.ones(*masked.shape, *own.shape[1:])
-    uniform_everywhere[masked] = (-own).exp()  # what is drawn is exponential, whose negative logarithm is the noise
+    exponential = torch.ones(*masked.shape, *own.shape[1:])
+    exponential[masked] = (-own).exp()  # torch takes the negative logarithm of what it draws
 
     def drawn_instead(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
-        return tensor.copy_(uniform_everywhere.view_as(tensor))
+        return tensor.copy_(exponential.view_as(tensor))
 
     with monkeypatch.context() as patched:
         patched.setattr(Tensor, "exponential_", drawn_instead)

@@ -29,6 +29,7 @@ VERBS = {
     "check": "try an upstream out: its contract, layers, speed and precisions",
     "validate": "check recipes without running them, and records against their files",
     "store": "list, estimate, verify and prune the stored hidden states",
+    "pretrain": "pre-train a WavLM from speech, as a recipe has it",
     "convert": "convert WavLM checkpoints, s3prl's runs and heads to Hugging Face's form, or to heads",
 }
 

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from downstream.data.audio import Window as Window
     from downstream.data.choice import Choice as Choice
     from downstream.data.corpora.catalog import find_card as find_card
+    from downstream.data.corpora.catalog import load_corpus as load_corpus
     from downstream.data.corpora.csv_table import read_table as read_table
     from downstream.data.corpora.table import Table as Table
     from downstream.data.corpora.table import corpus_of as corpus_of
     from downstream.data.corpus import Corpus as Corpus
     from downstream.data.corpus import Utterance as Utterance
     from downstream.data.corpus import segments_digest as segments_digest
+    from downstream.data.corpus_inspection import inspected_items as inspected_items
+    from downstream.data.corpus_inspection import recordings_kept as recordings_kept
     from downstream.data.dataset import Dataset as Dataset
     from downstream.data.dataset import Part as Part
     from downstream.data.dataset import Targets as Targets
@@ -61,6 +64,9 @@ else:
             "consecutive_windows": "downstream.data.noise",
             "corpus_of": "downstream.data.corpora.table",
             "find_card": "downstream.data.corpora.catalog",
+            "inspected_items": "downstream.data.corpus_inspection",
+            "load_corpus": "downstream.data.corpora.catalog",
+            "recordings_kept": "downstream.data.corpus_inspection",
             "development_part": "downstream.data.dataset",
             "draw_balanced": "downstream.data.sampling",
             "left_out": "downstream.data.dataset",

@@ -85,3 +85,8 @@ def shown(found: Iterator[Listed], what: str, count: int, progress: bool) -> Ite
     """Yield what is found, with a bar if there is anything to wait for."""
     bar: tqdm[Listed] = tqdm(found, what, count, leave=False, disable=None if progress and count else True)
     yield from bar
+
+
+def recordings_kept(store: Path) -> Path:
+    """Return the file in a store that holds what was found of recordings."""
+    return store / KEPT

@@ -13,11 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 from downstream.data import Dataset
 from downstream.finetuning.model import EncoderWithHead
 from downstream.finetuning.settings import learned_of, optimizer_of
-from downstream.finetuning.shards import KEPT, Shard, shards_of, summed, synchronised
+from downstream.finetuning.shards import Shard, shards_of
 from downstream.recipes import Descent, FinetuneSettings
 from downstream.states import Computed, cut_of, window_of, windowed_all
 from downstream.tasks import Head, Needs, Predictions, Task
 from downstream.training import (
+    KEPT,
     Config,
     RandomState,
     Schedule,
@@ -30,6 +31,8 @@ from downstream.training import (
     predict,
     rates,
     restore_moments,
+    summed,
+    synchronised,
     under,
 )
 from upstream.base import Upstream

@@ -17,7 +17,6 @@ from downstream.data import development_part
 from downstream.finetuning.encoders import Kept
 from downstream.finetuning.learner import FineTuning
 from downstream.finetuning.settings import settings_of
-from downstream.finetuning.shards import told
 from downstream.planned_run import PlannedRun
 from downstream.run_steps import chosen_fits
 from downstream.states import Computed
@@ -30,6 +29,7 @@ from downstream.training import (
     Snapshots,
     fitted_heads,
     order_of,
+    told,
     train,
     under,
 )

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from downstream.training import Update, derived
 from upstream.ranks import Ranks
-
-KEPT = "The last snapshot of the training is kept; run the same command again."
-
-Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
@@ -47,35 +41,3 @@ def shards_of(update: Update, seed: int, ranks: Ranks) -> Iterator[Shard]:
             own, weights = slice(0, 1), torch.zeros_like(weights)
         yield Shard(part[own], places[own], seeds[own], weights[own])
         before += len(part)
-
-
-def synchronised(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Return a model whose gradients are the mean over all processes; of one process alone, the model itself.
-
-    Gradients are shared after every micro-batch: which parameters have one may differ between micro-batches (a mask
-    that none draws, a dropped block), and those of the last one alone would not all be shared.
-    """
-    if ranks.world == 1:
-        return model
-    with ranks.none_lost(KEPT):
-        return DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
-
-
-def summed(number: float, device: torch.device, ranks: Ranks) -> float:
-    """Return the sum of a number over all processes, in float64."""
-    if ranks.world == 1:
-        return number
-    total = torch.tensor(number, dtype=torch.float64, device=device)
-    with ranks.none_lost(KEPT):
-        torch.distributed.all_reduce(total)
-    return float(total)
-
-
-def told(value: Told, ranks: Ranks) -> Told:
-    """Return the first process's value, in every process."""
-    if ranks.world == 1:
-        return value
-    values = [value]
-    with ranks.none_lost(KEPT):
-        torch.distributed.broadcast_object_list(values, src=0)
-    return values[0]

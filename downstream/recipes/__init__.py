@@ -15,16 +15,32 @@ from downstream.recipes.files import (
 from downstream.recipes.finetuning import FINE_TUNED, FinetuneSettings
 from downstream.recipes.learning_encoder import WITH_DEFAULTS, completed
 from downstream.recipes.names import (
+    find_pretraining,
     find_recipe,
     find_suite,
     names_in_s3prl,
     note_on_name,
+    pretraining_names,
     recipe_names,
     suite_names,
     task_of_s3prl,
 )
 from downstream.recipes.of_one import OF_ONE, addressed, by_recipe, refuse_others, said_of
 from downstream.recipes.options import Options
+from downstream.recipes.pretraining import (
+    BatchSettings,
+    ContrastiveSettings,
+    DescentSettings,
+    HeldBack,
+    MaskedPredictionSettings,
+    MaskSettings,
+    MixingSettings,
+    PretrainingRecipe,
+    ProbeSettings,
+    SpeechSource,
+    Stage,
+    Target,
+)
 from downstream.recipes.recipe import Descent, LearnedRecipe, Recipe, SomeDescent, refuse_unfit_descent
 from downstream.recipes.sections import (
     BEST,
@@ -103,4 +119,18 @@ __all__ = [
     "suite_names",
     "task_of_s3prl",
     "validated",
+    "BatchSettings",
+    "ContrastiveSettings",
+    "DescentSettings",
+    "HeldBack",
+    "MaskSettings",
+    "MaskedPredictionSettings",
+    "MixingSettings",
+    "PretrainingRecipe",
+    "ProbeSettings",
+    "SpeechSource",
+    "Stage",
+    "Target",
+    "find_pretraining",
+    "pretraining_names",
 ]

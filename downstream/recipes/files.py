@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from downstream.recipes.recipe import IDENTITY, Recipe
+from downstream.recipes.recipe import IDENTITY
 from downstream.recipes.yaml_text import LARGEST, parse_yaml
 from upstream.errors import UserError
 from upstream.files import read_regular_file
@@ -68,7 +68,7 @@ def validated(content: Mapping[str, Any], kind: type[AnyModel], where: str) -> A
 # ---------------------------------------------------------------- overrides
 
 
-def overridden(content: Mapping[str, Any], overrides: Sequence[str], kind: type[Recipe]) -> dict[str, Any]:
+def overridden(content: Mapping[str, Any], overrides: Sequence[str], kind: type[BaseModel]) -> dict[str, Any]:
     """Return a recipe's content with overrides such as "optimizer.lr=1e-3" applied; values are read as YAML.
 
     Raises UserError for a key that recipes of that kind do not have, naming the nearest right one.
@@ -91,12 +91,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def effective(content: Mapping[str, Any], overrides: Sequence[str], kind: type[Recipe]) -> tuple[str, ...]:
+def effective(content: Mapping[str, Any], overrides: Sequence[str], kind: type[BaseModel]) -> tuple[str, ...]:
     """Return the overrides that change something in the content of a recipe's own file."""
     return tuple(one for one in overrides if overridden(content, [one], kind) != content)
 
 
-def apply_override(content: dict[str, Any], override: str, kind: type[Recipe]) -> None:
+def apply_override(content: dict[str, Any], override: str, kind: type[BaseModel]) -> None:
     """Apply one override to a recipe's content.
 
     Raises UserError for what is no key=value, a key that cannot be set, and a value that is no YAML.
@@ -128,7 +128,7 @@ class UnknownKeyError(UserError):
         self.key = key
 
 
-def refuse_unknown(key: str, kind: type[Recipe]) -> None:
+def refuse_unknown(key: str, kind: type[BaseModel]) -> None:
     """Raise UnknownKeyError for a key that recipes of that kind do not have."""
     known = [name for name in all_keys(kind) if name not in IDENTITY]
     if key not in known:

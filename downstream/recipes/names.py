@@ -13,18 +13,41 @@ from upstream.nearest import did_you_mean, plain
 from upstream.shipped_tables import read_rows, row_of_name, words_of_cell
 
 SUITES = "suites"  # the folder of the recipes' that holds lists of them
+PRETRAINING = "pretrain"  # the folder of those that pre-train a model
 
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the harness, sorted."""
     folder = shipped("recipes")
-    files = [path for path in folder.rglob("*.yaml") if path.parent.name != SUITES]
+    files = [path for path in folder.rglob("*.yaml") if path.parent.name not in (SUITES, PRETRAINING)]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def suite_names() -> list[str]:
     """Return the names of the suites that come with the harness, sorted."""
     return sorted(path.stem for path in (shipped("recipes") / SUITES).glob("*.yaml"))
+
+
+def pretraining_names() -> list[str]:
+    """Return the names of the pre-trainings that come with the harness, sorted."""
+    return sorted(path.stem for path in (shipped("recipes") / PRETRAINING).glob("*.yaml"))
+
+
+def find_pretraining(name: str) -> Path:
+    """Return the YAML file of a pre-training: a name below recipes/pretrain/, or a path.
+
+    Raises UserError, with the nearest right name, where there is none.
+    """
+    stem = name.removeprefix(f"{PRETRAINING}/")
+    if same := [one for one in pretraining_names() if plain(one) == plain(stem)]:
+        return shipped("recipes") / PRETRAINING / f"{same[0]}.yaml"
+    if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
+        return Path(name)
+    suggestion = did_you_mean(stem[:LONGEST_SHOWN].removesuffix(".yaml"), pretraining_names()) or ""
+    raise UserError(
+        f"There is no pre-training or YAML file called {brief(name)}. {suggestion} "
+        f"Known: {', '.join(pretraining_names())}."
+    )
 
 
 def find_suite(name: str) -> Path | None:

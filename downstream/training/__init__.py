@@ -9,10 +9,11 @@ from downstream.training.memory import enough_memory, smaller_batches
 from downstream.training.norms import layer_norms
 from downstream.training.one_layer import distinct, for_every_config
 from downstream.training.order import Update
+from downstream.training.processes import KEPT, summed, summed_all, synchronised, told
 from downstream.training.scoring import ScoredHead, device_of_heads, predict, score_heads
 from downstream.training.seeds import derived
 from downstream.training.separate import RandomState, moments_of, rates, restore_moments, under
-from downstream.training.snapshot import code_version, read_snapshot, write_snapshot
+from downstream.training.snapshot import SnapshotClock, code_version, read_snapshot, write_snapshot
 from downstream.training.sweep import Chosen, Config, LayerSetting, choose, clear_gain, configs, layer_settings
 
 __all__ = [
@@ -22,11 +23,13 @@ __all__ = [
     "Config",
     "Fit",
     "FoldData",
+    "KEPT",
     "LayerSetting",
     "RandomState",
     "Schedule",
     "ScoredHead",
     "Shuffled",
+    "SnapshotClock",
     "Snapshots",
     "Survivors",
     "Update",
@@ -56,6 +59,10 @@ __all__ = [
     "score_heads",
     "shapes_and_types",
     "smaller_batches",
+    "summed",
+    "summed_all",
+    "synchronised",
+    "told",
     "train",
     "under",
     "write_snapshot",

@@ -140,8 +140,13 @@ def from_microsoft(cfg: Mapping[str, Any]) -> WavLMConfig:
     return with_values(BASE, values)
 
 
-def with_values(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
-    """Return `config` with other values; raises UserError with the field's name for a wrong type or size."""
+def with_values(
+    config: WavLMConfig, values: Mapping[str, Any], whose: str = "The checkpoint's configuration"
+) -> WavLMConfig:
+    """Return `config` with other values; raises UserError with the field's name for a wrong type or size.
+
+    whose: what has the values, the subject of that sentence.
+    """
     try:
         return replace(config, **values)
     except ValidationError as error:
@@ -150,8 +155,7 @@ def with_values(config: WavLMConfig, values: Mapping[str, Any]) -> WavLMConfig:
         found = repr(problem["input"])
         fix = TRANSFORMERS if name in ("hidden_act", "feat_extract_activation") else CORRECT
         raise UserError(
-            f"The checkpoint's configuration has {name} = {found[:100]}{'…' * (len(found) > 100)}: "
-            f"{problem['msg'].lower()}. {fix}"
+            f"{whose} has {name} = {found[:100]}{'…' * (len(found) > 100)}: {problem['msg'].lower()}. {fix}"
         ) from error
 
 

@@ -1,0 +1,243 @@
+"""The flow of a pre-training: speech, targets, updates, measurements, and the model that comes out. Read it first."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from downstream.pretraining.folder import RECORD, Folder
+from downstream.pretraining.learner import StageLearner, take
+from downstream.pretraining.model import EncoderWithTargets, clusters_of
+from downstream.pretraining.options import PretrainingOptions
+from downstream.pretraining.probe import probe_score
+from downstream.pretraining.record import record_of
+from downstream.pretraining.speech import HOP, WINDOW, read_speech, said_of
+from downstream.pretraining.targets import Codebook, codebook
+from downstream.pretraining.watch import Measured, line_of, measure, warnings_of
+from downstream.pretraining.windows import Windows, held_windows
+from downstream.recipes import PretrainingRecipe
+from downstream.training import SnapshotClock, derived
+from upstream.base import Upstream
+from upstream.catalog import load
+from upstream.errors import UserError
+from upstream.json_file import read_json_object
+from upstream.learned import Learned
+from upstream.nearest import did_you_mean
+from upstream.ranks import ALONE, Ranks
+from upstream.wavlm import checkpoint
+from upstream.wavlm.checkpoint import Checkpoint
+from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.config_formats import KNOWN_FIELDS, as_tuple, with_values
+from upstream.wavlm.model import untrained
+from upstream.wavlm.names import from_native
+from upstream.wavlm.pretraining import MaskedPrediction
+from upstream.wavlm.training import TrainableWavLM
+
+logger = logging.getLogger("wavprobe")
+
+EVERYTHING = Learned(from_layer=0, front_end=True, masked=False)  # masks are the objective's
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TARGETS_SEED = 0  # of k-means: seeds of one recipe share their targets
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a pre-training.
+
+    folder: a Hugging Face directory, which -u takes; the record beside it. record: its content.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    was_finished: bool
+
+
+def pretrain(recipe: PretrainingRecipe, options: PretrainingOptions, ranks: Ranks = ALONE) -> Outcome | None:
+    """Pre-train a model as a recipe has it.
+
+    A finished one is read back; an interrupted one goes on from its last snapshot, to the same bits on a CPU. Of
+    several processes each computes its part of every update; the first one alone writes, and the others return None.
+    Raises UserError for whatever the user can fix.
+    """
+    with logging_redirect_tqdm():
+        training = Pretraining(recipe, options, ranks)
+        if not training.folder.is_finished or options.fresh:
+            training.carry_out()
+            if not ranks.main:
+                return None
+        found = read_json_object(training.folder.path / RECORD)
+        return Outcome(training.folder.path, found, was_finished=training.was_finished) if ranks.main else None
+
+
+class Pretraining:
+    """One pre-training on its way; one stage after the other."""
+
+    def __init__(self, recipe: PretrainingRecipe, options: PretrainingOptions, ranks: Ranks) -> None:
+        """Read the speech."""
+        self._recipe, self._options, self._ranks = recipe, options, ranks
+        self._shown = options.progress and ranks.main
+        self._config = config_of(recipe)  # raises before anything is read
+        self._speech = read_speech(recipe, options.data, options.store, self._shown)
+        self._windows = Windows(recipe, self._speech)
+        self._held = held_windows(self._speech.held, len(self._speech.learned), recipe.held_back, recipe.mask)
+        if not self._held:
+            raise UserError(
+                f"No speaker that is held back has {recipe.held_back.window:g} s of speech: choose a shorter "
+                "-o held_back.window, or more -o held_back.seconds."
+            )
+        self.folder = Folder(recipe, self._speech, options)
+        self.was_finished = self.folder.is_finished and not options.fresh
+
+    def carry_out(self) -> None:
+        """Learn all stages, and write the model and its record."""
+        recipe, ranks = self._recipe, self._ranks
+        logger.info(said_of(self._speech))
+        if ranks.main:
+            self.folder.begin(self._options.fresh)
+        ranks.join(self._options.device)
+        ranks.barrier(self._options.device)
+        self._state, self._tensors = self.folder.resumed()
+        self._clock = SnapshotClock(self._options.snapshot_seconds)
+        with tqdm(
+            total=recipe.steps,
+            initial=self._state.place,
+            desc=f"pre-training {recipe.name}",
+            unit=" updates",
+            disable=not self._shown,
+        ) as self._bar:
+            for number in range(self._state.stage, len(recipe.stages)):
+                self._stage(number)
+        if ranks.main:
+            codebooks = [self._codebooks(number) for number in range(len(recipe.stages))]
+            parameters = sum(tensor.numel() for tensor in checkpoint.read(self.folder.stage(0)).tensors.values())
+            record = record_of(recipe, self._speech, self._state, codebooks, parameters, self._options, ranks)
+            self.folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
+
+    def _stage(self, number: int) -> None:
+        """Carry out what is left of a stage, and keep its model."""
+        state, stage = self._state, self._recipe.stages[number]
+        learner = self._learner(number, self._codebooks_of_all(number))
+        if self._tensors:
+            learner.restore(self._tensors)
+            self._tensors = {}
+        norms: list[float] = []
+        if state.step == 0:
+            self._measure(learner, norms)
+        while state.step < stage.steps:
+            began = time.perf_counter()
+            learned = learner.learn(state.step + 1, state.place + 1)
+            norms.append(learned.norm)
+            state.step, state.place = state.step + 1, state.place + 1
+            state.audio += learned.seconds
+            state.seconds += time.perf_counter() - began
+            self._bar.update()
+            self._bar.set_postfix_str(f"{state.audio / state.seconds:.0f} audio s/s", refresh=False)
+            if state.place % self._recipe.watch.every == 0 or state.step == stage.steps:
+                self._measure(learner, norms)
+            if self._ranks.main and self._clock.due():
+                self.folder.keep(state, learner.state())
+                self._clock.restart()
+        if self._ranks.main:
+            self.folder.keep_stage(number, learner.model)
+        state.stage, state.step = number + 1, 0
+        if self._ranks.main:
+            self.folder.keep(state, {})
+        self._ranks.barrier(self._options.device)
+
+    def _measure(self, learner: StageLearner, norms: list[float]) -> None:
+        """Measure on held-back speech, say what was found, and forget the norms of gradients so far."""
+        if not self._ranks.main:
+            return
+        state, recipe = self._state, self._recipe
+        books, spread = measure(learner.model, learner.codebooks, self._held)
+        probe = recipe.watch.probe
+        is_due = probe is not None and state.place > 0 and state.place % probe.every == 0
+        score = probe_score(probe, learner.model.encoder, self._options) if probe is not None and is_due else None
+        norm = sum(norms) / max(1, len(norms))
+        norms.clear()
+        state.history.append(Measured(state.place, state.stage, state.audio / 3600, books, spread, norm, score))
+        if self._shown:
+            tqdm.write(line_of(state.history[-1]))
+        for warning in warnings_of(state.history):
+            logger.warning(warning)
+
+    # ---------------------------------------------------------------- what a stage begins with
+
+    def _codebooks_of_all(self, number: int) -> list[Codebook]:
+        """Return the targets of a stage; the first process makes them, then the others read them from the store."""
+        if not self._ranks.main:
+            self._ranks.barrier(self._options.device)
+        found = self._codebooks(number)
+        if self._ranks.main:
+            self._ranks.barrier(self._options.device)
+            for book in found:
+                logger.info(
+                    "target %s: %.1f codes in use, mean run %.2f frames", book.target.called, book.perplexity, book.run
+                )
+        return found
+
+    def _codebooks(self, number: int) -> list[Codebook]:
+        """Return the targets of a stage."""
+        models = {
+            target: self._model_of(target.model, number)
+            for target in self._recipe.stages[number].targets
+            if target.layer is not None
+        }
+        return [
+            codebook(target, self._speech, TARGETS_SEED, self._options.store, models.get(target), self._shown)
+            for target in self._recipe.stages[number].targets
+        ]
+
+    def _model_of(self, name: str | None, number: int) -> Upstream:
+        """Return the model whose layer is clustered: of this name, or that of the stage before."""
+        path = str(self.folder.stage(number - 1))
+        return load(name or path, device=str(self._options.device), dtype=self._recipe.precision)
+
+    def _learner(self, number: int, codebooks: Sequence[Codebook]) -> StageLearner:
+        """Return the learner of a stage, with the weights that it begins with."""
+        recipe, stage = self._recipe, self._recipe.stages[number]
+        goes_on = number > 0 and not stage.seed_weights
+        weights = checkpoint.read(self.folder.stage(number - 1)) if goes_on else drawn(self._config, recipe.seed)
+        encoder = TrainableWavLM(weights, EVERYTHING, self._options.device)
+        settings = stage.objective
+        objective = MaskedPrediction(
+            encoder.dim,
+            clusters_of(codebooks),
+            settings.logits,
+            settings.projection,
+            settings.temperature,
+            derived(recipe.seed, "objective"),
+        )
+        if goes_on:  # the heads of targets that stay
+            take(objective, self.folder.objective(number - 1))
+        model = EncoderWithTargets(encoder, objective, settings, DTYPES[recipe.precision]).to(self._options.device)
+        return StageLearner(model.train(), stage, codebooks, self._windows, recipe.seed, self._ranks)
+
+
+def config_of(recipe: PretrainingRecipe) -> WavLMConfig:
+    """Return the configuration of the model that a recipe describes; raises UserError for what is none."""
+    for name in recipe.model:
+        if name not in KNOWN_FIELDS:
+            hint = did_you_mean(name, sorted(KNOWN_FIELDS)) or "See docs/wavlm.md for its fields."
+            raise UserError(f"The section model of {recipe.name} has a key {name!r}, and a WavLM none. {hint}")
+    values = {name: as_tuple(value) for name, value in recipe.model.items()}
+    config = with_values(WavLMConfig(), values, f"The section model of {recipe.name}")
+    if (config.stride, config.receptive_field) != (HOP, WINDOW):
+        raise UserError(
+            f"The section model of {recipe.name} makes frames of {config.receptive_field} samples, {config.stride} "
+            f"apart; a model is pre-trained with frames of {WINDOW} samples, {HOP} apart."
+        )
+    return config
+
+
+def drawn(config: WavLMConfig, seed: int) -> Checkpoint:
+    """Return untrained weights as a checkpoint."""
+    return Checkpoint(config, from_native(untrained(config, seed).state_dict(), config), "untrained weights", "")

@@ -1,0 +1,143 @@
+"""The folder of a pre-training: snapshots, the models of its stages, and the one that comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from downstream.pretraining.model import EncoderWithTargets
+from downstream.pretraining.options import PretrainingOptions
+from downstream.pretraining.speech import Speech
+from downstream.pretraining.watch import Measured
+from downstream.recipes import PretrainingRecipe
+from downstream.training import read_snapshot, write_snapshot
+from upstream.errors import UserError, words_of
+from upstream.files import write_atomically
+from upstream.unfinished import unfinished_folder
+from upstream.wavlm import checkpoint
+
+logger = logging.getLogger("wavprobe")
+
+RECORD = "pretraining.json"
+SNAPSHOT = "snapshot"
+STAGES = "stages"
+OBJECTIVE = "objective.safetensors"
+
+
+@dataclass
+class State:
+    """How far a training is.
+
+    stage: its number. step: updates of it. place: updates of all stages. audio: seconds learned from. seconds: that it
+    took. history: measurements.
+    """
+
+    stage: int = 0
+    step: int = 0
+    place: int = 0
+    audio: float = 0.0
+    seconds: float = 0.0
+    history: list[Measured] = field(default_factory=list)
+
+
+class Folder:
+    """The folder of one training and what is in it.
+
+    question: digest of all that the training depends on.
+    """
+
+    def __init__(self, recipe: PretrainingRecipe, speech: Speech, options: PretrainingOptions) -> None:
+        """Find the folder; nothing is written."""
+        content = recipe.model_dump(mode="json", exclude={"title", "watch", "compile"}) | {"data": speech.digest()}
+        self.question = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self.path = options.results / recipe.name / (options.name or f"seed{recipe.seed}-{self.question[:8]}")
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the training was recorded."""
+        return (self.path / RECORD).is_file()
+
+    def begin(self, fresh: bool) -> None:
+        """Make the folder, empty for `fresh`.
+
+        Raises UserError where it cannot be made, and where it holds another training.
+        """
+        try:
+            if fresh and self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be made ({words_of(error)}); choose another --results.") from error
+        found = read_snapshot(self.path / SNAPSHOT)
+        if found is not None and found[1]["question"] != self.question:
+            raise UserError(
+                f"{self.path} holds a training with other settings or other speech. Add --fresh to discard it, or "
+                "choose another --name."
+            )
+
+    def keep(self, state: State, tensors: Mapping[str, Tensor]) -> None:
+        """Write a snapshot; raises UserError where that is impossible."""
+        try:
+            write_snapshot(self.path / SNAPSHOT, tensors, asdict(state) | {"question": self.question})
+        except OSError as error:
+            raise UserError(
+                f"The snapshot {self.path / SNAPSHOT} cannot be written ({words_of(error)}). The one before is kept: "
+                "make room, and run the same command again."
+            ) from error
+
+    def resumed(self) -> tuple[State, dict[str, Tensor]]:
+        """Return how far the last snapshot is, and its tensors; the beginning where there is none."""
+        found = read_snapshot(self.path / SNAPSHOT)
+        if found is None:
+            return State(), {}
+        tensors, facts = found
+        facts.pop("question")
+        history = [Measured.of(one) for one in facts.pop("history")]
+        state = State(**facts, history=history)
+        logger.info("The training goes on at update %d of stage %d.", state.step, state.stage + 1)
+        return state, tensors
+
+    def stage(self, number: int) -> Path:
+        """Return the directory of the model at the end of a stage, counted from 0."""
+        return self.path / STAGES / str(number + 1)
+
+    def keep_stage(self, number: int, model: EncoderWithTargets) -> None:
+        """Write the model at the end of a stage; raises UserError where that is impossible."""
+        place = self.stage(number)
+        try:
+            place.parent.mkdir(exist_ok=True)
+            with unfinished_folder(place.parent) as unfinished:
+                write_model(unfinished / place.name, model)
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(unfinished / place.name, place)
+        except OSError as error:
+            raise UserError(f"The model {place} cannot be written ({words_of(error)}). Make room there.") from error
+
+    def objective(self, number: int) -> dict[str, Tensor]:
+        """Return the weights of the objective at the end of a stage."""
+        return load_file(self.stage(number) / OBJECTIVE)
+
+    def finish(self, stage: int, record: Mapping[str, Any], half: bool) -> None:
+        """Put the model of the last stage in its place, then the record, and remove the snapshot."""
+        weights = checkpoint.read(self.stage(stage))
+        tensors = {name: tensor.half() if half else tensor for name, tensor in weights.tensors.items()}
+        checkpoint.write(self.path, weights.config, tensors)
+        write_atomically(self.path / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+        (self.path / SNAPSHOT).unlink(missing_ok=True)
+
+
+def write_model(folder: Path, model: EncoderWithTargets) -> None:
+    """Write the encoder as a Hugging Face directory, and the objective beside it."""
+    model.encoder.save(folder)
+    objective = {name: tensor.detach().cpu().contiguous() for name, tensor in model.objective.state_dict().items()}
+    write_atomically(folder / OBJECTIVE, save(objective))

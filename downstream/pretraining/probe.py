@@ -1,0 +1,38 @@
+"""The score of a recipe on the encoder as it is, while it is pre-trained."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+
+import torch
+
+from downstream.experiment import run
+from downstream.pretraining.options import PretrainingOptions
+from downstream.recipes import Options, ProbeSettings
+from downstream.tasks import load_overridden
+from upstream.wavlm.training import TrainableWavLM
+
+logger = logging.getLogger("wavprobe")
+
+
+def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: PretrainingOptions) -> float:
+    """Return the primary score of a recipe on a frozen copy of an encoder; nothing of the run is kept."""
+    frozen = encoder.upstream("the model in training", options.device, torch.float32)
+    recipe = load_overridden(settings.recipe, settings.overrides)
+    with tempfile.TemporaryDirectory() as results:
+        outcome = run(
+            frozen,
+            recipe,
+            Options(
+                data=options.probe_data,
+                results=Path(results),
+                store=options.store,
+                store_limit=0,
+                overrides=settings.overrides,
+                progress=False,
+            ),
+        )
+    assert outcome is not None  # this process is alone in it
+    return outcome.result.primary.value

@@ -1,0 +1,56 @@
+"""The record of a pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from downstream.pretraining.folder import State
+from downstream.pretraining.options import PretrainingOptions
+from downstream.pretraining.speech import Speech
+from downstream.pretraining.targets import Codebook
+from downstream.recipes import PretrainingRecipe
+from downstream.results import environment
+from upstream.ranks import Ranks
+
+SCHEMA = 1
+
+
+def described(book: Codebook) -> dict[str, Any]:
+    """Return a codebook for the record."""
+    return book.target.model_dump(mode="json") | {"perplexity": book.perplexity, "mean_run": book.run}
+
+
+def record_of(
+    recipe: PretrainingRecipe,
+    speech: Speech,
+    state: State,
+    codebooks: Sequence[Sequence[Codebook]],
+    parameters: int,
+    options: PretrainingOptions,
+    ranks: Ranks,
+) -> dict[str, Any]:
+    """Return all that a reader of the model should know, as JSON values.
+
+    codebooks: of every stage. parameters: numbers of the encoder.
+    """
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe.model_dump(mode="json"),
+        "speech": [asdict(source) for source in speech.sources],
+        "hours_of_speech": speech.seconds / 3600,
+        "held_back_seconds": sum(stream.seconds for stream in speech.held),
+        "notes": list(speech.notes),
+        "parameters": parameters,
+        "updates": state.place,
+        "hours_learned_from": state.audio / 3600,
+        "seconds": state.seconds,
+        "targets": [[described(book) for book in stage] for stage in codebooks],
+        "history": [asdict(one) for one in state.history],
+        "processes": ranks.world,
+        "environment": environment(torch.device(options.device)),
+        "command": options.command,
+    }

@@ -25,7 +25,7 @@ FLOORS = (
     ("run_steps.py",),
     ("finetuning",),
     ("experiment.py", "leaderboards", "exports"),
-    ("prediction", "probing", "replaying", "suites"),
+    ("prediction", "pretraining", "probing", "replaying", "suites"),
     ("conversion",),
     ("__init__.py",),
     ("cli",),

@@ -96,7 +96,8 @@ def fundamental(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def autocorrelation(frames: Tensor) -> Tensor:
     """(T, n) -> (T, PITCH_SIZE)."""
-    return torch.fft.irfft(torch.fft.rfft(frames, PITCH_SIZE).abs().square(), PITCH_SIZE)
+    correlation: Tensor = torch.fft.irfft(torch.fft.rfft(frames, PITCH_SIZE).abs().square(), PITCH_SIZE)
+    return correlation
 
 
 def log_bands(samples: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from downstream.pretraining.contrastive import TellsApart
+from downstream.pretraining.curves import Curves
 from downstream.pretraining.folder import RECORD, Folder
 from downstream.pretraining.learner import StageLearner, take
-from downstream.pretraining.model import EncoderWithTargets, clusters_of
+from downstream.pretraining.masked_prediction import PredictsCodes
+from downstream.pretraining.model import PretrainingModel
 from downstream.pretraining.options import PretrainingOptions
 from downstream.pretraining.probe import probe_score
 from downstream.pretraining.record import record_of
 from downstream.pretraining.speech import HOP, WINDOW, read_speech, said_of
 from downstream.pretraining.targets import Codebook, codebook
-from downstream.pretraining.watch import Measured, line_of, measure, warnings_of
+from downstream.pretraining.watch import LEGEND, Measured, line_of, warnings_of
 from downstream.pretraining.windows import Windows, held_windows
 from downstream.recipes import PretrainingRecipe
 from downstream.training import SnapshotClock, derived
@@ -38,7 +42,6 @@ from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.config_formats import KNOWN_FIELDS, as_tuple, with_values
 from upstream.wavlm.model import untrained
 from upstream.wavlm.names import from_native
-from upstream.wavlm.pretraining import MaskedPrediction
 from upstream.wavlm.training import TrainableWavLM
 
 logger = logging.getLogger("wavprobe")
@@ -106,6 +109,9 @@ class Pretraining:
         ranks.barrier(self._options.device)
         self._state, self._tensors = self.folder.resumed()
         self._clock = SnapshotClock(self._options.snapshot_seconds)
+        self._curves = Curves(self.folder.path, self._state.place) if ranks.main else None
+        if self._shown:
+            tqdm.write(LEGEND)
         with tqdm(
             total=recipe.steps,
             initial=self._state.place,
@@ -115,7 +121,8 @@ class Pretraining:
         ) as self._bar:
             for number in range(self._state.stage, len(recipe.stages)):
                 self._stage(number)
-        if ranks.main:
+        if self._curves is not None:
+            self._curves.close()
             codebooks = [self._codebooks(number) for number in range(len(recipe.stages))]
             parameters = sum(tensor.numel() for tensor in checkpoint.read(self.folder.stage(0)).tensors.values())
             record = record_of(recipe, self._speech, self._state, codebooks, parameters, self._options, ranks)
@@ -128,20 +135,21 @@ class Pretraining:
         if self._tensors:
             learner.restore(self._tensors)
             self._tensors = {}
-        norms: list[float] = []
         if state.step == 0:
-            self._measure(learner, norms)
+            self._measure(learner)
         while state.step < stage.steps:
             began = time.perf_counter()
             learned = learner.learn(state.step + 1, state.place + 1)
-            norms.append(learned.norm)
+            state.norms.append(learned.norm)
             state.step, state.place = state.step + 1, state.place + 1
             state.audio += learned.seconds
             state.seconds += time.perf_counter() - began
             self._bar.update()
             self._bar.set_postfix_str(f"{state.audio / state.seconds:.0f} audio s/s", refresh=False)
+            if self._curves is not None:
+                self._curves.update(state.place, learned, state.audio / state.seconds)
             if state.place % self._recipe.watch.every == 0 or state.step == stage.steps:
-                self._measure(learner, norms)
+                self._measure(learner)
             if self._ranks.main and self._clock.due():
                 self.folder.keep(state, learner.state())
                 self._clock.restart()
@@ -152,18 +160,25 @@ class Pretraining:
             self.folder.keep(state, {})
         self._ranks.barrier(self._options.device)
 
-    def _measure(self, learner: StageLearner, norms: list[float]) -> None:
-        """Measure on held-back speech, say what was found, and forget the norms of gradients so far."""
-        if not self._ranks.main:
+    def _measure(self, learner: StageLearner) -> None:
+        """Measure on held-back speech, and the probe where it is due; say what was found."""
+        if self._curves is None:  # another process than the first
             return
         state, recipe = self._state, self._recipe
-        books, spread = measure(learner.model, learner.codebooks, self._held)
+        learner.model.eval()
+        predictions, spread = learner.model.measure(self._held)
+        learner.model.train()
         probe = recipe.watch.probe
-        is_due = probe is not None and state.place > 0 and state.place % probe.every == 0
-        score = probe_score(probe, learner.model.encoder, self._options) if probe is not None and is_due else None
-        norm = sum(norms) / max(1, len(norms))
-        norms.clear()
-        state.history.append(Measured(state.place, state.stage, state.audio / 3600, books, spread, norm, score))
+        score = None
+        if probe is not None and state.place % probe.every == 0:
+            score = probe_score(probe, learner.model.encoder, self._options)
+        finite = [norm for norm in state.norms if math.isfinite(norm)]
+        norm = sum(finite) / max(1, len(finite))
+        state.norms.clear()
+        state.history.append(
+            Measured(state.place, state.stage, state.audio / 3600, predictions, tuple(spread), norm, score)
+        )
+        self._curves.measurement(state.history[-1])
         if self._shown:
             tqdm.write(line_of(state.history[-1]))
         for warning in warnings_of(state.history):
@@ -207,19 +222,16 @@ class Pretraining:
         goes_on = number > 0 and not stage.seed_weights
         weights = checkpoint.read(self.folder.stage(number - 1)) if goes_on else drawn(self._config, recipe.seed)
         encoder = TrainableWavLM(weights, EVERYTHING, self._options.device)
-        settings = stage.objective
-        objective = MaskedPrediction(
-            encoder.dim,
-            clusters_of(codebooks),
-            settings.logits,
-            settings.projection,
-            settings.temperature,
-            derived(recipe.seed, "objective"),
-        )
+        dtype, seed = DTYPES[recipe.precision], derived(recipe.seed, "objective")
+        model: PretrainingModel
+        if stage.objective.kind == "contrastive":
+            model = TellsApart(encoder, stage.objective, dtype, seed)
+        else:
+            model = PredictsCodes(encoder, stage.objective, codebooks, dtype, seed)
         if goes_on:  # the heads of targets that stay
-            take(objective, self.folder.objective(number - 1))
-        model = EncoderWithTargets(encoder, objective, settings, DTYPES[recipe.precision]).to(self._options.device)
-        return StageLearner(model.train(), stage, codebooks, self._windows, recipe.seed, self._ranks)
+            take(model.objective, self.folder.objective(number - 1))
+        model.to(self._options.device).train()
+        return StageLearner(model, stage, self._windows, recipe.seed, self._ranks)
 
 
 def config_of(recipe: PretrainingRecipe) -> WavLMConfig:

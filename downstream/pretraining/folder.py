@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from downstream.pretraining.model import EncoderWithTargets
+from downstream.pretraining.model import PretrainingModel
 from downstream.pretraining.options import PretrainingOptions
 from downstream.pretraining.speech import Speech
 from downstream.pretraining.watch import Measured
@@ -39,7 +39,7 @@ class State:
     """How far a training is.
 
     stage: its number. step: updates of it. place: updates of all stages. audio: seconds learned from. seconds: that it
-    took. history: measurements.
+    took. norms: of gradients since the last measurement. history: measurements.
     """
 
     stage: int = 0
@@ -47,6 +47,7 @@ class State:
     place: int = 0
     audio: float = 0.0
     seconds: float = 0.0
+    norms: list[float] = field(default_factory=list)
     history: list[Measured] = field(default_factory=list)
 
 
@@ -111,7 +112,7 @@ class Folder:
         """Return the directory of the model at the end of a stage, counted from 0."""
         return self.path / STAGES / str(number + 1)
 
-    def keep_stage(self, number: int, model: EncoderWithTargets) -> None:
+    def keep_stage(self, number: int, model: PretrainingModel) -> None:
         """Write the model at the end of a stage; raises UserError where that is impossible."""
         place = self.stage(number)
         try:
@@ -136,7 +137,7 @@ class Folder:
         (self.path / SNAPSHOT).unlink(missing_ok=True)
 
 
-def write_model(folder: Path, model: EncoderWithTargets) -> None:
+def write_model(folder: Path, model: PretrainingModel) -> None:
     """Write the encoder as a Hugging Face directory, and the objective beside it."""
     model.encoder.save(folder)
     objective = {name: tensor.detach().cpu().contiguous() for name, tensor in model.objective.state_dict().items()}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from downstream.pretraining.model import EncoderWithTargets, codes_of
-from downstream.pretraining.targets import Codebook
+from downstream.pretraining.model import PretrainingModel, Progress
 from downstream.pretraining.windows import WindowOfSpeech, Windows
 from downstream.recipes import DescentSettings, Stage
-from downstream.training import KEPT, derived, moments_of, restore_moments, summed_all, synchronised, under
+from downstream.training import KEPT, derived, moments_of, restore_moments, summed, synchronised, under
+from upstream.base import SAMPLE_RATE
 from upstream.errors import UserError
 from upstream.ranks import Ranks
 
@@ -23,12 +23,12 @@ SKIPPED_AT_MOST = 20  # updates in a row whose gradient is not finite, after whi
 class Learned:
     """One update.
 
-    figures: means over its frames, (4, C), in the order of `figures_of`. norm: of the gradient before it was clipped.
-    seconds: of audio.
+    loss: that was minimised. norm: of the gradient before it was clipped. rate: of learning. seconds: of audio.
     """
 
-    figures: Tensor
+    loss: float
     norm: float
+    rate: float
     seconds: float
 
 
@@ -41,14 +41,13 @@ class StageLearner:
 
     def __init__(
         self,
-        model: EncoderWithTargets,
+        model: PretrainingModel,
         stage: Stage,
-        codebooks: Sequence[Codebook],
         windows: Windows,
         seed: int,
         ranks: Ranks,
     ) -> None:
-        self.model, self.stage, self.codebooks = model, stage, codebooks
+        self.model, self.stage = model, stage
         self._windows, self._seed, self._ranks = windows, seed, ranks
         self._synchronised = synchronised(model, ranks, all_used=model.encoder.config.layerdrop == 0.0)
         self._optimizer = optimizer_of(model, stage.optimizer)
@@ -61,35 +60,34 @@ class StageLearner:
         """
         batches = self._windows.update(place)
         masked = sum(int(window.mask.sum()) for batch in batches for window in batch)
-        frames = masked, sum(len(window.mask) for batch in batches for window in batch) - masked
+        frames = sum(len(window.mask) for batch in batches for window in batch)
+        progress = Progress(step, self.stage.steps, place, masked, frames - masked)
         self.model.encoder.step_seed = derived(self._seed, f"blocks of update {place}")
-        unmasked = between(self.stage.objective.unmasked, (step - 1) / max(1, self.stage.steps - 1))
-        figures = sum((self._micro_batch(batch, frames, unmasked) for batch in batches), torch.zeros(()))
-        norm = self._take_step(step, place)
-        counts = torch.tensor([frames[0], frames[0], frames[1], frames[1]], dtype=torch.float64).clamp_min(1)
+        loss = sum(self._micro_batch(batch, progress) for batch in batches)
+        norm = self._take_step(progress)
         samples = sum(window.samples for batch in batches for window in batch)
-        return Learned(summed_all(figures, self._ranks) / counts[:, None], norm, samples / 16_000)
+        rate = self._optimizer.param_groups[0]["lr"]
+        total = summed(loss, self.model.encoder.device, self._ranks)
+        return Learned(total, norm, rate, samples / SAMPLE_RATE)
 
-    def _micro_batch(self, batch: Sequence[WindowOfSpeech], frames: tuple[int, int], unmasked: float) -> Tensor:
-        """Add one micro-batch to the gradients; return the figures of this process's part."""
+    def _micro_batch(self, batch: Sequence[WindowOfSpeech], progress: Progress) -> float:
+        """Add one micro-batch to the gradients; return this process's part of the loss."""
         own = list(batch[self._ranks.rank :: self._ranks.world])
-        idle = not own  # fewer windows than processes: compute the first one again, and let it count for nothing
-        own = own or [batch[0]]
-        device = self.model.encoder.device
-        waveforms = [self._windows.waveform(window).to(device) for window in own]
-        targets = codes_of(self.codebooks, own).to(device)
+        share = 1.0
+        if not own:  # fewer windows than processes: compute the first one again, and let it count for nothing
+            own, share = [batch[0]], 0.0
+        waveforms = [self._windows.waveform(window).to(self.model.encoder.device) for window in own]
         with self._ranks.none_lost(KEPT):
-            loss, figures = self._synchronised(waveforms, own, targets, frames, unmasked)
-            # Gradients are averaged over processes, and the loss is the sum of their parts.
-            (loss * (0.0 if idle else self._ranks.world)).backward()
-        return (figures * (0.0 if idle else 1.0)).cpu()
+            loss = self._synchronised(waveforms, own, progress) * share
+            (loss * self._ranks.world).backward()  # gradients are averaged over processes, and losses are summed
+        return float(loss.detach())
 
-    def _take_step(self, step: int, place: int) -> float:
+    def _take_step(self, progress: Progress) -> float:
         """Take the step, unless the gradient is not finite; return its norm before it was clipped."""
         settings = self.stage.optimizer
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip))
         for group in self._optimizer.param_groups:
-            group["lr"] = rate(settings, step, self.stage.steps)
+            group["lr"] = rate(settings, progress.step, progress.steps)
         if norm < float("inf"):
             self._optimizer.step()
             self._skipped = 0
@@ -98,8 +96,9 @@ class StageLearner:
         self._optimizer.zero_grad()
         if self._skipped == SKIPPED_AT_MOST:
             raise UserError(
-                f"The gradient was not finite in {SKIPPED_AT_MOST} updates in a row, at update {place} for the last "
-                f"time: the training has diverged. Take a lower optimizer.lr than {settings.lr:g}, or a longer warm-up."
+                f"The gradient was not finite in {SKIPPED_AT_MOST} updates in a row, the last one update "
+                f"{progress.place}: the training has diverged. Take a lower optimizer.lr than {settings.lr:g}, or a "
+                "longer warm-up."
             )
         return norm
 
@@ -139,9 +138,4 @@ def rate(settings: DescentSettings, step: int, steps: int) -> float:
     warmup = round(settings.warmup * steps)
     if step <= warmup:
         return settings.lr * step / warmup
-    return settings.lr * between((1.0, settings.last), (step - 1 - warmup) / max(1, steps - warmup))
-
-
-def between(ends: tuple[float, float], share: float) -> float:
-    """Return what lies at this share of the way from the first end to the second."""
-    return ends[0] + (ends[1] - ends[0]) * share
+    return settings.lr * (1.0 - (1.0 - settings.last) * (step - 1 - warmup) / max(1, steps - warmup))

@@ -1,102 +1,125 @@
-"""An encoder and the objective that it learns by: windows of speech in, sums of losses out."""
+"""What learns in a pre-training: an encoder and an objective on its states."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from downstream.pretraining.targets import Codebook
+from downstream.pretraining.speech import Stream
 from downstream.pretraining.windows import WindowOfSpeech
-from downstream.recipes import MaskedPredictionSettings
 from upstream.wavlm.masking import Masks
-from upstream.wavlm.pretraining import MaskedPrediction, Predicted, weighted_loss
 from upstream.wavlm.training import TrainableWavLM
+
+AT_ONCE = 8  # windows that are measured together
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What one micro-batch gives: its part of the loss, with a graph, and figures that are summed over micro-batches.
+class Progress:
+    """Where in its stage an update is.
 
-    sums: (F,) float64. frames: masked, and unmasked.
+    step: of `steps` of the stage, counted from one; place: of the whole training. masked, unmasked: frames of the
+    update, over all micro-batches and processes.
     """
 
-    loss: Tensor
-    sums: Tensor
+    step: int
+    steps: int
+    place: int
+    masked: int
+    unmasked: int
+
+    def between(self, ends: tuple[float, float]) -> float:
+        """Return what lies between two ends where this update lies between the first and the last."""
+        return ends[0] + (ends[1] - ends[0]) * (self.step - 1) / max(1, self.steps - 1)
 
 
-class EncoderWithTargets(nn.Module):
-    """Masked prediction: the encoder computes in a precision that autocast chooses, losses are in float32."""
+@dataclass(frozen=True)
+class Prediction:
+    """How well something is predicted on held-back speech.
 
-    def __init__(
-        self,
-        encoder: TrainableWavLM,
-        objective: MaskedPrediction,
-        settings: MaskedPredictionSettings,
-        dtype: torch.dtype,
-    ) -> None:
-        """dtype: of the encoder's products."""
+    name: of a codebook, or "contrastive". masked_loss, unmasked_loss: nats a frame. masked_accuracy,
+    unmasked_accuracy: %. codes: in use, exp of the entropy; of predictions, or of the quantizer. ignorant: the loss of
+    whoever sees nothing of the frame. What is not predicted of unmasked frames is None.
+    """
+
+    name: str
+    masked_loss: float
+    masked_accuracy: float
+    codes: float
+    ignorant: float
+    unmasked_loss: float | None = None
+    unmasked_accuracy: float | None = None
+
+
+class PretrainingModel(nn.Module, ABC):
+    """An encoder and its objective. The encoder computes in a precision that autocast chooses, losses are in float32.
+
+    A subclass implements the loss of training and the measurement.
+    """
+
+    encoder: TrainableWavLM
+    objective: nn.Module
+
+    def __init__(self, encoder: TrainableWavLM, objective: nn.Module, dtype: torch.dtype) -> None:
+        """dtype: of the encoder's products while it learns; what is measured is computed in float32."""
         super().__init__()
-        self.encoder, self.objective = encoder, objective
-        self._settings, self._dtype = settings, dtype
-        weights = [1.0 / math.log(objective.clusters[name]) for name in objective.names]
-        self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        self.weights: Tensor
+        self.encoder, self.objective, self._dtype = encoder, objective, dtype
 
-    def forward(
-        self,
-        waveforms: Sequence[Tensor],
-        windows: Sequence[WindowOfSpeech],
-        targets: Tensor,
-        frames: Sequence[int],
-        unmasked: float,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss of some windows and figures of it, (4, C): sums over masked and unmasked frames.
+    @abstractmethod
+    def forward(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech], progress: Progress) -> Tensor:
+        """Return the part of some windows in the loss of an update: the parts of all windows add up to it."""
 
-        waveforms, windows: one for one. targets: (C, N). frames: masked and unmasked ones of the whole update.
-        unmasked: weight of the loss on unmasked frames.
-        """
-        masked = torch.cat([window.mask for window in windows]).to(targets.device)
-        predicted = self.predicted(waveforms, windows, targets)
-        loss = weighted_loss(predicted, masked, self.weights, self._settings.masked, unmasked, frames)
-        return loss, figures_of(predicted, masked)
+    @abstractmethod
+    def measure(self, held: Sequence[tuple[Stream, WindowOfSpeech]]) -> tuple[tuple[Prediction, ...], list[float]]:
+        """Return how well held-back windows are predicted, and the spread of every layer; see `Spread`."""
 
-    def predicted(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech], targets: Tensor) -> Predicted:
-        """Return what is predicted of every frame of some windows."""
-        predicted: Predicted = self.objective(self.states(waveforms, windows)[-1], targets)
-        return predicted
-
-    def states(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech]) -> Tensor:
-        """Return all layers, (L, N, D), of windows of equal length, masked as they are."""
-        lower = self.training and self._dtype != torch.float32  # what is measured is exact
+    def encode(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech]) -> tuple[Tensor, Tensor]:
+        """Return the states of all layers, (L, N, D) float32, of windows of equal length with their masks, and the
+        layer-normed output of the front end, (N, C)."""
+        lower = self.training and self._dtype != torch.float32
         device = self.encoder.device
-        frames = torch.cat([window.mask for window in windows]).to(device)
-        masks = Masks(frames, None, [len(window.mask) for window in windows])
+        masks = Masks(masked_frames(windows).to(device), None, [len(window.mask) for window in windows])
         with torch.autocast(device.type, self._dtype if lower else None, enabled=lower):
-            states = self.encoder.encode(list(waveforms), [window.seed for window in windows], masks)
-        return states.layers.float().flatten(1, 2)
+            features = self.encoder.features(list(waveforms))
+            states = self.encoder.states_of(features, masks, [window.seed for window in windows])
+        return states.float(), features
 
-
-def figures_of(predicted: Predicted, masked: Tensor) -> Tensor:
-    """Return sums over frames for each codebook, (4, C) float64: losses and right predictions, masked and not."""
-    inside = masked.to(torch.float32)
-    parts = [predicted.losses.detach(), predicted.right.to(torch.float32)]
-    return torch.stack([one @ where for where in (inside, 1.0 - inside) for one in parts]).double()
-
-
-def codes_of(codebooks: Sequence[Codebook], windows: Sequence[WindowOfSpeech]) -> Tensor:
-    """Return the targets of some windows, (C, N) int64."""
-    return torch.stack(
-        [
-            torch.cat([book.codes[w.stream][w.frame : w.frame + len(w.mask)] for w in windows]).long()
-            for book in codebooks
+    def batches(self, held: Sequence[tuple[Stream, WindowOfSpeech]]) -> list[tuple[list[Tensor], list[WindowOfSpeech]]]:
+        """Return waveforms and windows of held-back speech, a few at a time."""
+        device = self.encoder.device
+        parts = [held[first : first + AT_ONCE] for first in range(0, len(held), AT_ONCE)]
+        return [
+            (
+                [stream.window(window.frame, window.samples).to(device) for stream, window in part],
+                [window for _, window in part],
+            )
+            for part in parts
         ]
-    )
 
 
-def clusters_of(codebooks: Sequence[Codebook]) -> Mapping[str, int]:
-    """Return the number of codes of every codebook, by its name."""
-    return {book.target.called: book.target.clusters for book in codebooks}
+class Spread:
+    """How much the states of every layer differ over frames: the root of the mean variance of their dimensions."""
+
+    def __init__(self) -> None:
+        self._moments: list[Tensor] = []
+        self._frames = 0
+
+    def add(self, states: Tensor, masked: Tensor) -> None:
+        """Count the unmasked frames of some windows: states (L, N, D), masked (N,) bool."""
+        seen = states[:, ~masked].double()
+        self._moments.append(torch.stack([seen.sum(dim=1), seen.square().sum(dim=1)]).cpu())
+        self._frames += seen.shape[1]
+
+    def values(self) -> list[float]:
+        """Return it for every layer."""
+        means, squares = torch.stack(self._moments).sum(dim=0) / max(1, self._frames)
+        values: list[float] = (squares - means.square()).clamp_min(0.0).mean(dim=1).sqrt().tolist()
+        return values
+
+
+def masked_frames(windows: Sequence[WindowOfSpeech]) -> Tensor:
+    """Return the masks of some windows, (N,) bool."""
+    return torch.cat([window.mask for window in windows])

@@ -20,7 +20,7 @@ logger = logging.getLogger("wavprobe")
 def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: PretrainingOptions) -> float:
     """Return the primary score of a recipe on a frozen copy of an encoder; nothing of the run is kept."""
     frozen = encoder.upstream("the model in training", options.device, torch.float32)
-    recipe = load_overridden(settings.recipe, settings.overrides)
+    recipe, overrides = load_overridden(settings.recipe, settings.overrides)
     with tempfile.TemporaryDirectory() as results:
         outcome = run(
             frozen,
@@ -30,7 +30,7 @@ def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: Pretr
                 results=Path(results),
                 store=options.store,
                 store_limit=0,
-                overrides=settings.overrides,
+                overrides=overrides,
                 progress=False,
             ),
         )

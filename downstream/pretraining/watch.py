@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+from downstream.pretraining.model import Prediction
 
-from downstream.pretraining.model import EncoderWithTargets, codes_of, figures_of
-from downstream.pretraining.speech import Stream
-from downstream.pretraining.targets import Codebook, perplexity
-from downstream.pretraining.windows import WindowOfSpeech
-
-AT_ONCE = 8  # windows
+LEGEND = (
+    "On held-back speech: loss on masked frames (accuracy on masked|unmasked frames, codes in use); spread of the "
+    "layers; mean norm of the gradient."
+)
 # A plateau, as it looks in small models: after this many updates masked frames are predicted hardly better than by the
 # frequencies of codes, and few codes are predicted at all.
 PLATEAU_UPDATES = 400
 PLATEAU_GAIN = 0.1  # nats
 PLATEAU_CODES = 7.0
 COLLAPSED = 0.3  # spread of a layer, relative to its first one
-
-
-@dataclass(frozen=True)
-class OfCodebook:
-    """How well one codebook is predicted on held-back speech.
-
-    masked_loss, unmasked_loss: nats. masked_accuracy, unmasked_accuracy: %. codes: in use among predictions, exp of the
-    entropy. unigram: the loss of whoever knows nothing but the frequencies of held-back codes, nats.
-    """
-
-    name: str
-    masked_loss: float
-    unmasked_loss: float
-    masked_accuracy: float
-    unmasked_accuracy: float
-    codes: float
-    unigram: float
 
 
 @dataclass(frozen=True)
@@ -52,7 +31,7 @@ class Measured:
     step: int
     stage: int
     hours: float
-    codebooks: tuple[OfCodebook, ...]
+    predictions: tuple[Prediction, ...]
     spread: tuple[float, ...]
     norm: float
     probe: float | None = None
@@ -60,55 +39,8 @@ class Measured:
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Measured:
         """Return a measurement as JSON has it."""
-        books = tuple(OfCodebook(**book) for book in kept["codebooks"])
-        return cls(**{**kept, "codebooks": books, "spread": tuple(kept["spread"])})
-
-
-@torch.no_grad()
-def measure(
-    model: EncoderWithTargets,
-    codebooks: Sequence[Codebook],
-    held: Sequence[tuple[Stream, WindowOfSpeech]],
-) -> tuple[tuple[OfCodebook, ...], tuple[float, ...]]:
-    """Return how well held-back windows are predicted, and the spread of every layer in the unmasked frames."""
-    model.eval()
-    device = model.encoder.device
-    sums, frames = torch.zeros(4, len(codebooks), dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    codes: list[Tensor] = []
-    targets: list[Tensor] = []
-    moments = []
-    for first in range(0, len(held), AT_ONCE):
-        some = held[first : first + AT_ONCE]
-        windows = [window for _, window in some]
-        waveforms = [stream.window(window.frame, window.samples).to(device) for stream, window in some]
-        own = codes_of(codebooks, windows).to(device)
-        states = model.states(waveforms, windows)
-        predicted = model.objective(states[-1], own)
-        masked = torch.cat([window.mask for window in windows]).to(device)
-        sums += figures_of(predicted, masked).cpu()
-        frames += torch.tensor([masked.sum(), (~masked).sum()], dtype=torch.float64)
-        codes.append(predicted.codes.cpu())
-        targets.append(own.cpu())
-        seen = states[:, ~masked].double()
-        moments.append(torch.stack([seen.sum(dim=1), seen.square().sum(dim=1)]).cpu())
-    model.train()
-    means = sums / frames[[0, 0, 1, 1]].clamp_min(1)[:, None]
-    every, right = torch.cat(codes, dim=1), torch.cat(targets, dim=1)
-    found = tuple(
-        OfCodebook(
-            book.target.called,
-            masked_loss=float(means[0, number]),
-            masked_accuracy=100 * float(means[1, number]),
-            unmasked_loss=float(means[2, number]),
-            unmasked_accuracy=100 * float(means[3, number]),
-            codes=perplexity(every[number], book.target.clusters),
-            unigram=math.log(perplexity(right[number], book.target.clusters)),
-        )
-        for number, book in enumerate(codebooks)
-    )
-    total, squares = (sum(one[part] for one in moments) / frames[1].clamp_min(1) for part in range(2))
-    spread = (squares - total.square()).clamp_min(0.0).mean(dim=1).sqrt()
-    return found, tuple(spread.tolist())
+        predictions = tuple(Prediction(**one) for one in kept["predictions"])
+        return cls(**{**kept, "predictions": predictions, "spread": tuple(kept["spread"])})
 
 
 def warnings_of(history: Sequence[Measured]) -> list[str]:
@@ -116,12 +48,12 @@ def warnings_of(history: Sequence[Measured]) -> list[str]:
     last, found = history[-1], []
     same = [one for one in history if one.stage == last.stage]
     if last.step - same[0].step >= PLATEAU_UPDATES:
-        for book in last.codebooks:
-            if book.unigram - book.masked_loss < PLATEAU_GAIN and book.codes < PLATEAU_CODES:
+        for one in last.predictions:
+            if one.ignorant - one.masked_loss < PLATEAU_GAIN and one.codes < PLATEAU_CODES:
                 found.append(
-                    f"Plateau: {book.name} is predicted in masked frames hardly better than by the frequencies of its "
-                    f"codes ({book.masked_loss:.2f} against {book.unigram:.2f} nats), and {book.codes:.0f} codes are "
-                    "in use. Raise objective.unmasked or optimizer.lr, and look at the targets."
+                    f"Plateau: {one.name} is predicted in masked frames hardly better than without seeing anything "
+                    f"({one.masked_loss:.2f} against {one.ignorant:.2f} nats), and {one.codes:.0f} codes are in use. "
+                    "Raise objective.unmasked or optimizer.lr, and look at the targets."
                 )
     for layer, (now, first) in enumerate(zip(last.spread, history[0].spread, strict=True)):
         if now < COLLAPSED * first:
@@ -134,13 +66,15 @@ def warnings_of(history: Sequence[Measured]) -> list[str]:
 
 def line_of(measured: Measured) -> str:
     """Return a measurement as one line of the terminal."""
-    books = "  ".join(
-        f"{book.name} {book.masked_loss:.2f} nats ({book.masked_accuracy:.0f}|{book.unmasked_accuracy:.0f} %, "
-        f"{book.codes:.0f} codes)"
-        for book in measured.codebooks
-    )
+    predictions = "  ".join(map(words_of, measured.predictions))
     probe = "" if measured.probe is None else f"  probe {measured.probe:.1f}"
     return (
-        f"{measured.step:>6} updates, {measured.hours:.1f} h  {books}  spread {min(measured.spread):.2f} to "
+        f"{measured.step:>6} updates, {measured.hours:.1f} h  {predictions}  spread {min(measured.spread):.2f} to "
         f"{max(measured.spread):.2f}  gradient {measured.norm:.2f}{probe}"
     )
+
+
+def words_of(one: Prediction) -> str:
+    """Return how well something is predicted, masked|unmasked."""
+    unmasked = "" if one.unmasked_accuracy is None else f"|{one.unmasked_accuracy:.0f}"
+    return f"{one.name} {one.masked_loss:.2f} ({one.masked_accuracy:.0f}{unmasked} %, {one.codes:.0f} codes)"

@@ -82,9 +82,26 @@ class TrainableWavLM(TrainableEncoder):
             if masks is None and self.settings.masked:
                 masks = drawn_masks(self.config, seeds, lengths, self.device)
         learns = torch.is_grad_enabled() and self.settings.from_layer == 0
+        with torch.set_grad_enabled(learns):
+            features = self.features(waveforms)
+        return padded(self._encoded(features, lengths, masks, dropouts), lengths)
+
+    def states_of(self, features: Tensor, masks: Masks, seeds: Sequence[int]) -> Tensor:
+        """Return all layers of a packed batch, (num_hidden_layers + 1, N, D), from its `features`.
+
+        masks: of the frames, and the lengths of the utterances. seeds: as in `encode`.
+        """
+        dropouts = Dropouts(seeds, masks.lengths) if self.training else None
+        return torch.stack(self._encoded(features, list(masks.lengths), masks, dropouts))
+
+    def _encoded(
+        self, features: Tensor, lengths: list[int], masks: Masks | None, dropouts: Dropouts | None
+    ) -> list[Tensor]:
+        """Return the layers of a packed batch, (N, D) each."""
+        learns = torch.is_grad_enabled() and self.settings.from_layer == 0
         with torch.set_grad_enabled(learns), parametrize.cached():  # one weight norm for all utterances
-            x, _ = self.model.embed(self.features(waveforms), lengths, masks, dropouts)
-        return padded(self._layers(x, lengths, dropouts), lengths)
+            x, _ = self.model.embed(features, lengths, masks, dropouts)
+        return self._layers(x, lengths, dropouts)
 
     def features(self, waveforms: list[Tensor]) -> Tensor:
         """Return the layer-normed output of the front end, (N, C): what is embedded, and what a quantizer reads."""

@@ -33,7 +33,8 @@ def noise(samples: int, generator: torch.Generator) -> Tensor:
     """Return noise, (samples,), whose power falls with a drawn power of the frequency: from white to brown."""
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
     frequencies = torch.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE).clamp_min(50.0)
-    return torch.fft.irfft(spectrum * (frequencies / 1000.0) ** -drawn(generator), samples)
+    coloured: Tensor = torch.fft.irfft(spectrum * (frequencies / 1000.0) ** -drawn(generator), samples)
+    return coloured
 
 
 def drawn(generator: torch.Generator) -> float:

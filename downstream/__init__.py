@@ -460,10 +460,7 @@ def _folder(data: object) -> Path | None:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from upstream.version import harness_version
 
-        try:
-            return version("wavprobe")  # of setup.cfg, by way of the installed package
-        except PackageNotFoundError:
-            return "0+not-installed"
+        return harness_version()
     return _exported(name)

@@ -53,7 +53,7 @@ def small_run(family: str, corpus: Path, place: Path, *overrides: str, final: bo
     chosen, changed = experiment.chosen_recipe(recipe, [*own, *overrides])
     options = Options(data=corpus, **places, seed=3, final=final, progress=False, overrides=changed)
     is_filterbank = family == "text"
-    name = "fbank_no_cmvn" if is_filterbank else "wavlm_tiny"
+    name = "fbank_no_cmvn" if is_filterbank else "wavlm_nano"
     model = upstream.load(name, random_init=not is_filterbank, seed=3)
     outcome = experiment.run(model, chosen, options)
     assert outcome is not None

@@ -119,9 +119,9 @@ def test_the_probe_reaches_the_harness_on_an_untrained_wavlm(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Several layers, another fold than the first, a seed, and a step that is not the last one."""
-    result = run_harness(tmp_path, store, "wavlm_tiny", "demo", 350, random_init=True, seed=1)
+    result = run_harness(tmp_path, store, "wavlm_nano", "demo", 350, random_init=True, seed=1)
     capsys.readouterr()
-    arguments = ("-u", "wavlm_tiny", "--random-init", "--fold", "3", "--seed", "1", "--steps", "350")
+    arguments = ("-u", "wavlm_nano", "--random-init", "--fold", "3", "--seed", "1", "--steps", "350")
     probe = run_probe(store, monkeypatch, *arguments)
     check_equal(probe, capsys.readouterr().out, result)
     assert len(set(probe["head"].layer_weights.tolist())) == 4  # they have moved, each in its own way

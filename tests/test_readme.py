@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from types import ModuleType
 
 import pytest
-from places import REPOSITORY
+from places import REPOSITORY, program_of_docs
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def numbers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("numbers_of_the_readme", REPOSITORY / "docs" / "readme_numbers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program_of_docs("readme_numbers")
 
 
 def test_no_number_was_typed(numbers: ModuleType) -> None:

@@ -38,7 +38,7 @@ TUNED = {
 
 
 def small_wavlm() -> Upstream:
-    return upstream.load("wavlm_tiny", random_init=True, seed=3)
+    return upstream.load("wavlm_nano", random_init=True, seed=3)
 
 
 def live_weights(model: Upstream) -> dict[str, Tensor]:

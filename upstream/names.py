@@ -19,6 +19,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json")
 FILE_SUFFIXES = (*WEIGHT_SUFFIXES, ".py")  # of files, and of no repository
 
 NAMED = {row.name: row for row in map(NamedUpstream.from_row, read_rows(HERE / "upstreams.csv"))}
+RENAMED = {("wavlm_tiny", 4, 64): "wavlm_nano"}  # (name, layers, width) in earlier records -> name now
 BY_REPOSITORY: dict[str | None, NamedUpstream] = {row.repository: row for row in NAMED.values() if row.repository}
 
 
@@ -67,6 +68,20 @@ def is_repository(name: str) -> bool:
 def is_function(name: str) -> bool:
     """Return True for what has the form of a function in a file, module.py:function."""
     return name.rpartition(":")[0].endswith(".py") and not name.startswith("hf:")
+
+
+def name_now(name: str, layers: int, width: int) -> str:
+    """Return the catalogue's name of an upstream that was recorded under `name` with so many states and such a width.
+
+    wavlm_tiny was once the network that is wavlm_nano now.
+    """
+    return RENAMED.get((name, layers, width), name)
+
+
+def or_shipped(path: Path) -> Path:
+    """Return the path of a checkpoint, or the folder of shipped weights for their name where there is no such path."""
+    row = None if os.path.lexists(path) else by_spelling(str(path))
+    return path if row is None or row.folder is None else row.folder
 
 
 def unknown_upstream(name: str) -> str:

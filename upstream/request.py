@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upstream.shipped_tables import words_of_cell
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
 
 LOADERS = {  # "module:function", imported when an upstream is loaded; called as function(NamedUpstream, Request)
     "wavlm": "upstream.wavlm.upstream:load_named",
+    "shipped": "upstream.wavlm.upstream:load_shipped",
     "transformers": "upstream.huggingface.upstream:load_named",
     "filterbank": "upstream.filterbank:load_named",
 }
+MODELS = Path(__file__).parent / "models"  # the folders of the weights that are shipped
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class NamedUpstream:
     licence: of the weights, as the hub has it; nothing where the hub states none.
     kind: which of `LOADERS` loads it.
     configuration: name of the architecture's configuration, a constant that the loader knows; nothing where the
-        repository has the configuration.
-    repository: Hugging Face repository of the weights; None where none are published.
+        repository, or the folder of shipped weights, has the configuration.
+    repository: Hugging Face repository of the weights; None where none are published there.
     revision: commit of the repository; None for the newest.
     """
 
@@ -61,6 +64,11 @@ class NamedUpstream:
     def loader(self) -> str:
         """The function that loads it, "module:function"."""
         return LOADERS[self.kind]
+
+    @property
+    def folder(self) -> Path | None:
+        """The Hugging Face directory of weights that are shipped with the harness; None for all others."""
+        return MODELS / self.name if self.kind == "shipped" else None
 
     @property
     def has_weights(self) -> bool:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="SOURCE",
         help="a checkpoint of WavLM (Hugging Face directory, Microsoft .pt, torchaudio .pth), the .ckpt of an s3prl "
-        "run, the folder of a run, or a file of heads",
+        "run, the folder of a run, a file of heads, or wavlm_tiny",
     )
     parser.add_argument("destination", type=Path, metavar="DESTINATION", help="a folder, or FILE.safetensors")
     group = parser.add_argument_group("heads")

@@ -11,7 +11,7 @@ from downstream.results.record import UpstreamRecord
 from upstream.base import Upstream
 from upstream.catalog import load, torch_device
 from upstream.errors import UserError
-from upstream.names import is_function
+from upstream.names import is_function, name_now
 from upstream.text import one_line
 
 
@@ -47,7 +47,7 @@ def recorded_name(recorded: UpstreamRecord, typed: Callable[[str], str]) -> str:
 
     Raises UserError for code of others, which runs only where the user names it, and for a path that was not kept.
     """
-    name = os.path.expanduser(recorded.name)
+    name = os.path.expanduser(name_now(recorded.name, recorded.layers, recorded.dim))
     place = place_of_upstream(recorded)
     command = typed(place or name)
     if is_function(name):

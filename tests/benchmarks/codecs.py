@@ -42,7 +42,7 @@ from upstream.store.codecs import BY_NAME, Codec
 
 from . import common
 
-SMALL = {"upstream": "wavlm_tiny", "random_init": True, "limit": 60, "seeds": 2, "updates": 100}
+SMALL = {"upstream": "wavlm_nano", "random_init": True, "limit": 60, "seeds": 2, "updates": 100}
 REFERENCE = "float32"  # keeps every bit of an encoder that computes in it
 
 

@@ -46,7 +46,7 @@ from upstream.wavlm.upstream import WavLMUpstream
 from . import common
 from .s3prl_loop import SEED, S3prlEmotion, synchronize
 
-SMALL = {"upstream": "wavlm_tiny", "minutes": 0.5, "updates": 300, "steps": 1}
+SMALL = {"upstream": "wavlm_nano", "minutes": 0.5, "updates": 300, "steps": 1}
 TESTED_BY = 4  # utterances in a batch of s3prl's evaluations
 SURVEYED = 500  # updates of each fold over which the average update is taken
 

@@ -33,7 +33,7 @@ from upstream.wavlm.upstream import WavLMUpstream
 from . import common
 from .s3prl_loop import SEED, microsoft_wavlm
 
-SIZES = {"base": "wavlm_base", "large": "wavlm_large", "tiny": "wavlm_tiny"}
+SIZES = {"base": "wavlm_base", "large": "wavlm_large", "tiny": "wavlm_nano"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGEST_ERROR = 1e-3  # relative, in float32; beyond it a peer computes something else and is not timed
 CHECKED_SECONDS = 1.0  # of each of the two utterances on which the peers are compared

@@ -27,7 +27,7 @@ from upstream.store import CODECS, StateStore, StoreKey, estimate_bytes
 from . import common
 from .s3prl_loop import synchronize
 
-SMALL = {"upstream": "wavlm_tiny", "gigabytes": 0.02, "repeats": 1}
+SMALL = {"upstream": "wavlm_nano", "gigabytes": 0.02, "repeats": 1}
 BATCH = 16  # utterances that are read together
 COMPUTED, COMPUTED_SECONDS = 8, 5.0  # utterances that are computed together, and how long each lasts
 MEAN_SECONDS = 3600 * common.HOURS / sum(common.SESSIONS)

@@ -52,7 +52,7 @@ class Peak:
 
 def main() -> None:
     made = common.parser(__doc__)
-    made.add_argument("--upstream", default="wavlm_tiny", help="a name of --list; its weights are drawn from seed 0")
+    made.add_argument("--upstream", default="wavlm_nano", help="a name of --list; its weights are drawn from seed 0")
     made.add_argument("--seconds", type=float, default=2.0, help="of every utterance")
     made.add_argument("--sizes", type=int, nargs=2, default=[500, 5000], help="utterances of the two corpora")
     made.add_argument("--updates", type=int, default=300, help="of each fold's head")

@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from upstream.errors import UserError
 from upstream.learned import Learned
 from upstream.wavlm import names
-from upstream.wavlm.config import BASE, LARGE, TINY
+from upstream.wavlm.config import BASE, LARGE, NANO
 from upstream.wavlm.model import untrained
 from upstream.wavlm.training import TrainableWavLM
 from upstream.wavlm.upstream import drawn
@@ -39,7 +39,7 @@ from .encoder_peers import sample_mask
 from .memory import STATUS, Watch, anonymous_memory
 from .s3prl_loop import SEED, synchronize
 
-SIZES = {"base": BASE, "large": LARGE, "tiny": TINY}
+SIZES = {"base": BASE, "large": LARGE, "tiny": NANO}
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OURS, AGAIN, THEIRS = "ours", "ours, checkpointing", "transformers"
 SMALL = {"size": "tiny", "seconds": [0.3, 0.5], "repeats": 1}

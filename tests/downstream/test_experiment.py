@@ -88,7 +88,7 @@ def options(corpus: Path, tmp_path: Path, **changes: object) -> Options:
 
 
 def run(corpus: Path, tmp_path: Path, name: str = "fbank_no_cmvn", *overrides: str, **changes: object) -> Outcome:
-    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    model = upstream.load(name, random_init=name == "wavlm_nano")
     return experiment.run(model, recipe(*overrides), options(corpus, tmp_path, **changes))
 
 
@@ -138,8 +138,8 @@ def test_no_speaker_is_on_two_sides(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_command_gives_the_same_bits(corpus: Path, tmp_path: Path) -> None:
-    first = run(corpus, tmp_path / "a", "wavlm_tiny")
-    second = run(corpus, tmp_path / "b", "wavlm_tiny")
+    first = run(corpus, tmp_path / "a", "wavlm_nano")
+    second = run(corpus, tmp_path / "b", "wavlm_nano")
     assert without_times(first.result) == without_times(second.result)
     for name in ("head.safetensors", "predictions.jsonl", "recipe.yaml"):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
@@ -162,7 +162,7 @@ def test_other_questions_have_other_folders(corpus: Path, tmp_path: Path) -> Non
         run(corpus, tmp_path, seed=1).folder,
         run(corpus, tmp_path, layer=0).folder,
         run(corpus, tmp_path, "fbank_no_cmvn", "optimizer.lr=1e-2").folder,
-        run(corpus, tmp_path, "wavlm_tiny").folder,
+        run(corpus, tmp_path, "wavlm_nano").folder,
     }
     assert len(folders) == 5
 
@@ -170,7 +170,7 @@ def test_other_questions_have_other_folders(corpus: Path, tmp_path: Path) -> Non
 def sweep_command(corpus: Path, tmp_path: Path, *extra: str) -> list[str]:
     overrides = [*FAST, "training.steps=2000", "sweep.lr=[1e-2, 1e-3]", "sweep.seed=[0, 1]"]
     return [
-        sys.executable, str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_tiny", "--random-init", "-d", "emotion",
+        sys.executable, str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_nano", "--random-init", "-d", "emotion",
         "-c", "manifest", "--data", str(corpus), "--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"),
         "--snapshot-seconds", "0.05", *(word for override in overrides for word in ("-o", override)), *extra,
     ]  # fmt: skip
@@ -226,7 +226,7 @@ def test_two_processes_share_the_extraction_and_one_records(corpus: Path, tmp_pa
 
 
 def test_a_sweep_records_its_grid_and_scores_the_chosen_alone(corpus: Path, tmp_path: Path) -> None:
-    outcome = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=[1e-2, 1e-3, 1e-7]", "sweep.seed=[0, 4]", "sweep.layer=all")
+    outcome = run(corpus, tmp_path, "wavlm_nano", "sweep.lr=[1e-2, 1e-3, 1e-7]", "sweep.seed=[0, 4]", "sweep.layer=all")
     result = outcome.result
     assert len(result.grid) == 3 * 3 * 2 * 5
     assert len(result.heads) == 3 * 2 * 5
@@ -251,8 +251,8 @@ def test_a_sweep_records_its_grid_and_scores_the_chosen_alone(corpus: Path, tmp_
 
 
 def test_a_config_of_a_sweep_is_the_run_it_would_have_been_alone(corpus: Path, tmp_path: Path) -> None:
-    swept = run(corpus, tmp_path, "wavlm_tiny", "sweep.seed=[0, 1]", "sweep.layer=[mix, 2]")
-    alone = run(corpus, tmp_path, "wavlm_tiny", seed=1, layer=2)
+    swept = run(corpus, tmp_path, "wavlm_nano", "sweep.seed=[0, 1]", "sweep.layer=[mix, 2]")
+    alone = run(corpus, tmp_path, "wavlm_nano", seed=1, layer=2)
     together, single = (load_file(outcome.folder / "head.safetensors") for outcome in (swept, alone))
     assert {name for name in together if "seed1-layer2" in name} == set(single)
     for name, tensor in single.items():
@@ -262,7 +262,7 @@ def test_a_config_of_a_sweep_is_the_run_it_would_have_been_alone(corpus: Path, t
 
 
 def test_what_a_sweep_found_is_shown(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=superb", "sweep.seed=[0, 1]", "sweep.layer=[mix, 0]")
+    outcome = run(corpus, tmp_path, "wavlm_nano", "sweep.lr=superb", "sweep.seed=[0, 1]", "sweep.layer=[mix, 0]")
     report.show(outcome.result, outcome.folder, Console(width=120))
     shown = capsys.readouterr().out
     assert "development accuracy by learning rate" in shown
@@ -272,12 +272,12 @@ def test_what_a_sweep_found_is_shown(corpus: Path, tmp_path: Path, capsys: pytes
 
 
 def test_a_diverged_config_is_said_and_the_others_stand(corpus: Path, tmp_path: Path) -> None:
-    result = run(corpus, tmp_path, "wavlm_tiny", "sweep.lr=[1e38, 1e-2]").result
+    result = run(corpus, tmp_path, "wavlm_nano", "sweep.lr=[1e38, 1e-2]").result
     assert {head.lr for head in result.heads} == {1e-2}
     assert {fit.diverged for fit in result.grid if fit.lr == 1e38} == {21}
     assert any("3 of 6 heads diverged" in caveat for caveat in result.caveats)
     with pytest.raises(UserError, match=r"Training diverged.*-o optimizer\.lr=1e\+37"):
-        run(corpus, tmp_path, "wavlm_tiny", "optimizer.lr=1e38")
+        run(corpus, tmp_path, "wavlm_nano", "optimizer.lr=1e38")
 
 
 def test_a_seed_without_a_head_on_some_fold_is_left_out_of_its_layers_score() -> None:
@@ -301,7 +301,7 @@ def test_a_seed_without_a_head_on_some_fold_is_left_out_of_its_layers_score() ->
 
 def test_layers_from_two_sides_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Both -l 1 and the recipe's sweep\.layer"):
-        run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[mix, 2]", layer=1)
+        run(corpus, tmp_path, "wavlm_nano", "sweep.layer=[mix, 2]", layer=1)
 
 
 def test_a_layer_from_one_side_takes_the_place_of_the_best() -> None:
@@ -312,14 +312,14 @@ def test_a_layer_from_one_side_takes_the_place_of_the_best() -> None:
 
 
 def test_the_first_layer_listed_is_the_primary_one(corpus: Path, tmp_path: Path) -> None:
-    result = run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[3, all]").result
+    result = run(corpus, tmp_path, "wavlm_nano", "sweep.layer=[3, all]").result
     assert [layer.layer for layer in result.layers] == [3, None, 0, 1, 2]
     assert result.layer_weights == [0, 0, 0, 1]
 
 
 def test_the_best_layer_is_that_layers_own_run(corpus: Path, tmp_path: Path) -> None:
     """Recorded beside other settings: scores, heads, tensors, predictions; and read as one table."""
-    swept = run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=[mix, best, 1]", "sweep.seed=[0, 1]")
+    swept = run(corpus, tmp_path, "wavlm_nano", "sweep.layer=[mix, best, 1]", "sweep.seed=[0, 1]")
     result = swept.result
     assert [layer.layer for layer in result.layers] == [None, "best", 1]
     assert len(result.grid) == 3 * 2 * 5  # the weighted sum and four layers, on each fold with each seed
@@ -334,7 +334,7 @@ def test_the_best_layer_is_that_layers_own_run(corpus: Path, tmp_path: Path) -> 
     assert all(head.setting == head.layer for head in result.heads if head.setting != "best")
 
     tensors = load_file(swept.folder / "head.safetensors")
-    alone = {layer: run(corpus, tmp_path, "wavlm_tiny", "sweep.seed=[0, 1]", f"sweep.layer={layer}")
+    alone = {layer: run(corpus, tmp_path, "wavlm_nano", "sweep.seed=[0, 1]", f"sweep.layer={layer}")
              for layer in {head.layer for head in best}}  # fmt: skip
     for head in best:
         name, single = f"{head.fold}-seed{head.seed}", alone[head.layer]
@@ -359,7 +359,7 @@ def test_the_best_layer_is_that_layers_own_run(corpus: Path, tmp_path: Path) -> 
 
 
 def test_the_best_layer_alone_is_the_primary_score(corpus: Path, tmp_path: Path) -> None:
-    result = run(corpus, tmp_path, "wavlm_tiny", "sweep.layer=best").result
+    result = run(corpus, tmp_path, "wavlm_nano", "sweep.layer=best").result
     assert [layer.layer for layer in result.layers] == ["best"]
     assert {fit.layer for fit in result.grid} == {0, 1, 2, 3}
     assert result.primary.value == result.layers[0].score("accuracy").value
@@ -390,10 +390,10 @@ def test_superbs_own_search_is_within_its_protocol(tmp_path: Path) -> None:
 
 
 def test_several_processes_refuse_to_share_nothing(corpus: Path, tmp_path: Path) -> None:
-    model, two = upstream.load("wavlm_tiny", random_init=True), Ranks(1, 2, 1)
+    model, two = upstream.load("wavlm_nano", random_init=True), Ranks(1, 2, 1)
     with pytest.raises(UserError, match="start one alone, or make room"):
         experiment.run(model, recipe("store.mode=off"), options(corpus, tmp_path), two)
-    finished = run(corpus, tmp_path, "wavlm_tiny")
+    finished = run(corpus, tmp_path, "wavlm_nano")
     assert not finished.was_finished
     assert experiment.run(model, recipe(), options(corpus, tmp_path), two) is None  # the first one shows it
 
@@ -423,8 +423,8 @@ def test_memory_that_ran_out_once_is_remembered(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("codec", ["float32", "float16", "bfloat16", "int8"])
 def test_frames_from_the_store_give_the_score_of_means(corpus: Path, tmp_path: Path, codec: str) -> None:
-    means = run(corpus, tmp_path, "wavlm_tiny").result
-    frames = run(corpus, tmp_path, "wavlm_tiny", "store.mode=frames", f"store.codec={codec}").result
+    means = run(corpus, tmp_path, "wavlm_nano").result
+    frames = run(corpus, tmp_path, "wavlm_nano", "store.mode=frames", f"store.codec={codec}").result
     assert frames.states.mode == "frames"
     assert frames.states.codec == codec
     assert frames.primary.value == pytest.approx(means.primary.value, abs=0.03)
@@ -434,8 +434,8 @@ def test_frames_from_the_store_give_the_score_of_means(corpus: Path, tmp_path: P
 
 @pytest.mark.parametrize("layer", [None, 1])
 def test_without_a_store_the_score_is_the_same(corpus: Path, tmp_path: Path, layer: int | None) -> None:
-    stored = run(corpus, tmp_path, "wavlm_tiny", layer=layer)
-    computed = run(corpus, tmp_path / "off", "wavlm_tiny", "store.mode=off", layer=layer)
+    stored = run(corpus, tmp_path, "wavlm_nano", layer=layer)
+    computed = run(corpus, tmp_path / "off", "wavlm_nano", "store.mode=off", layer=layer)
     assert computed.result.states.mode == "off"
     assert not (tmp_path / "off" / "store" / "states").exists()
     assert computed.result.primary.value == stored.result.primary.value
@@ -447,23 +447,23 @@ def test_without_a_store_the_score_is_the_same(corpus: Path, tmp_path: Path, lay
 def test_the_estimate_decides_and_is_said_before_anything_is_written(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = run(corpus, tmp_path, "wavlm_tiny", store_limit=10_000, progress=True).result
+    result = run(corpus, tmp_path, "wavlm_nano", store_limit=10_000, progress=True).result
     assert result.states.mode == "off"
     said = capsys.readouterr().err
     assert "Means of 72 utterances" in said
     assert "(--store-limit): so the upstream runs while heads learn" in said
     assert not (tmp_path / "store" / "states").exists()
     with pytest.raises(UserError, match=r"raise --store-limit, or choose -o store\.mode=off"):
-        run(corpus, tmp_path, "wavlm_tiny", "store.mode=means", store_limit=10_000)
-    again = run(corpus, tmp_path, "wavlm_tiny", store_limit=0)
+        run(corpus, tmp_path, "wavlm_nano", "store.mode=means", store_limit=10_000)
+    again = run(corpus, tmp_path, "wavlm_nano", store_limit=0)
     assert again.was_finished  # what is finished is shown, whatever room there is now
-    fresh = run(corpus, tmp_path, "wavlm_tiny", store_limit=1_000_000, fresh=True, progress=True)
+    fresh = run(corpus, tmp_path, "wavlm_nano", store_limit=1_000_000, fresh=True, progress=True)
     assert fresh.result.states.mode == "means"
     assert "would be written, 1 MB is the limit" in capsys.readouterr().err
 
 
 def test_caveats_are_said(corpus: Path, tmp_path: Path) -> None:
-    assert any("untrained" in caveat for caveat in run(corpus, tmp_path, "wavlm_tiny").result.caveats)
+    assert any("untrained" in caveat for caveat in run(corpus, tmp_path, "wavlm_nano").result.caveats)
     standardised = run(corpus, tmp_path, "fbank").result
     assert any("standardised over its utterance" in note for note in standardised.upstream.notes)
     assert not run(corpus, tmp_path).result.upstream.notes

@@ -38,7 +38,7 @@ def without_times(result: Result) -> dict[str, Any]:
 def test_it_gives_the_record_of_the_command(corpus: Path, tmp_path: Path, places: dict[str, Any]) -> None:
     found = downstream.run(
         "emotion",
-        "wavlm_tiny",
+        "wavlm_nano",
         random_init=True,
         data=corpus,
         corpus="manifest",
@@ -47,7 +47,7 @@ def test_it_gives_the_record_of_the_command(corpus: Path, tmp_path: Path, places
         **places,
     )
     typed = [word for key, value in FAST.items() for word in ("-o", f"{key}={value}")]
-    arguments = ["-u", "wavlm_tiny", "--random-init", "-d", "emotion", "--data", str(corpus), "-c", "manifest", *typed]
+    arguments = ["-u", "wavlm_nano", "--random-init", "-d", "emotion", "--data", str(corpus), "-c", "manifest", *typed]
     elsewhere = ["--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"), "--seed", "3"]
     assert run_downstream.main([*arguments, "-o", "sweep.layer=[mix, 1]", *elsewhere]) == 0
     (record,) = (tmp_path / "r").rglob("result.json")
@@ -124,7 +124,7 @@ def test_values_of_overrides_are_pythons(
 
 
 def test_one_layer_and_a_seed(corpus: Path, places: dict[str, Any]) -> None:
-    model = upstream.load("wavlm_tiny", random_init=True)
+    model = upstream.load("wavlm_nano", random_init=True)
     found = downstream.run("emotion", model, data=corpus, corpus="manifest", overrides=FAST, layer=-1, seed=2, **places)
     assert [layer.layer for layer in found.layers] == [3]
     assert found.seeds["head"] == [2]
@@ -168,7 +168,7 @@ def test_mistakes_are_user_errors(
 
 def test_records_are_a_table_with_a_row_for_each_score(corpus: Path, places: dict[str, Any]) -> None:
     first = downstream.run(
-        "emotion", "wavlm_tiny", random_init=True, data=corpus, corpus="manifest",
+        "emotion", "wavlm_nano", random_init=True, data=corpus, corpus="manifest",
         overrides=FAST | {"sweep.layer": ["mix", "best", 0], "sweep.seed": [0, 1]}, **places,
     )  # fmt: skip
     second = downstream.run("emotion", "fbank_no_cmvn", data=corpus, corpus="manifest", overrides=FAST, **places)
@@ -190,7 +190,7 @@ def test_records_are_a_table_with_a_row_for_each_score(corpus: Path, places: dic
         assert (primary["metric"], primary["value"]) == (result.primary.name, result.primary.value)
         assert primary["seeds"] == len(result.seeds["head"])
         assert primary["folds"] == 3
-    assert table[table["upstream"] == "wavlm_tiny"]["random_init"].all()
+    assert table[table["upstream"] == "wavlm_nano"]["random_init"].all()
 
 
 def test_a_table_of_nothing_has_its_columns(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_runs_own_heads_have_its_score(family: str, corpus: Path, tmp_path: Pa
     record = small_run(family, corpus, tmp_path)
     assert record.folder is not None
     recipe, *overrides = FAMILIES[family]
-    upstream = "fbank_no_cmvn" if family == "text" else "wavlm_tiny"
+    upstream = "fbank_no_cmvn" if family == "text" else "wavlm_nano"
     again = record_of(
         recipe, upstream, record.folder, corpus, tmp_path, *overrides, seed=3, random_init=family != "text"
     )

@@ -57,7 +57,7 @@ def recipe(tmp_path: Path) -> Path:
 def run(recipe: Path, corpus: Path, *overrides: str, **changes: object) -> Outcome:
     folder = recipe.parent
     options = Options(data=corpus, results=folder / "results", store=folder / "store", progress=False)
-    model = upstream.load("wavlm_tiny", random_init=True)
+    model = upstream.load("wavlm_nano", random_init=True)
     outcome = experiment.run(model, load_recipe(recipe, overrides), replace(options, **changes))
     assert outcome is not None
     return outcome

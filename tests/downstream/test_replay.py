@@ -96,7 +96,7 @@ def test_other_data_are_named(results: Callable[[str], Result], again: Again, co
 def test_other_weights_are_named(
     results: Callable[[str], Result], again: Again, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = upstream.load("wavlm_tiny", random_init=True, seed=4)
+    other = upstream.load("wavlm_nano", random_init=True, seed=4)
     found = again(results("class").folder, upstream=other, progress=True)
     assert "weights of the upstream" in found.comparison.differing_inputs
     assert "is not the upstream of the record" in capsys.readouterr().err
@@ -145,7 +145,7 @@ def test_from_the_command_line_and_from_python(
     assert main(["replay", str(result.folder), *options, "--fresh-store"]) == 0
     shown = capsys.readouterr().out
     assert "Identical: every score and every prediction." in shown
-    assert "replays/sv/wavlm_tiny-untrained" in shown.replace("\n", "")
+    assert "replays/sv/wavlm_nano-untrained" in shown.replace("\n", "")
     assert not list(elsewhere.glob("replays/**/*-store"))
     found = downstream.replay(result, to="b", data=corpus, store="store", progress=False)
     assert found.is_identical

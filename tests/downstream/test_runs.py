@@ -150,7 +150,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
         recipe, *own = SETTINGS[family]
         folder = tmp_path_factory.mktemp("run")
         data = request.getfixturevalue(family)
-        model = upstream.load(name, random_init=name == "wavlm_tiny")
+        model = upstream.load(name, random_init=name == "wavlm_nano")
         options = Options(data, folder / "results", folder / "store", seed=seed, progress=False)
         outcome = experiment.run(model, load_recipe(recipe, [*own, *overrides]), options)
         assert outcome is not None
@@ -508,7 +508,7 @@ WINDOWS = "training.crop={seconds: 0.25, of: audio}"  # of the longer utterances
 )
 def test_kept_and_computed_states_are_the_same(family: str, kept: str, overrides: list[str], run: Run) -> None:
     few = ["training.steps=10", "training.evaluate_every=5", *overrides]
-    name = "fbank_no_cmvn" if family == "verification" else "wavlm_tiny"  # whose cosines are almost ties
+    name = "fbank_no_cmvn" if family == "verification" else "wavlm_nano"  # whose cosines are almost ties
     stored = run(family, f"store.mode={kept}", "store.codec=float32", *few, name=name)
     computed = run(family, "store.mode=off", *few, name=name)
     assert (stored.result.states.mode, computed.result.states.mode) == (kept, "off")
@@ -580,7 +580,7 @@ def command(family: str, data: Path, folder: Path, steps: int) -> list[str]:
     recipe, *own = SETTINGS[family]
     overrides = [*own, f"training.steps={steps}", "training.evaluate_every=8"]
     return [
-        str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_tiny", "--random-init", "-d", recipe,
+        str(REPOSITORY / "run_downstream.py"), "-u", "wavlm_nano", "--random-init", "-d", recipe,
         "--data", str(data), "--results", str(folder / "r"), "--store", str(folder / "s"),
         "--snapshot-seconds", "0.05", *(word for override in overrides for word in ("-o", override)),
     ]  # fmt: skip

@@ -47,12 +47,12 @@ def test_every_exported_name_exists(package: str) -> None:
 def test_every_row_has_a_loader(row: NamedUpstream) -> None:
     assert callable(import_object(row.loader))
     assert row.has_weights or row.repository is None
-    assert row.configuration or row.repository
+    assert row.configuration or row.repository or row.folder
     if row.kind == "wavlm":
         assert isinstance(import_object(f"upstream.wavlm.config:{row.configuration}"), WavLMConfig)
 
 
-@pytest.mark.parametrize("name", ["wavlm_base", "wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"])
+@pytest.mark.parametrize("name", ["wavlm_base", "wavlm_tiny", "wavlm_nano", "fbank", "fbank_no_cmvn", "mfcc"])
 def test_the_table_states_the_sizes(name: str) -> None:
     row = NAMED[name]
     encoder = upstream.load(name, random_init=row.has_weights)
@@ -89,13 +89,13 @@ def test_a_misspelt_name_suggests_the_nearest() -> None:
         upstream.load("wavlm_base_pluss")
 
 
-def test_tiny_has_no_published_weights() -> None:
-    with pytest.raises(UserError, match="--random-init"):
-        upstream.load("wavlm_tiny")
-    assert upstream.load("wavlm_tiny", random_init=True).num_layers == 4
+def test_a_network_without_weights_names_the_one_that_is_shipped() -> None:
+    with pytest.raises(UserError, match="add --random-init .* or name wavlm_tiny"):
+        upstream.load("wavlm_nano")
+    assert upstream.load("wavlm_nano", random_init=True).num_layers == 4
 
 
-@pytest.mark.parametrize("name", ["fbank@v2", "wavlm_tiny@abc", "hf:a..b/c d", "hf:./x", "model.py"])
+@pytest.mark.parametrize("name", ["fbank@v2", "wavlm_nano@abc", "wavlm_tiny@abc", "hf:a..b/c d", "hf:./x", "model.py"])
 def test_invalid_names_are_user_errors(name: str) -> None:
     with pytest.raises(UserError):
         upstream.load(name)
@@ -103,11 +103,11 @@ def test_invalid_names_are_user_errors(name: str) -> None:
 
 def test_wrong_device_and_precision() -> None:
     with pytest.raises(UserError, match="'mps' is not supported"):
-        upstream.load("wavlm_tiny", random_init=True, device="mps")
+        upstream.load("wavlm_nano", random_init=True, device="mps")
     with pytest.raises(UserError, match="no precision 'float8'"):
-        upstream.load("wavlm_tiny", random_init=True, dtype="float8")
+        upstream.load("wavlm_nano", random_init=True, dtype="float8")
     with pytest.raises(UserError, match="no device 'tpu9000'"):
-        upstream.load("wavlm_tiny", random_init=True, device="tpu9000")
+        upstream.load("wavlm_nano", random_init=True, device="tpu9000")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_wrong_device_and_precision() -> None:
         ("./wavlm", "Did you mean wavlm_base_plus"),
         ("quite something else", "`wavprobe list` shows the names"),
         ("absent/model.safetensors", "`wavprobe list` shows the names"),
-        ("wavlm_huge", "Of that kind there are wavlm_base, wavlm_base_plus, wavlm_large, wavlm_tiny"),
+        ("wavlm_huge", "Of that kind there are wavlm_base, wavlm_base_plus, wavlm_large, wavlm_tiny, wavlm_nano"),
     ],
 )
 def test_a_name_that_is_nothing_says_what_it_may_have_been(name: str, words: str, tmp_path: Path) -> None:

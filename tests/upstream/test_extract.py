@@ -88,7 +88,7 @@ class Watched(Upstream):
 
 
 def tiny() -> Upstream:
-    return upstream.load("wavlm_tiny", random_init=True)
+    return upstream.load("wavlm_nano", random_init=True)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_stored_frames_are_those_of_each_utterance(model: Upstream, tmp_path: Pa
 
 
 def test_frames_keep_the_precision_of_the_upstream() -> None:
-    half = upstream.load("wavlm_tiny", random_init=True, dtype="bfloat16")
+    half = upstream.load("wavlm_nano", random_init=True, dtype="bfloat16")
     waveforms = [item.audio.load() for item in ITEMS[:3]]
     for reduction, dtype, dims in (("frames", torch.bfloat16, 3), ("means", torch.float32, 2)):
         states = encode(half, ITEMS[:3], waveforms, reduction)
@@ -669,7 +669,7 @@ def test_progress_counts_seconds_of_audio(
 ) -> None:
     fill(opened(tmp_path, model), model, ITEMS)
     shown = capsys.readouterr().err
-    assert "extracting wavlm_tiny: 100%" in shown
+    assert "extracting wavlm_nano: 100%" in shown
     assert "audio s/s" in shown
     fill(opened(tmp_path, model), model, ITEMS)
     assert "extracting" not in capsys.readouterr().err

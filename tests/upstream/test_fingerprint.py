@@ -17,7 +17,7 @@ PRINT = """
 import sys, torch, upstream
 print(torch.backends.cpu.get_cpu_capability())
 for name in sys.argv[1:]:
-    print(upstream.load(name, random_init=name == "wavlm_tiny").fingerprint)
+    print(upstream.load(name, random_init=name == "wavlm_nano").fingerprint)
 """
 CUSTOM = """
 import torch
@@ -42,7 +42,7 @@ def test_threads_and_instructions_do_not_matter(tmp_path: Path) -> None:
     folder = save_transformers(transformers_model(KINDS["large"]), tmp_path / "hf", do_normalize=True)
     torch.save(torch.nn.Conv1d(1, 8, 400).state_dict(), tmp_path / "weights.pt")
     (tmp_path / "custom.py").write_text(CUSTOM.format(weights=str(tmp_path / "weights.pt")))
-    names = [str(folder), f"{tmp_path / 'custom.py'}:build", "wavlm_tiny"]
+    names = [str(folder), f"{tmp_path / 'custom.py'}:build", "wavlm_nano"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "ATEN_CPU_CAPABILITY": "default"}
     command = [sys.executable, "-c", PRINT, *names]
     capability, *plain = subprocess.run(
@@ -53,6 +53,6 @@ def test_threads_and_instructions_do_not_matter(tmp_path: Path) -> None:
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            assert [upstream.load(name, random_init=name == "wavlm_tiny").fingerprint for name in names] == plain
+            assert [upstream.load(name, random_init=name == "wavlm_nano").fingerprint for name in names] == plain
     finally:
         torch.set_num_threads(threads)

@@ -78,10 +78,10 @@ def test_a_channel_that_never_changes_has_none(value: float) -> None:
     assert torch.equal(deviations(torch.full((2, 77, DIM), value)), torch.zeros(2, DIM))
 
 
-@pytest.mark.parametrize("name", ["wavlm_tiny", "fbank_no_cmvn"])
+@pytest.mark.parametrize("name", ["wavlm_nano", "fbank_no_cmvn"])
 def test_an_encoder_gives_those_of_its_frames(name: str) -> None:
     """WavLM reduces layer by layer, without the frames of all layers in memory."""
-    encoder = upstream.load(name, random_init=name == "wavlm_tiny")
+    encoder = upstream.load(name, random_init=name == "wavlm_nano")
     found, whole = encoder.statistics(SPEECH), encoder(SPEECH).statistics()
     assert found.shape == (len(SPEECH), encoder.num_layers, 2 * encoder.dim)
     torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
@@ -89,7 +89,7 @@ def test_an_encoder_gives_those_of_its_frames(name: str) -> None:
 
 
 def test_the_store_keeps_them_beside_means_and_frames(tmp_path: Path) -> None:
-    encoder = upstream.load("wavlm_tiny", random_init=True)
+    encoder = upstream.load("wavlm_nano", random_init=True)
     keys = {reduction: StoreKey.of(encoder, reduction) for reduction in ("means", "statistics", "frames")}
     assert len({key.folder_name() for key in keys.values()}) == 3
     for key in (keys["means"], keys["statistics"]):
@@ -100,13 +100,13 @@ def test_the_store_keeps_them_beside_means_and_frames(tmp_path: Path) -> None:
     for row, waveform in zip(stored.unbind(dim=1), SPEECH, strict=True):
         torch.testing.assert_close(row, encoder.statistics([waveform])[0], rtol=1e-4, atol=1e-5)
     assert {found.describe() for found in survey(tmp_path)} == {
-        "wavlm_tiny, means, float32",
-        "wavlm_tiny, statistics, float32",
+        "wavlm_nano, means, float32",
+        "wavlm_nano, statistics, float32",
     }
 
 
 def test_they_take_twice_the_bytes_of_means(tmp_path: Path) -> None:
-    encoder = upstream.load("wavlm_tiny", random_init=True)
+    encoder = upstream.load("wavlm_nano", random_init=True)
     means, statistics = StoreKey.of(encoder), StoreKey.of(encoder, "statistics", "int8")
     assert statistics.codec == "float32"
     numbers = 4 * encoder.num_layers * encoder.dim

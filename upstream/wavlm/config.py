@@ -251,8 +251,8 @@ LARGE = WavLMConfig(
     do_stable_layer_norm=True,
     normalize_waveform=True,
 )
-# A small network for tests and for trying things out; there are no published weights.
-TINY = WavLMConfig(
+# A very small network for tests; there are no weights of it.
+NANO = WavLMConfig(
     hidden_size=64,
     num_hidden_layers=3,
     num_attention_heads=4,

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="a checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth or s3prl .ckpt",
+        help="a checkpoint: Hugging Face directory, Microsoft .pt, torchaudio .pth or s3prl .ckpt; or wavlm_tiny",
     )
     parser.add_argument("destination", type=Path, metavar="DESTINATION", help="the directory to write")
     add_verbose(parser)
@@ -45,8 +45,10 @@ def run(options: argparse.Namespace) -> int:
 
 def converted(source: Path, destination: Path) -> tuple[str, tuple[str, ...]]:
     """Convert a checkpoint; return what was written, and notes. Raises UserError as `run`."""
+    from upstream.names import or_shipped
     from upstream.wavlm import checkpoint
 
+    source = or_shipped(source)
     read = checkpoint.read(source)
     refuse_other_checkpoint(destination, source, read)
     checkpoint.write(destination, read.config, read.tensors)

@@ -19,6 +19,7 @@ from upstream.learned import Learned
 from upstream.names import NAMED
 from upstream.request import NamedUpstream, Request
 from upstream.trainable import TrainableEncoder
+from upstream.version import harness_version
 from upstream.wavlm import checkpoint, names, products, ways
 from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import WavLMConfig
@@ -164,29 +165,54 @@ def untrained_fingerprints(seeds: Iterable[int]) -> dict[str, str]:
 
     Of two names for one architecture the first one's is returned; their untrained weights are the same.
     """
-    rows = [row for row in NAMED.values() if row.kind == "wavlm" and row.configuration]
+    configurations = {row.name: configuration_of(row) for row in NAMED.values() if is_wavlm(row)}
     found: dict[str, str] = {}
     for seed in seeds:
-        for row in rows:
-            config: WavLMConfig = import_object(f"upstream.wavlm.config:{row.configuration}")
-            found.setdefault(untrained_fingerprint(config, seed), f"{row.name} of seed {seed}")
+        for name, config in configurations.items():
+            found.setdefault(untrained_fingerprint(config, seed), f"{name} of seed {seed}")
     return found
 
 
+def is_wavlm(row: NamedUpstream) -> bool:
+    """Return True for a WavLM of the catalogue, published, shipped or without weights."""
+    return row.kind in ("wavlm", "shipped")
+
+
+def configuration_of(row: NamedUpstream) -> WavLMConfig:
+    """Return the configuration of a WavLM of the catalogue: of its folder, or a constant of `upstream.wavlm.config`."""
+    if row.folder is not None:
+        return checkpoint.read_config(row.folder)
+    constant: WavLMConfig = import_object(f"upstream.wavlm.config:{row.configuration}")
+    return constant
+
+
 def load_named(row: NamedUpstream, request: Request) -> WavLMUpstream:
-    """Load a WavLM of the catalogue; `row.configuration` is a constant of `upstream.wavlm.config`.
+    """Load a WavLM of the catalogue whose weights are on the hub, or that has none.
 
     Raises UserError if no weights are published, or they cannot be fetched or read.
     """
     dtype = request.dtype or ways.fastest_dtype(request.device)
     if request.random_seed is not None:
-        config: WavLMConfig = import_object(f"upstream.wavlm.config:{row.configuration}")
-        return load_untrained(request.typed, config, request.random_seed, request.device, dtype)
+        return load_untrained(request.typed, configuration_of(row), request.random_seed, request.device, dtype)
     if row.repository is None:
-        raise UserError(f"There are no published weights of {row.name}; add --random-init to try it untrained.")
-    instead = "give the path of a checkpoint to -u, or add --random-init for untrained weights"
+        raise UserError(
+            f"There are no weights of {row.name}; add --random-init to try it untrained, or name wavlm_tiny, whose "
+            "weights are shipped with the harness."
+        )
+    instead = "give the path of a checkpoint to -u, add --random-init for untrained weights, or name wavlm_tiny, which "
+    instead += "needs no network"
     repository = hub.fetch(row.repository, request.revision, instead)
     return load_checkpoint(request.typed, repository.folder, repository.revision, row.repository, request.device, dtype)
+
+
+def load_shipped(row: NamedUpstream, request: Request) -> WavLMUpstream:
+    """Load a WavLM whose weights are shipped with the harness; its provenance names the harness and its version."""
+    dtype = request.dtype or ways.fastest_dtype(request.device)
+    if request.random_seed is not None:
+        return load_untrained(request.typed, configuration_of(row), request.random_seed, request.device, dtype)
+    assert row.folder is not None
+    source = f"shipped with wavprobe {harness_version()}"
+    return load_checkpoint(request.typed, row.folder, None, source, request.device, dtype)
 
 
 def load_path(request: Request) -> WavLMUpstream:

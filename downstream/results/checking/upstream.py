@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from downstream.results.caveats import UNTRAINED
 from downstream.results.record import Result, UpstreamRecord
-from upstream.names import NAMED
+from upstream.names import NAMED, name_now
 from upstream.wavlm import untrained_fingerprints
 
 WITHOUT_FILES = ("filterbank", "custom ")  # formats of upstreams that have no file of weights
@@ -21,7 +21,7 @@ def contradictions_of_upstream(record: Result) -> Iterator[str]:
     yield from of_training(recorded)
     if not recorded.random_init and any(caveat.startswith(UNTRAINED) for caveat in record.caveats):
         yield "its caveats say that its upstream is untrained, and it calls it trained"
-    row = NAMED.get(recorded.name.partition("@")[0])
+    row = NAMED.get(name_now(recorded.name.partition("@")[0], recorded.layers, recorded.dim))
     sizes = (recorded.layers, recorded.dim, recorded.stride)
     if row is not None and sizes != (row.layers, row.width, row.stride):
         yield (

@@ -184,7 +184,7 @@ def test_the_readmes_first_command(folders: list[str], tmp_path: Path) -> None:
         (["-u", "fbank", "-d", "emotion", "-o", "training.step=5"], "Did you mean training.steps?"),
         (["-u", "fbank", "-d", "emotion", "--data", "/nowhere"], "/nowhere"),
         (["-u", "fbank", "--random-init", "-d", "emotion"], "--random-init has no meaning for fbank"),
-        (["-u", "wavlm_tiny", "-d", "emotion"], "add --random-init"),
+        (["-u", "wavlm_nano", "-d", "emotion"], "add --random-init"),
         (["-u", "fbank", "-d", "emotion", "--device", "warp"], "no device 'warp'"),
     ],
 )

@@ -81,7 +81,7 @@ def test_evaluate_learns_nothing(common: list[str], tmp_path: Path, capsys: pyte
     ("selection", "layer"), [("last_hidden_state", 3), ("hidden_state_1", 1), ("hidden_states", "chosen")]
 )
 def test_a_selected_feature_is_a_layer(selection: str, layer: int | str, common: list[str], tmp_path: Path) -> None:
-    found = scored(["-u", "wavlm_tiny", "--random-init", "-s", selection, *SHORT, *common], tmp_path)
+    found = scored(["-u", "wavlm_nano", "--random-init", "-s", selection, *SHORT, *common], tmp_path)
     assert [scores.layer for scores in found.layers] == [layer]
 
 

@@ -60,7 +60,7 @@ def test_every_family_is_compared(runs: dict[str, tuple[Result, Result]], family
 def test_layers_of_one_run_are_compared(runs: dict[str, tuple[Result, Result]]) -> None:
     run = runs["class"][0]
     found = downstream.compare(run, layers=["mix", 0, 2])
-    assert [one.labels for one in found][1] == ("wavlm_tiny, untrained, weighted sum", "wavlm_tiny, untrained, layer 2")
+    assert [one.labels for one in found][1] == ("wavlm_nano, untrained, weighted sum", "wavlm_nano, untrained, layer 2")
     assert all(one.p_holm >= one.p for one in found)
     with pytest.raises(UserError, match=r"no score of the layer '99'. It has mix, 0, 1"):
         downstream.compare(run, layers=["mix", 99])

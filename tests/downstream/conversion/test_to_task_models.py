@@ -127,7 +127,7 @@ def test_nothing_is_left_of_a_model_that_disagrees(
     """The forms are compared, and not their tensors: here the encoder that is written loses a layer's bias."""
     folder = run_of("class", "head.standardised=false").folder
     assert folder is not None
-    own = upstream.load("wavlm_tiny", random_init=True, seed=3).checkpoint()  # type: ignore[attr-defined]
+    own = upstream.load("wavlm_nano", random_init=True, seed=3).checkpoint()  # type: ignore[attr-defined]
     name = "encoder.layers.1.feed_forward.output_dense.weight"
     monkeypatch.setattr(
         "upstream.wavlm.upstream.drawn",

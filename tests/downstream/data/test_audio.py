@@ -202,7 +202,7 @@ def test_a_segment_is_cut_and_has_its_own_digest(tmp_path: Path) -> None:
 def test_clipped_audio_passes_as_it_is(tmp_path: Path) -> None:
     waveform = segment(tmp_path / "a.wav", np.clip(tone(16_000) * 9, -1, 1), 16_000, "FLOAT").load()
     assert float(waveform.abs().max()) == 1.0
-    assert upstream.load("wavlm_tiny", random_init=True)([waveform]).lengths.tolist() == [49]
+    assert upstream.load("wavlm_nano", random_init=True)([waveform]).lengths.tolist() == [49]
 
 
 @pytest.mark.parametrize(
@@ -276,12 +276,12 @@ def test_an_inspection_reads_each_recording_once(tmp_path: Path, monkeypatch: py
     assert len(inspected) == 1
 
 
-NAMES = ["wavlm_tiny", "fbank", "fbank_no_cmvn", "mfcc"]
+NAMES = ["wavlm_nano", "fbank", "fbank_no_cmvn", "mfcc"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_short_and_silent_utterances_have_finite_states(name: str) -> None:
-    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    model = upstream.load(name, random_init=name == "wavlm_nano")
     states = model([torch.full((1,), 0.1), torch.zeros(399), torch.zeros(16_000), torch.randn(400) * 0.1])
     assert states.lengths.min() == 1
     assert bool(torch.isfinite(states.layers).all())
@@ -304,13 +304,13 @@ def test_short_and_silent_utterances_have_finite_states(name: str) -> None:
     ],
 )
 def test_inputs_that_are_no_waveforms_are_refused(name: str, waveforms: list[torch.Tensor], words: str) -> None:
-    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    model = upstream.load(name, random_init=name == "wavlm_nano")
     with pytest.raises(UserError, match=words):
         model(waveforms)
 
 
 def test_half_and_double_precision_waveforms_are_accepted() -> None:
-    model = upstream.load("wavlm_tiny", random_init=True)
+    model = upstream.load("wavlm_nano", random_init=True)
     waveform = torch.randn(2_000, generator=torch.Generator().manual_seed(0)) * 0.1
     assert torch.equal(model([waveform.double()]).layers, model([waveform]).layers)
     assert model([waveform.half()]).layers.dtype == torch.float32

@@ -292,7 +292,7 @@ def test_other_encoders_and_options_are_refused(corpus: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="only WavLM has a training mode"):
         run_on(upstream.load("fbank"), "emotion", asked, corpus, tmp_path)
     with pytest.raises(UserError, match="leave --dtype out"):
-        run_on(upstream.load("wavlm_tiny", random_init=True, dtype="bfloat16"), "emotion", asked, corpus, tmp_path)
+        run_on(upstream.load("wavlm_nano", random_init=True, dtype="bfloat16"), "emotion", asked, corpus, tmp_path)
     with pytest.raises(UserError, match="leave --final out"):
         run_on(small_wavlm(), "emotion", asked, corpus, tmp_path, final=True)
     with pytest.raises(UserError, match="The head reads layer 1"):

@@ -100,7 +100,7 @@ def test_the_card_says_what_upstream_data_score_and_use(run: Callable[..., Path]
     for said in (
         f"# {record.recipe.resolved['title']}",
         "The head published-seed1",
-        "wavlm_tiny, untrained: 4 layers of 64, float32; drawn from seed 3",
+        "wavlm_nano, untrained: 4 layers of 64, float32; drawn from seed 3",
         f"{record.corpus.title} ({record.corpus.licence})",
         f"{metric.title} {metric.written(record.primary.value)}",
         f"{metric.written(record.chance)}",
@@ -298,9 +298,9 @@ def test_an_old_file_is_read_with_its_record_and_not_without(
     record = json.loads((folder / "result.json").read_text())
     del record["digest"], record["artifacts"], record["final"]  # as versions before them wrote it
     (folder / "result.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="untrained wavlm_tiny|is not the upstream"):
+    with pytest.raises(UserError, match="untrained wavlm_nano|is not the upstream"):
         predict(folder, files, progress=False)  # the seed of an untrained upstream was not kept
-    model = upstream.load("wavlm_tiny", random_init=True, seed=3)
+    model = upstream.load("wavlm_nano", random_init=True, seed=3)
     assert list(predict(folder, files, upstream=model, progress=False).rows) == expected
     shutil.move(heads, tmp_path / "alone.safetensors")
     with pytest.raises(UserError, match=r"tells its outputs alone; put it back beside the result\.json"):

@@ -137,7 +137,7 @@ def test_answers_as_csv_and_json_lines(
     header, *lines = printed.out.splitlines()
     assert header == "id,path,seconds,class,posterior,posteriors.A,posteriors.ABA,posteriors.BC,posteriors.CAB"
     assert [line.split(",")[0] for line in lines] == ["f0-A", "f0-ABA"]
-    assert "The mean of 2 heads of emotion on wavlm_tiny answers" in printed.err
+    assert "The mean of 2 heads of emotion on wavlm_nano answers" in printed.err
     place = tmp_path / "answers.jsonl"
     assert main(["predict", f"{result.folder}/result.json", *files, "--to", str(place)]) == 0
     rows = [json.loads(line) for line in place.read_text().splitlines()]
@@ -154,7 +154,7 @@ def test_answers_as_csv_and_json_lines(
         (["--head", "fold9"], "There is no head 'fold9'; there are published-seed0, published-seed1."),
         (["--pairs", "pairs.txt"], "answer about one recording each"),
         (["--embeddings"], "answer about one recording each"),
-        (["-u", "fbank"], "The heads were learned on an untrained wavlm_tiny"),
+        (["-u", "fbank"], "The heads were learned on an untrained wavlm_nano"),
         (["--to", "answers.txt"], "ends in neither .csv nor .jsonl"),
         (["--to", "answers.npy"], "--embeddings --to FILE.npy"),
         (["--to", "."], "is a folder; name the file"),

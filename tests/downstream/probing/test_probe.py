@@ -32,7 +32,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def typed(places: dict[str, Path], *more: str) -> list[str]:
     flags = [word for name, place in places.items() for word in (f"--{name}", str(place))]
-    return ["probe", "-u", "wavlm_tiny", "fbank_no_cmvn", "-d", "emotion", "sv", *flags, *COMMON, *more]
+    return ["probe", "-u", "wavlm_nano", "fbank_no_cmvn", "-d", "emotion", "sv", *flags, *COMMON, *more]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def probe(places: dict[str, Path]) -> Probe:
 
     return downstream.probe(
         ["emotion", "sv"],
-        [upstream.load("wavlm_tiny", random_init=True), "fbank_no_cmvn"],
+        [upstream.load("wavlm_nano", random_init=True), "fbank_no_cmvn"],
         overrides=[word for word in COMMON if word != "-o"],
         progress=False,
         **places,  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def probe(places: dict[str, Path]) -> Probe:
 
 def test_every_layer_has_a_row_with_its_seeds(probe: Probe) -> None:
     table = probe.table
-    own = table[(table.upstream == "wavlm_tiny") & (table.recipe == "emotion") & table.is_primary]
+    own = table[(table.upstream == "wavlm_nano") & (table.recipe == "emotion") & table.is_primary]
     assert list(own.layer) == ["mix", 0, 1, 2, 3, "best"]
     assert list(own.depth[1:5]) == pytest.approx([0, 1 / 3, 2 / 3, 1])
     seeds = own[["seed_0", "seed_1"]].to_numpy(dtype=float)
@@ -60,14 +60,14 @@ def test_every_layer_has_a_row_with_its_seeds(probe: Probe) -> None:
     assert own.preferred[1:5].sum() == pytest.approx(1)
     assert not Path(own.record.iloc[0]).is_absolute()
     fitted = table[(table.recipe == "sv") & table.is_primary]
-    assert set(fitted.upstream) == {"wavlm_tiny", "fbank_no_cmvn"}
+    assert set(fitted.upstream) == {"wavlm_nano", "fbank_no_cmvn"}
     assert fitted.deviation.isna().all()  # closed forms have no use for seeds
     assert not fitted.higher_is_better.any()
 
 
 def test_weights_are_those_of_learned_sums_alone(probe: Probe) -> None:
     weights = probe.weights
-    assert set(zip(weights.upstream, weights.recipe, strict=True)) == {("wavlm_tiny", "emotion")}
+    assert set(zip(weights.upstream, weights.recipe, strict=True)) == {("wavlm_nano", "emotion")}
     assert weights.weight.sum() == pytest.approx(1)
     assert weights.share.sum() == pytest.approx(1)
     products = weights.weight * weights.norm
@@ -89,7 +89,7 @@ def test_files_are_the_same_each_time_and_say_the_same(probe: Probe, tmp_path: P
     depth = next(picture for picture in probe.pictures if picture.name == "depth")
     assert (tmp_path / "one" / "depth.png").read_bytes() == depth.rendered()
     names = {path.name for path in files}
-    assert {"scores.csv", "layer_weights.csv", "depth.png", "depth.svg", "scores-wavlm_tiny__untrained.png"} <= names
+    assert {"scores.csv", "layer_weights.csv", "depth.png", "depth.svg", "scores-wavlm_nano__untrained.png"} <= names
     with (tmp_path / "one" / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(probe.table)
@@ -101,7 +101,7 @@ def test_upstreams_stand_over_relative_depth(probe: Probe) -> None:
     figure = Figure()
     picture.draw(figure)
     emotion = figure.axes[0]
-    (layers,) = [line for line in emotion.lines if line.get_label() == "wavlm_tiny, untrained"]
+    (layers,) = [line for line in emotion.lines if line.get_label() == "wavlm_nano, untrained"]
     values = [100 * probe.probed[0].result.layers[1 + layer].scores[0].value for layer in range(4)]
     np.testing.assert_allclose(layers.get_xdata(), [0, 1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(layers.get_ydata(), values)
@@ -116,7 +116,7 @@ def test_typed_again_it_reads_what_there_is(
         raise AssertionError("a finished run was learned again")
 
     monkeypatch.setattr("downstream.experiment.learn", learned)
-    arguments = [word for word in typed(places) if word != "wavlm_tiny"]
+    arguments = [word for word in typed(places) if word != "wavlm_nano"]
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "fbank_no_cmvn on emotion (manifest)" in shown
@@ -145,7 +145,7 @@ def test_an_upstream_that_cannot_be_loaded_does_not_stop_the_others(
     assert cli.main(typed(places, "--no-similarity")) == 2
     shown = capsys.readouterr()
     assert "fbank_no_cmvn on emotion (manifest)" in shown.out
-    assert "failed and is missing: wavlm_tiny: There are no published weights" in shown.err
+    assert "failed and is missing: wavlm_nano: There are no published weights" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,9 @@ def speech_commands(folder: Path) -> None:
         write(folder / "speech_commands_test_set_v0.01" / label / f"{name}.wav", 300 * pitch, 0.2, 100 + pitch)
 
 
-def run(recipe: str, data: Path, tmp_path: Path, *overrides: str, name: str = "wavlm_tiny") -> Outcome:
+def run(recipe: str, data: Path, tmp_path: Path, *overrides: str, name: str = "wavlm_nano") -> Outcome:
     options = Options(data, tmp_path / "results", tmp_path / "store", overrides=overrides, progress=False)
-    model = upstream.load(name, random_init=name == "wavlm_tiny")
+    model = upstream.load(name, random_init=name == "wavlm_nano")
     outcome = experiment.run(model, load_recipe(recipe, overrides), options)
     assert outcome is not None
     return outcome

@@ -28,11 +28,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = write_emotions(folder)
     common: dict[str, Any] = {"data": corpus, "corpus": "manifest", "store": folder / "store", "progress": False}
     layers = FAST | {"sweep.layer": "all"}
-    for upstream, overrides in (("wavlm_tiny", layers), ("fbank_no_cmvn", FAST)):
+    for upstream, overrides in (("wavlm_nano", layers), ("fbank_no_cmvn", FAST)):
         downstream.run(
             "emotion",
             upstream,
-            random_init=upstream == "wavlm_tiny",
+            random_init=upstream == "wavlm_nano",
             overrides=overrides,
             results=folder / "results",
             name="run",
@@ -43,7 +43,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def swept(results: Path) -> Result:
-    (path,) = results.glob("wavlm_tiny*/run/result.json")
+    (path,) = results.glob("wavlm_nano*/run/result.json")
     return read_result(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from forgery import Content, Rows, forged, set_score
 from small_runs import FAMILIES, small_run, write_words
 
-from downstream.results import Result, checked, checked_records
+from downstream.results import Result, checked, checked_records, upstream_as_recorded
 from upstream.errors import UserError
 from upstream.wavlm import untrained_fingerprints
 
@@ -123,9 +123,9 @@ def set_at(*keys: Any, value: Any) -> Callable[[Content], None]:
 FORGERIES = {
     "a step that development did not choose": (worst_step, "development chooses .* at step"),
     "a seed left out": (without_seed, "it has no head of seed 1"),
-    "a control called trained": (called_trained, "its fingerprint is that of an untrained wavlm_tiny of seed 3"),
+    "a control called trained": (called_trained, "its fingerprint is that of an untrained wavlm_nano of seed 3"),
     "a control with another name": (set_at("upstream", "random_init", value=False), "it calls them trained"),
-    "another size": (set_at("upstream", "dim", value=768), "its upstream wavlm_tiny has 4 layers of 768"),
+    "another size": (set_at("upstream", "dim", value=768), "its upstream wavlm_nano has 4 layers of 768"),
     "layer weights": (weights_of_another, "are not those in its file"),
     "a mean": (set_at("layers", 0, "scores", 1, "value", value=0.9), "and the mean of its heads is"),
     "an interval narrowed": (
@@ -168,7 +168,15 @@ def test_a_run_that_left_superbs_recipe_says_so(runs: Runs, tmp_path: Path) -> N
 
 
 def test_the_fingerprint_of_untrained_weights_is_known_without_them(runs: Runs) -> None:
-    assert untrained_fingerprints([3])[runs("class").upstream.fingerprint] == "wavlm_tiny of seed 3"
+    assert untrained_fingerprints([3])[runs("class").upstream.fingerprint] == "wavlm_nano of seed 3"
+
+
+def test_an_earlier_record_of_a_network_that_was_renamed_is_honest(runs: Runs, tmp_path: Path) -> None:
+    """The network of wavlm_nano was once called wavlm_tiny."""
+    folder = forged(runs("class"), tmp_path / "earlier", set_at("upstream", "name", value="wavlm_tiny"))
+    recorded = checked(folder).result.upstream
+    again = upstream_as_recorded(recorded, 3, None, "cpu", typed=str)
+    assert (again.name, again.fingerprint) == ("wavlm_nano", recorded.fingerprint)
 
 
 # ---------------------------------------------------------------- of the predictions

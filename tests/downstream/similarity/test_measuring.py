@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def encoders() -> dict[str, Upstream]:
     """Encoders whose frames are 20 ms and 10 ms apart."""
-    return {"small": upstream.load("wavlm_tiny", random_init=True), "banks": upstream.load("fbank_no_cmvn")}
+    return {"small": upstream.load("wavlm_nano", random_init=True), "banks": upstream.load("fbank_no_cmvn")}
 
 
 def dataset_of(family: str, place: Path) -> Dataset:
@@ -79,7 +79,7 @@ def test_what_was_measured_is_read_back_for_the_same_inputs_alone(
     assert counted.call_count == 0
     assert again.tables() == found.tables()
     assert (again.column, again.classes, again.compared, again.notes) == ("emotion", 4, "means", found.notes)
-    measured({"small": upstream.load("wavlm_tiny", random_init=True, seed=3)}, dataset, tmp_path, progress=False)
+    measured({"small": upstream.load("wavlm_nano", random_init=True, seed=3)}, dataset, tmp_path, progress=False)
     measured(encoders, replace(dataset, labels=dataset.labels[::-1]), tmp_path, progress=False)
     assert counted.call_count == 2
     for path in (tmp_path / "similarity").iterdir():
@@ -116,7 +116,7 @@ def test_frames_of_one_moment_are_compared_where_they_are_stored(
     place: Path, encoders: dict[str, Upstream], tmp_path: Path
 ) -> None:
     dataset = dataset_of("class", place)
-    with pytest.raises(UserError, match="The store has no frames of wavlm_tiny"):
+    with pytest.raises(UserError, match="The store has no frames of wavlm_nano"):
         measure(encoders, dataset, tmp_path, moments=2, progress=False)
     for encoder in encoders.values():
         filled("frames", encoder, dataset, tmp_path)

@@ -32,7 +32,7 @@ from upstream.extract import fill
 from upstream.ranks import Ranks
 from upstream.store import StateStore, StoreKey
 
-TINY = ["-u", "wavlm_tiny", "--random-init"]
+NANO = ["-u", "wavlm_nano", "--random-init"]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def tiny() -> upstream.Upstream:
-    return upstream.load("wavlm_tiny", random_init=True)
+    return upstream.load("wavlm_nano", random_init=True)
 
 
 def noise(path: Path, generator: np.random.Generator, seconds: float) -> Path:
@@ -108,7 +108,7 @@ def test_half_precision_is_the_states_rounded(recordings: Path, tiny: upstream.U
 def test_the_card_and_the_index_say_what_the_numbers_are(
     recordings: Path, tiny: upstream.Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["extract", *TINY, str(recordings), "--to", str(tmp_path / "to"), "-l", "0,2-3"]) == 0
+    assert cli.main(["extract", *NANO, str(recordings), "--to", str(tmp_path / "to"), "-l", "0,2-3"]) == 0
     said = capsys.readouterr()
     assert "12 recordings, 0.2 min, as 3 x frames x" in said.out
     assert "are free" in said.err
@@ -159,7 +159,7 @@ class TestResuming:
             "x.write = slowly\n"
             "from downstream.cli.main import main\nsys.exit(main(sys.argv[1:]))"
         )
-        command = ["extract", *TINY, str(recordings), "--to", str(tmp_path / "to")]
+        command = ["extract", *NANO, str(recordings), "--to", str(tmp_path / "to")]
         process = subprocess.Popen(
             [sys.executable, "-c", slow, *command],
             cwd=REPOSITORY,
@@ -257,11 +257,11 @@ class TestRefusals:
         assert "has other layers (1, not 0)" in message(lambda: extracted(layers=[0]))
         assert "has other states (frames, not means)" in message(lambda: extracted(layers=[1], means=True))
         other = upstream.load("fbank")
-        assert "holds states of wavlm_tiny (float32), not of fbank" in message(
+        assert "holds states of wavlm_nano (float32), not of fbank" in message(
             lambda: downstream.extract(other, recordings / "s0", tmp_path / "to", progress=False)
         )
-        reseeded = upstream.load("wavlm_tiny", random_init=True, seed=1)
-        assert "another wavlm_tiny" in message(
+        reseeded = upstream.load("wavlm_nano", random_init=True, seed=1)
+        assert "another wavlm_nano" in message(
             lambda: downstream.extract(reseeded, recordings / "s0", tmp_path / "to", layers=[1], progress=False)
         )
         assert "is no folder of extracted states: it has 0.wav in it" in message(

@@ -163,10 +163,10 @@ def test_only_longer_utterances_are_windowed() -> None:
 # ---------------------------------------------------------------- windows of states
 
 
-@pytest.mark.parametrize("name", ["toy", "fbank", "wavlm_tiny"])
+@pytest.mark.parametrize("name", ["toy", "fbank", "wavlm_nano"])
 @pytest.mark.parametrize("seconds", [0.025, 0.2, 0.5, 0.777, 8.0])
 def test_a_window_of_states_has_the_frames_of_as_much_audio(name: str, seconds: float) -> None:
-    model = Toy() if name == "toy" else upstream.load(name, random_init=name == "wavlm_tiny")
+    model = Toy() if name == "toy" else upstream.load(name, random_init=name == "wavlm_nano")
     frames = int(model([torch.zeros(round(seconds * SAMPLE_RATE))]).lengths[0])
     states = torch.arange(2_000.0)[None, :, None]
     assert cut_of_states(model, seconds)(states, 0.5).shape == (1, frames, 1)

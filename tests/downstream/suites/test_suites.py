@@ -61,7 +61,7 @@ def run(place: Path, name: str = "small.yaml", **changed: object) -> SuiteOutcom
     options = Options(results=place / "results", store=place / "store", progress=False)
     suite = load_suite(str(place / name))
     assert suite is not None
-    model = upstream.load("wavlm_tiny", random_init=True, seed=3)
+    model = upstream.load("wavlm_nano", random_init=True, seed=3)
     return run_suite(suite, [model], options, **changed)  # type: ignore[arg-type]
 
 
@@ -79,7 +79,7 @@ def test_each_utterance_goes_through_the_upstream_once(outcome: SuiteOutcome) ->
 def test_the_states_have_the_bits_of_a_pass_of_their_own(
     outcome: SuiteOutcome, place: Path, tmp_path: Path, reduction: str
 ) -> None:
-    model = upstream.load("wavlm_tiny", random_init=True, seed=3)
+    model = upstream.load("wavlm_nano", random_init=True, seed=3)
     suite = load_suite(str(place / "small.yaml"))
     assert suite is not None
     chosen, _ = choose_recipes(suite, ())
@@ -96,7 +96,7 @@ def test_the_states_have_the_bits_of_a_pass_of_their_own(
 
 
 def test_means_are_taken_from_stored_statistics(outcome: SuiteOutcome, place: Path) -> None:
-    model = upstream.load("wavlm_tiny", random_init=True, seed=3)
+    model = upstream.load("wavlm_nano", random_init=True, seed=3)
     root = place / "store" / "states"
     statistics = StateStore(root, StoreKey.of(model, "statistics"))
     means = StateStore(root, StoreKey.of(model, "means"))
@@ -256,7 +256,7 @@ def test_corpora_are_found_by_name_title_or_in_their_own_folder(tmp_path: Path, 
 def test_a_plan_counts_audio_once_and_windows_as_often_as_they_are_encoded(place: Path, tmp_path: Path) -> None:
     suite = load_suite(str(place / "small.yaml"))
     assert suite is not None
-    model = upstream.load("wavlm_tiny", random_init=True, seed=3)
+    model = upstream.load("wavlm_nano", random_init=True, seed=3)
     crop = 'training.crop={"seconds": 0.1, "of": "audio"}'
     options = Options(results=tmp_path / "results", store=tmp_path / "store", progress=False)
     readable, _ = read_all(suite, choose_recipes(suite, [crop, "store.mode=auto"])[0], Places(), options)
@@ -275,7 +275,7 @@ def test_a_plan_counts_audio_once_and_windows_as_often_as_they_are_encoded(place
 def test_the_face_runs_a_list_of_recipes(place: Path, outcome: SuiteOutcome) -> None:
     again = downstream.run_suite(
         str(place / "small.yaml"),
-        [upstream.load("wavlm_tiny", random_init=True, seed=3)],
+        [upstream.load("wavlm_nano", random_init=True, seed=3)],
         results=place / "results",
         store=place / "store",
         progress=False,
@@ -287,15 +287,15 @@ def test_the_command_ends_with_the_row_the_page_and_what_is_missing(
     place: Path, outcome: SuiteOutcome, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "partly.yaml").write_text(SMALL.replace("recipes:", "recipes:\n  - superb/ks"))
-    command = ["run", "-u", "wavlm_tiny", "--random-init", "--seed", "3", "-d", str(place / "partly.yaml")]
+    command = ["run", "-u", "wavlm_nano", "--random-init", "--seed", "3", "-d", str(place / "partly.yaml")]
     command += ["--results", str(place / "command"), "--store", str(place / "store")]
     assert cli.main(command) == 2
     said = capsys.readouterr().out
     assert "not run: superb/ks. " in said
-    assert "emotion with wavlm_tiny" in said
+    assert "emotion with wavlm_nano" in said
     assert f"page   {place / 'command' / 'leaderboard' / 'leaderboard.html'}" in said
     assert cli.main([*command[:7], "emotion", "-d", "sv", "--plan", *command[8:12], "-c", "manifest", "--data",
                      str(place / "words"), "-o", "split.rule=published", "-o", "split.longer_than=0"]) == 0  # fmt: skip
-    assert "plan of wavlm_tiny" in capsys.readouterr().out
-    assert cli.main(["run", "-u", "wavlm_tiny", "emotion"]) == 2
-    assert "emotion is a recipe, which goes after -d: -u wavlm_tiny -d emotion." in capsys.readouterr().err
+    assert "plan of wavlm_nano" in capsys.readouterr().out
+    assert cli.main(["run", "-u", "wavlm_nano", "emotion"]) == 2
+    assert "emotion is a recipe, which goes after -d: -u wavlm_nano -d emotion." in capsys.readouterr().err

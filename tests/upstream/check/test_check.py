@@ -121,11 +121,11 @@ def test_json_has_what_the_table_has(layers: str, tmp_path: Path, capsys: pytest
 
 
 def test_any_upstream_can_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "-u", "wavlm_tiny", "--random-init"]) == 0
+    assert main(["check", "-u", "wavlm_nano", "--random-init"]) == 0
     found = lines_of(capsys.readouterr().out)
     assert found["weights"][1].startswith("154,084 numbers")  # with those that are packed for this machine
     assert found["untrained"][1] == "this is one, drawn from seed 0"
-    assert found["next"][1] == "wavprobe run -u wavlm_tiny -d demo/emotion --random-init"
+    assert found["next"][1] == "wavprobe run -u wavlm_nano -d demo/emotion --random-init"
 
 
 def test_a_name_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,10 +226,10 @@ def test_the_same_states_are_the_same_shard(codec: str, tmp_path: Path) -> None:
 
 
 def test_other_settings_are_another_store() -> None:
-    model = upstream.load("wavlm_tiny", random_init=True)
+    model = upstream.load("wavlm_nano", random_init=True)
     others = [
-        upstream.load("wavlm_tiny", random_init=True, seed=1),
-        upstream.load("wavlm_tiny", random_init=True, dtype="bfloat16"),
+        upstream.load("wavlm_nano", random_init=True, seed=1),
+        upstream.load("wavlm_nano", random_init=True, dtype="bfloat16"),
         upstream.load("fbank"),
         upstream.load("fbank_no_cmvn"),
     ]
@@ -237,7 +237,7 @@ def test_other_settings_are_another_store() -> None:
     keys += [StoreKey.of(model, "frames", codec) for codec in CODECS]
     keys.append(replace(keys[0], version=1))
     assert len({key.folder_name() for key in keys}) == len(keys)
-    assert StoreKey.of(upstream.load("wavlm_tiny", random_init=True)) == StoreKey.of(model)
+    assert StoreKey.of(upstream.load("wavlm_nano", random_init=True)) == StoreKey.of(model)
 
 
 def test_opening_marks_the_store_as_used(tmp_path: Path) -> None:
@@ -255,13 +255,13 @@ def test_opening_marks_the_store_as_used(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model() -> Upstream:
-    return upstream.load("wavlm_tiny", random_init=True)
+    return upstream.load("wavlm_nano", random_init=True)
 
 
-@pytest.mark.parametrize("name", ["wavlm_tiny", "fbank"])
+@pytest.mark.parametrize("name", ["wavlm_nano", "fbank"])
 @pytest.mark.parametrize("codec", [None, *CODECS])
 def test_the_estimate_is_what_is_written(codec: str | None, name: str, model: Upstream, tmp_path: Path) -> None:
-    encoder = model if name == "wavlm_tiny" else upstream.load(name)
+    encoder = model if name == "wavlm_nano" else upstream.load(name)
     samples = [16_000 + 1_237 * index for index in range(24)]
     digests = [digest(count) for count in samples]
     key = StoreKey.of(encoder, "frames" if codec else "means", codec)

@@ -28,7 +28,7 @@ import upstream
 from upstream import hub
 from upstream.errors import UserError
 from upstream.wavlm import WavLMForCTC, checkpoint, convert, names, shapes
-from upstream.wavlm.config import BASE, LARGE, TINY
+from upstream.wavlm.config import BASE, LARGE, NANO
 from upstream.wavlm.config_formats import conv_layers_from_text
 from upstream.wavlm.upstream import WavLMUpstream
 
@@ -175,7 +175,7 @@ def test_no_other_checkpoint_is_overwritten(hugging_face_folder: Path, tmp_path:
     for _ in range(2):
         assert convert.main([str(hugging_face_folder), str(tmp_path / "converted")]) == 0
     WavLMForCTC.with_new_head(hugging_face_folder, vocab_size=5).save_pretrained(tmp_path / "recogniser")
-    WavLMForCTC.untrained(TINY, seed=0).save_pretrained(tmp_path / "damaged")
+    WavLMForCTC.untrained(NANO, seed=0).save_pretrained(tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
     for place in ("recogniser", "damaged", "hf"):
         before = (tmp_path / place / "model.safetensors").read_bytes()

@@ -40,7 +40,7 @@ from upstream.wavlm import (
     checkpoint,
     load_task_model,
 )
-from upstream.wavlm.config import TINY
+from upstream.wavlm.config import NANO
 from upstream.wavlm.task_models.vocabulary import CTCVocabulary
 
 GENERATOR = torch.Generator().manual_seed(11)
@@ -270,7 +270,7 @@ def test_new_heads_have_the_distributions_of_transformers() -> None:
     """Spread of every new tensor of the head; weights of layers are equal, biases zero."""
     import transformers
 
-    config = TINY.to_hugging_face() | {"use_weighted_layer_sum": True}
+    config = NANO.to_hugging_face() | {"use_weighted_layer_sum": True}
     expected = transformers.WavLMForXVector(transformers.WavLMConfig(**config)).state_dict()
     ours = WavLMForXVector.untrained(
         ours_of(transformers.WavLMForXVector(transformers.WavLMConfig(**config))).config, 0
@@ -286,7 +286,7 @@ def test_new_heads_have_the_distributions_of_transformers() -> None:
 
 
 def test_wrong_batches_and_labels_are_said() -> None:
-    ctc, speaker = WavLMForCTC.untrained(TINY, 0), WavLMForXVector.untrained(TINY, 0)
+    ctc, speaker = WavLMForCTC.untrained(NANO, 0), WavLMForXVector.untrained(NANO, 0)
     for model, arguments, words in (
         (ctc, (torch.zeros(16_000),), "of one waveform make a batch".capitalize()),
         (ctc, ([torch.zeros(2, 16_000)],), r"Waveform 0 of the batch has shape \(2, 16000\)"),
@@ -308,7 +308,7 @@ def test_wrong_batches_and_labels_are_said() -> None:
 
 def test_a_blank_that_is_no_token_is_said() -> None:
     for blank in (None, 32):
-        model = WavLMForCTC.untrained(replace(TINY, pad_token_id=blank), 0)
+        model = WavLMForCTC.untrained(replace(NANO, pad_token_id=blank), 0)
         with pytest.raises(UserError, match=f"pad_token_id {blank}"):
             model([LONG], labels=torch.tensor([[3]]))
 
@@ -316,7 +316,7 @@ def test_a_blank_that_is_no_token_is_said() -> None:
 def test_what_a_feature_extractor_and_a_data_loader_give_is_taken() -> None:
     """NumPy's arrays, and labels of 32 bits."""
     for kind in (WavLMForCTC, WavLMForXVector):
-        model = kind.untrained(TINY, 0)
+        model = kind.untrained(NANO, 0)
         labels = torch.tensor([[1], [1]]) if kind is WavLMForCTC else torch.tensor([1, 0])
         expected, own = model(EQUAL, labels=labels), model(EQUAL.numpy(), labels=labels.int())
         assert torch.equal(own.logits, expected.logits)

@@ -10,7 +10,7 @@ from peers import KINDS, microsoft_model, relative_error, save_transformers, tra
 from torch import Tensor
 
 from upstream.wavlm import attention, attention_kernels, checkpoint, names
-from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
+from upstream.wavlm.config import BASE, LARGE, NANO, WavLMConfig
 from upstream.wavlm.model import untrained
 from upstream.wavlm.standardisation import standardise
 from upstream.wavlm.upstream import WavLMUpstream, load_checkpoint, load_untrained
@@ -94,7 +94,7 @@ def test_equals_microsoft(kind: str, waveforms: list[Tensor], tmp_path: Path) ->
         assert_close(states.utterance(index), theirs)
 
 
-@pytest.mark.parametrize("config", [TINY, WavLMConfig(**(vars(TINY) | {"feat_extract_norm": "layer"}))])
+@pytest.mark.parametrize("config", [NANO, WavLMConfig(**(vars(NANO) | {"feat_extract_norm": "layer"}))])
 def test_wavlm_states_do_not_depend_on_the_batch(config: WavLMConfig, waveforms: list[Tensor]) -> None:
     ours = load_untrained("tiny", config, 0, CPU, FLOAT32)
     together = ours(waveforms)
@@ -106,7 +106,7 @@ def test_wavlm_states_do_not_depend_on_the_batch(config: WavLMConfig, waveforms:
 
 
 def test_attention_in_blocks_of_queries_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = load_untrained("tiny", TINY, 0, CPU, FLOAT32)
+    ours = load_untrained("tiny", NANO, 0, CPU, FLOAT32)
     waveform = torch.randn(20_000, generator=torch.Generator().manual_seed(3))
     whole = ours([waveform]).layers
     monkeypatch.setattr(attention_kernels, "LARGEST_BLOCK", 1000)
@@ -124,8 +124,8 @@ def test_buckets_by_hand() -> None:
 
 def test_bfloat16_stays_near_float32(waveforms: list[Tensor]) -> None:
     """1e-2 is the rounding error of transformers' bfloat16 on random weights."""
-    exact = load_untrained("tiny", TINY, 0, CPU, FLOAT32)(waveforms)
-    rounded = load_untrained("tiny", TINY, 0, CPU, torch.bfloat16)(waveforms)
+    exact = load_untrained("tiny", NANO, 0, CPU, FLOAT32)(waveforms)
+    rounded = load_untrained("tiny", NANO, 0, CPU, torch.bfloat16)(waveforms)
     assert rounded.layers.dtype == torch.bfloat16
     for index in range(len(waveforms)):
         assert relative_error(rounded.utterance(index)[-1], exact.utterance(index)[-1]) < 3e-2
@@ -133,17 +133,17 @@ def test_bfloat16_stays_near_float32(waveforms: list[Tensor]) -> None:
 
 def test_untrained_weights_follow_their_seed_and_leave_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (untrained(TINY, seed).state_dict() for seed in (0, 0, 1))
+    first, again, other = (untrained(NANO, seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["projection.weight"], other["projection.weight"])
     assert (
-        load_untrained("a", TINY, 0, CPU, FLOAT32).fingerprint != load_untrained("a", TINY, 1, CPU, FLOAT32).fingerprint
+        load_untrained("a", NANO, 0, CPU, FLOAT32).fingerprint != load_untrained("a", NANO, 1, CPU, FLOAT32).fingerprint
     )
 
 
 def test_the_upstream_is_frozen_and_deterministic(waveforms: list[Tensor]) -> None:
-    ours = load_untrained("tiny", TINY, 0, CPU, FLOAT32)
+    ours = load_untrained("tiny", NANO, 0, CPU, FLOAT32)
     assert not ours.model.training
     assert not any(parameter.requires_grad for parameter in ours.model.parameters())
     first, second = ours(waveforms), ours(waveforms)
@@ -187,7 +187,7 @@ def test_waveforms_are_standardised_as_in_the_checkpoint(kind: str, waveforms: l
     assert_close(native(folder)([quiet]).utterance(0), transformers_states(peer, torch.as_tensor(values)))
 
 
-@pytest.mark.parametrize("config", [TINY, WavLMConfig(**(vars(TINY) | {"normalize_waveform": True}))])
+@pytest.mark.parametrize("config", [NANO, WavLMConfig(**(vars(NANO) | {"normalize_waveform": True}))])
 def test_silence_gives_finite_states(config: WavLMConfig) -> None:
     states = load_untrained("tiny", config, 0, CPU, FLOAT32)([torch.zeros(4000), torch.full((4000,), 0.5)])
     assert bool(torch.isfinite(states.layers).all())

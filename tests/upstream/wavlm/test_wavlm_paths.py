@@ -15,20 +15,20 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 import upstream
 from upstream.errors import UserError
 from upstream.wavlm import attention, attention_kernels, checkpoint, front_end, onednn, products, ways
-from upstream.wavlm.config import BASE, LARGE, TINY, WavLMConfig
+from upstream.wavlm.config import BASE, LARGE, NANO, WavLMConfig
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.model import WavLM, untrained
 from upstream.wavlm.products import Convolution, Linear
 from upstream.wavlm.upstream import load_untrained
 
 CPU = torch.device("cpu")
-LARGE_TINY = WavLMConfig(**(vars(TINY) | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}))
+LARGE_NANO = WavLMConfig(**(vars(NANO) | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}))
 CONFIGS = {
-    "base": TINY,
-    "large": LARGE_TINY,
-    "with biases in the front end": WavLMConfig(**(vars(TINY) | {"conv_bias": True})),
-    "an odd positional kernel": WavLMConfig(**(vars(TINY) | {"num_conv_pos_embeddings": 17})),
-    "few distances": WavLMConfig(**(vars(TINY) | {"num_buckets": 16, "max_bucket_distance": 20})),
+    "base": NANO,
+    "large": LARGE_NANO,
+    "with biases in the front end": WavLMConfig(**(vars(NANO) | {"conv_bias": True})),
+    "an odd positional kernel": WavLMConfig(**(vars(NANO) | {"num_conv_pos_embeddings": 17})),
+    "few distances": WavLMConfig(**(vars(NANO) | {"num_buckets": 16, "max_bucket_distance": 20})),
 }
 needs_packing = pytest.mark.skipif(
     not onednn.available(torch.float32), reason="this PyTorch has no oneDNN to pack weights for"
@@ -82,7 +82,7 @@ def test_a_packed_model_holds_its_weights_once_and_computes_as_before(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ways, "way_of", only(way))
-    model = untrained(TINY, 0).requires_grad_(False)
+    model = untrained(NANO, 0).requires_grad_(False)
     layer, convolution = model.blocks[0].feed_forward_in, model.positional_conv
     assert isinstance(layer, Linear)
     assert isinstance(convolution, Convolution)
@@ -102,7 +102,7 @@ def test_a_packed_model_holds_its_weights_once_and_computes_as_before(
 
 
 def test_weights_that_learn_are_not_packed() -> None:
-    model = untrained(TINY, 0)
+    model = untrained(NANO, 0)
     names = set(model.state_dict())
     products.pack(model)
     assert set(model.state_dict()) == names
@@ -163,10 +163,10 @@ def test_auto_on_a_gpu(generation: tuple[int, int], expected: torch.dtype, monke
 
 def test_auto_is_for_wavlm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "fastest_dtype", lambda device: torch.bfloat16)
-    assert upstream.load("wavlm_tiny", random_init=True, dtype="auto").dtype == torch.bfloat16
+    assert upstream.load("wavlm_nano", random_init=True, dtype="auto").dtype == torch.bfloat16
     assert upstream.load("fbank", dtype="auto").dtype == torch.float32
     with pytest.raises(UserError, match="float16, auto"):
-        upstream.load("wavlm_tiny", random_init=True, dtype="float8")
+        upstream.load("wavlm_nano", random_init=True, dtype="float8")
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
@@ -202,14 +202,14 @@ def test_a_failing_compiler_falls_back_to_single_utterances(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_utterance_is_the_same_in_any_batch(dtype: torch.dtype, utterances: list[Tensor]) -> None:
     tolerance = 3e-6 if dtype == torch.float32 else 1e-2
-    together = states_of(TINY, utterances, dtype)
+    together = states_of(NANO, utterances, dtype)
     for index, utterance in enumerate(utterances):
-        assert_equal_to_rounding([together[index]], states_of(TINY, [utterance], dtype), tolerance)
+        assert_equal_to_rounding([together[index]], states_of(NANO, [utterance], dtype), tolerance)
 
 
 def test_means_are_those_of_the_frames(utterances: list[Tensor]) -> None:
-    for name in ("wavlm_tiny", "fbank_no_cmvn"):
-        encoder = upstream.load(name, random_init=name == "wavlm_tiny")
+    for name in ("wavlm_nano", "fbank_no_cmvn"):
+        encoder = upstream.load(name, random_init=name == "wavlm_nano")
         assert relative_error(encoder.means(utterances), encoder(utterances).means()) < 1e-6
 
 
@@ -217,7 +217,7 @@ def test_gradients_pass_through_blocks_of_queries(monkeypatch: pytest.MonkeyPatc
     """A long utterance in training: gradients in blocks against gradients of the whole."""
 
     def gradients() -> Iterator[Tensor]:
-        model: WavLM = untrained(TINY, 0).eval()  # no dropout
+        model: WavLM = untrained(NANO, 0).eval()  # no dropout
         *_, last = model([noise(16_000, 1)])
         (last * noise(last.numel(), 2).view_as(last)).sum().backward()
         return (parameter.grad for parameter in model.parameters() if parameter.grad is not None)

@@ -17,7 +17,7 @@ from upstream.errors import UserError
 from upstream.learned import Learned
 from upstream.wavlm import dropout, masking, names
 from upstream.wavlm.checkpoint import Checkpoint
-from upstream.wavlm.config import TINY, WavLMConfig
+from upstream.wavlm.config import NANO, WavLMConfig
 from upstream.wavlm.training import TrainableWavLM
 from upstream.wavlm.upstream import drawn, load_untrained
 
@@ -45,7 +45,7 @@ def utterances() -> list[Tensor]:
 
 def tiny(learned: Learned = Learned(), **changes: Any) -> TrainableWavLM:  # noqa: B008  # frozen
     """A small WavLM in training mode; without changes, with the dropouts and masks of the published ones."""
-    encoder = TrainableWavLM(drawn(replace(TINY, **changes), 0), learned, CPU)
+    encoder = TrainableWavLM(drawn(replace(NANO, **changes), 0), learned, CPU)
     encoder.step_seed = 0
     return encoder.train()
 
@@ -169,7 +169,7 @@ def test_masks_have_the_statistics_of_transformers(length: int, probability: flo
 
 
 def test_evaluation_mode_gives_the_states_of_the_frozen_upstream(utterances: list[Tensor]) -> None:
-    frozen = load_untrained("tiny", TINY, 0, CPU, torch.float32)
+    frozen = load_untrained("tiny", NANO, 0, CPU, torch.float32)
     encoder = frozen.trainable(ALL).eval()
     states = encoder(utterances)
     assert states.layers.requires_grad
@@ -285,7 +285,7 @@ def test_the_gradient_of_the_front_end_is_scaled(utterances: list[Tensor]) -> No
 
 def test_a_frozen_front_end_is_that_of_the_present_weights(utterances: list[Tensor]) -> None:
     """It is computed by a copy, which has to follow what is loaded."""
-    encoder, other = tiny().eval(), TrainableWavLM(drawn(TINY, 1), Learned(), CPU).eval()
+    encoder, other = tiny().eval(), TrainableWavLM(drawn(NANO, 1), Learned(), CPU).eval()
     encoder(utterances)
     encoder.load_state_dict(other.state_dict())
     assert torch.equal(encoder(utterances).layers, other(utterances).layers)
@@ -405,17 +405,17 @@ def test_what_was_learned_is_kept_and_frozen(kind: str, utterances: list[Tensor]
 
 
 def test_the_digest_of_weights_in_memory_tells_frozen_from_changed(utterances: list[Tensor]) -> None:
-    frozen = load_untrained("tiny", TINY, 0, CPU, torch.float32)
+    frozen = load_untrained("tiny", NANO, 0, CPU, torch.float32)
     before = frozen.weights_digest()
     frozen(utterances)
-    assert frozen.weights_digest() == before == load_untrained("other", TINY, 0, CPU, torch.float32).weights_digest()
-    assert load_untrained("tiny", TINY, 1, CPU, torch.float32).weights_digest() != before
+    assert frozen.weights_digest() == before == load_untrained("other", NANO, 0, CPU, torch.float32).weights_digest()
+    assert load_untrained("tiny", NANO, 1, CPU, torch.float32).weights_digest() != before
     frozen.model.blocks[2].attention.gate.bias[3] += 1e-3
     assert frozen.weights_digest() != before
 
 
 def test_what_cannot_learn_is_refused() -> None:
-    frozen = load_untrained("tiny", TINY, 0, CPU, torch.float32)
+    frozen = load_untrained("tiny", NANO, 0, CPU, torch.float32)
     for settings, said in (
         (Learned(from_layer=3), "this encoder has 3 blocks. Choose 0 to 2"),
         (Learned(from_layer=-1), "Choose 0 to 2"),

@@ -19,13 +19,13 @@ from downstream.results.record import Result
 from downstream.tasks.registry import load_recipe
 
 SMALL = ["split.train=[]", "split.dev=[]", "split.test=[]", "split.longer_than=0"]
-LAYERS = 4  # of wavlm_tiny
+LAYERS = 4  # of wavlm_nano
 
 
 def carried_out(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Result:
     monkeypatch.setattr("downstream.data.dataset.load_corpus", lambda *_: corpus(voices()))
     options = Options(results=folder / "results", store=folder / "store", progress=False)
-    encoder = upstream.load("wavlm_tiny", random_init=True)
+    encoder = upstream.load("wavlm_nano", random_init=True)
     outcome = run(encoder, load_recipe(name, [*SMALL, *overrides]), options)
     assert outcome is not None
     return outcome.result

@@ -20,7 +20,7 @@ from upstream.errors import UserError
 from upstream.learned import Learned
 from upstream.wavlm import checkpoint, names
 from upstream.wavlm.checkpoint import Checkpoint
-from upstream.wavlm.config import TINY, WavLMConfig
+from upstream.wavlm.config import NANO, WavLMConfig
 from upstream.wavlm.masking import Masks
 from upstream.wavlm.pretraining.contrastive import (
     ContrastiveLoss,
@@ -45,7 +45,7 @@ SIZES = {
 NOTHING_RANDOM = dict.fromkeys(
     ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"), 0.0
 )
-CONFIG = replace(TINY, **SIZES)
+CONFIG = replace(NANO, **SIZES)
 LENGTHS, SEEDS = [40, 25, 31], [3, 1, 4]
 LIMIT = 1e-5
 
@@ -291,7 +291,7 @@ def test_new_weights_have_the_distributions_of_transformers() -> None:
 
 def quantizer_by_hand() -> GumbelQuantizer:
     """Two groups of two vectors, chosen by the sign of a feature each."""
-    config = replace(TINY, conv_dim=(2,) * 7, num_codevectors_per_group=2, num_codevector_groups=2, codevector_dim=2)
+    config = replace(NANO, conv_dim=(2,) * 7, num_codevectors_per_group=2, num_codevector_groups=2, codevector_dim=2)
     quantizer = GumbelQuantizer(config)
     with torch.no_grad():
         quantizer.weight_proj.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))

@@ -1,0 +1,73 @@
+"""The scores of a model card: read from the records of runs, and compared with its baselines on the same items."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import downstream
+from downstream import Result, read_result
+
+MODEL, FILTERBANK = "wavlm_tiny", "fbank_no_cmvn"
+Triple = tuple[float, float | None, float | None]  # value and both ends of its 95 % interval, as tables show them
+
+
+def scores_below(folder: Path) -> list[dict[str, Any]]:
+    """Return the scores of all recipes that have a record of the model below a folder, the newest of each.
+
+    Runs belong together that have recipe, corpus and overrides in common. A baseline without a record is None.
+    """
+    runs = newest(sorted(folder.rglob("result.json"), key=lambda path: path.stat().st_mtime))
+    return [row_of(sides) for sides in runs.values() if "trained" in sides]
+
+
+def newest(paths: Iterable[Path]) -> dict[tuple[str, ...], dict[str, Result]]:
+    """Return the records of each question, by what was asked, then by side; later ones take the place of earlier."""
+    found: dict[tuple[str, ...], dict[str, Result]] = {}
+    for path in paths:
+        result = read_result(path)
+        side = {(MODEL, False): "trained", (MODEL, True): "untrained", (FILTERBANK, False): FILTERBANK}.get(
+            (result.upstream.name, result.upstream.random_init)
+        )
+        if side is not None:
+            asked = (result.recipe.name, result.corpus.name, *result.recipe.overrides)
+            found.setdefault(asked, {})[side] = result
+    return found
+
+
+def row_of(sides: dict[str, Result]) -> dict[str, Any]:
+    """Return the row of a recipe: its command, the scores of all sides, and the model's paired differences."""
+    own = sides["trained"]
+    overrides = "".join(f" -o {shlex.quote(one)}" for one in own.recipe.overrides)
+    metric = own.metric_types[own.primary.name]
+    return {
+        "task": f"`-d {own.recipe.name}{overrides}`, {own.corpus.title}",
+        "score": f"{metric.title}, %" if metric.percent else metric.title,
+        MODEL: score_of(own),
+        **{side: score_of(sides[side]) if side in sides else None for side in ("untrained", FILTERBANK)},
+        **{f"over_{side}": over(own, sides.get(side)) for side in ("untrained", FILTERBANK)},
+    }
+
+
+def score_of(result: Result) -> Triple:
+    """Return the primary score in the unit of tables."""
+    scale, one = result.metric_types[result.primary.name].scale, result.primary
+    return scaled(one.value, scale), scaled(one.low, scale), scaled(one.high, scale)
+
+
+def over(own: Result, other: Result | None) -> Triple | None:
+    """Return how much the model's score exceeds a baseline's on the same items."""
+    if other is None:
+        return None
+    (found,) = downstream.compare(own, other, progress=False)
+    low, high = found.difference.interval
+    scale = found.metric.scale
+    return scaled(found.difference.value, scale), scaled(low, scale), scaled(high, scale)
+
+
+def scaled(value: float | None, scale: float) -> Any:
+    """Return a number in the unit of tables, without digits that no test set tells apart; None for none."""
+    return None if value is None or math.isnan(value) else round(scale * value, 2)

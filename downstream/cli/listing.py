@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
         ("upstreams (-u)", ("name", "what"), upstream_rows()),
         ("recipes (-d)", ("name", "what", "protocol", "corpus"), recipe_rows()),
         ("suites (-d)", ("name", "what", "recipes"), suite_rows()),
+        ("pre-trainings (wavprobe pretrain)", ("name", "what", "speech"), pretraining_rows()),
         (
             "corpora (-c)",
             ("name", "what"),
@@ -73,6 +74,17 @@ def recipe_rows() -> list[tuple[str, ...]]:
         also = f" [also {', '.join(others)}]" if others else ""
         rows.append((name, f"{recipe['title']}{also}", recipe["protocol"], recipe["corpus"]["name"]))
     return rows
+
+
+def pretraining_rows() -> list[tuple[str, ...]]:
+    """Return the lines of the table of pre-trainings, with the names of their speech."""
+    from downstream.recipes import find_pretraining, pretraining_names, read_yaml
+
+    contents = {name: read_yaml(find_pretraining(name)) for name in pretraining_names()}
+    return [
+        (name, content["title"], ", ".join(one.get("name") or one["corpus"] for one in content["speech"]))
+        for name, content in contents.items()
+    ]
 
 
 def suite_rows() -> list[tuple[str, ...]]:

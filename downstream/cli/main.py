@@ -119,7 +119,7 @@ def main_of_run(arguments: Sequence[str] | None, program: str) -> int:
 
 def carry_out_verb(module: Verb, options: argparse.Namespace, program: str) -> int:
     """Run a verb; return its exit status, with a sentence on standard error where it is not 0."""
-    goes_on = module in (verb("run"), verb("probe"), verb("extract"), verb("replay"))
+    goes_on = module in (verb("run"), verb("probe"), verb("extract"), verb("replay"), verb("pretrain"))
     more = "; what was computed is kept, and the same command goes on from here" if goes_on else ""
     return carry_out(lambda: module.run(options), program, options.verbose, more)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
+from upstream.arguments import not_negative
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
 from upstream.text import printable
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, metavar="DIR", help="where targets are kept")
     parser.add_argument("--fresh", action="store_true", help="begin again, whatever an earlier training left")
     parser.add_argument(
-        "--snapshot-seconds", type=float, default=60.0, metavar="S", help="between two snapshots (default 60)"
+        "--snapshot-seconds", type=not_negative, default=60.0, metavar="S", help="between two snapshots (default 60)"
     )
     add_verbose(parser)
 
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             device=torch_device(options.device),
             fresh=options.fresh,
             snapshot_seconds=options.snapshot_seconds,
-            command=shlex.join(["wavprobe", *sys.argv[1:]]),
+            command=options.command,
         ),
         ranks,
     )
@@ -79,9 +78,11 @@ def folders_of(given: list[str]) -> dict[str, Path]:
     folders = {}
     for text in given:
         name, equals, folder = text.partition("=")
-        if not equals:
+        if not (name and equals and folder):
             raise UserError(
                 f"--data takes NAME=DIR, the name of a source of speech in the recipe and its folder; got {text!r}."
             )
+        if name in folders:
+            raise UserError(f"--data {name}= is given twice; a source has one folder.")
         folders[name] = Path(folder)
     return folders

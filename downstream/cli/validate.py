@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from downstream.cli.family_argument import add_families
 from upstream.command_line import add_verbose
 from upstream.errors import UserError
+from upstream.text import counted
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipes",
         nargs="+",
         metavar="RECIPE|RESULTS",
-        help="a recipe or suite from --list, or a YAML file; or a result.json, or a folder of them: whether scores "
+        help="a recipe, suite or pre-training of `wavprobe list`, or a YAML file; or a result.json, or a folder of them: whether scores "
         "follow from predictions, and nothing contradicts itself",
     )
     add_families(parser)
@@ -61,10 +66,10 @@ def faults_of_records(folders: Sequence[str], families: Sequence[str]) -> list[s
 
 def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Check recipes, and print those that are valid; return what is wrong with the others."""
-    import yaml
-
     from downstream.cli.s3prl_keys import translated
     from downstream.data.corpora import find_card
+    from downstream.pretraining import load_pretraining
+    from downstream.recipes import is_pretraining
     from downstream.suites import choose_recipes, is_suite, named_suite
     from downstream.tasks import family_of, load_recipe
 
@@ -79,6 +84,12 @@ def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> li
                 choose_recipes(suite, given.overrides)
                 print(f"{name}: valid (a suite of {', '.join(entry.label for entry in suite.entries)})")
                 continue
+            if is_pretraining(name):
+                pretraining = load_pretraining(name, given.overrides)
+                print(f"{name}: valid (a pre-training of {counted(pretraining.steps, 'update')})")
+                if options.show:
+                    print(in_yaml(pretraining))
+                continue
             recipe = load_recipe(name, given.overrides)
             find_card(recipe.corpus.name)
             family_of(recipe)
@@ -87,5 +98,13 @@ def faults_of_recipes(recipes: Sequence[str], options: argparse.Namespace) -> li
             continue
         print(f"{name}: valid ({recipe.task}, {recipe.protocol}, version {recipe.version})")
         if options.show:
-            print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+            print(in_yaml(recipe))
     return faults
+
+
+def in_yaml(recipe: BaseModel) -> str:
+    """Return all settings of a recipe as YAML."""
+    import yaml
+
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text

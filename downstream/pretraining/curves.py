@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from downstream.pretraining.learner import Learned
 from downstream.pretraining.watch import Measured
@@ -19,9 +19,14 @@ EVERY = 10  # updates between two points of what is known of every update
 class Curves:
     """Writes what every update and every measurement gave below a folder; nothing where TensorBoard is not usable."""
 
-    def __init__(self, folder: Path, place: int) -> None:
-        """place: update at which the training goes on; what an interrupted one wrote beyond it is hidden."""
+    def __init__(self, folder: Path, place: int, writes: bool = True) -> None:
+        """place: update at which the training goes on; what an interrupted one wrote beyond it is hidden.
+
+        writes: False for nothing, in all processes but the first.
+        """
         self._writer: Any = None
+        if not writes:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -46,7 +51,10 @@ class Curves:
             numbers["probe/score"] = measured.probe
         self._write(numbers, measured.step)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Write what is left in memory."""
         if self._writer is not None:
             self._writer.close()

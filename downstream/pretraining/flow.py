@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from downstream.pretraining.contrastive import TellsApart
 from downstream.pretraining.curves import Curves
-from downstream.pretraining.folder import RECORD, Folder
+from downstream.pretraining.first_model import config_of, drawn
+from downstream.pretraining.folder import Folder, State
 from downstream.pretraining.learner import StageLearner, take
 from downstream.pretraining.masked_prediction import PredictsCodes
 from downstream.pretraining.model import PretrainingModel
 from downstream.pretraining.options import PretrainingOptions
-from downstream.pretraining.probe import probe_score
+from downstream.pretraining.probe import probe_score, refuse_unfit_probe
 from downstream.pretraining.record import record_of
-from downstream.pretraining.speech import HOP, WINDOW, read_speech, said_of
+from downstream.pretraining.speech import read_speech, said_of
 from downstream.pretraining.targets import Codebook, codebook
 from downstream.pretraining.watch import LEGEND, Measured, line_of, warnings_of
 from downstream.pretraining.windows import Windows, held_windows
@@ -32,16 +34,9 @@ from downstream.training import SnapshotClock, derived
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
-from upstream.json_file import read_json_object
 from upstream.learned import Learned
-from upstream.nearest import did_you_mean
 from upstream.ranks import ALONE, Ranks
 from upstream.wavlm import checkpoint
-from upstream.wavlm.checkpoint import Checkpoint
-from upstream.wavlm.config import WavLMConfig
-from upstream.wavlm.config_formats import KNOWN_FIELDS, as_tuple, with_values
-from upstream.wavlm.model import untrained
-from upstream.wavlm.names import from_native
 from upstream.wavlm.training import TrainableWavLM
 
 logger = logging.getLogger("wavprobe")
@@ -72,22 +67,21 @@ def pretrain(recipe: PretrainingRecipe, options: PretrainingOptions, ranks: Rank
     """
     with logging_redirect_tqdm():
         training = Pretraining(recipe, options, ranks)
-        if not training.folder.is_finished or options.fresh:
+        was_finished = training.folder.is_finished and not options.fresh
+        if not was_finished:
             training.carry_out()
-            if not ranks.main:
-                return None
-        found = read_json_object(training.folder.path / RECORD)
-        return Outcome(training.folder.path, found, was_finished=training.was_finished) if ranks.main else None
+        return Outcome(training.folder.path, training.folder.record(), was_finished) if ranks.main else None
 
 
 class Pretraining:
     """One pre-training on its way; one stage after the other."""
 
     def __init__(self, recipe: PretrainingRecipe, options: PretrainingOptions, ranks: Ranks) -> None:
-        """Read the speech."""
+        """Read the speech, and look for the folder; raises UserError for what the user can fix."""
         self._recipe, self._options, self._ranks = recipe, options, ranks
         self._shown = options.progress and ranks.main
         self._config = config_of(recipe)  # raises before anything is read
+        refuse_unfit_probe(recipe.watch.probe, options.probe_data)
         self._speech = read_speech(recipe, options.data, options.store, self._shown)
         self._windows = Windows(recipe, self._speech)
         self._held = held_windows(self._speech.held, len(self._speech.learned), recipe.held_back, recipe.mask)
@@ -97,36 +91,41 @@ class Pretraining:
                 "-o held_back.window, or more -o held_back.seconds."
             )
         self.folder = Folder(recipe, self._speech, options)
-        self.was_finished = self.folder.is_finished and not options.fresh
+        self.folder.refuse_other_content(options.fresh)
+        self._state = State()
+        self._tensors: Mapping[str, Tensor] = {}  # of the snapshot, until its stage has taken them
+        self._clock = SnapshotClock(options.snapshot_seconds)
 
     def carry_out(self) -> None:
         """Learn all stages, and write the model and its record."""
-        recipe, ranks = self._recipe, self._ranks
-        logger.info(said_of(self._speech))
+        recipe, ranks, folder = self._recipe, self._ranks, self.folder
         if ranks.main:
-            self.folder.begin(self._options.fresh)
+            logger.info(said_of(self._speech))
+            if self._speech.notes:
+                logger.warning(" ".join(self._speech.notes))
+            folder.begin(self._options.fresh)
         ranks.join(self._options.device)
         ranks.barrier(self._options.device)
-        self._state, self._tensors = self.folder.resumed()
-        self._clock = SnapshotClock(self._options.snapshot_seconds)
-        self._curves = Curves(self.folder.path, self._state.place) if ranks.main else None
+        self._state, self._tensors = folder.resumed()
         if self._shown:
             tqdm.write(LEGEND)
-        with tqdm(
-            total=recipe.steps,
-            initial=self._state.place,
-            desc=f"pre-training {recipe.name}",
-            unit=" updates",
-            disable=not self._shown,
-        ) as self._bar:
+        with self._progress() as self._bar, Curves(folder.path, self._state.place, ranks.main) as self._curves:
             for number in range(self._state.stage, len(recipe.stages)):
                 self._stage(number)
-        if self._curves is not None:
-            self._curves.close()
+        if ranks.main:
             codebooks = [self._codebooks(number) for number in range(len(recipe.stages))]
-            parameters = sum(tensor.numel() for tensor in checkpoint.read(self.folder.stage(0)).tensors.values())
-            record = record_of(recipe, self._speech, self._state, codebooks, parameters, self._options, ranks)
-            self.folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
+            record = record_of(recipe, self._speech, self._state, codebooks, folder.parameters(), self._options, ranks)
+            folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
+
+    def _progress(self) -> tqdm[NoReturn]:
+        """Return the bar of all updates."""
+        return tqdm(
+            total=self._recipe.steps,
+            initial=self._state.place,
+            desc=f"pre-training {self._recipe.name}",
+            unit=" updates",
+            disable=None if self._shown else True,  # None: none where nobody watches a terminal
+        )
 
     def _stage(self, number: int) -> None:
         """Carry out what is left of a stage, and keep its model."""
@@ -146,8 +145,7 @@ class Pretraining:
             state.seconds += time.perf_counter() - began
             self._bar.update()
             self._bar.set_postfix_str(f"{state.audio / state.seconds:.0f} audio s/s", refresh=False)
-            if self._curves is not None:
-                self._curves.update(state.place, learned, state.audio / state.seconds)
+            self._curves.update(state.place, learned, state.audio / state.seconds)
             if state.place % self._recipe.watch.every == 0 or state.step == stage.steps:
                 self._measure(learner)
             if self._ranks.main and self._clock.due():
@@ -162,15 +160,14 @@ class Pretraining:
 
     def _measure(self, learner: StageLearner) -> None:
         """Measure on held-back speech, and the probe where it is due; say what was found."""
-        if self._curves is None:  # another process than the first
+        if not self._ranks.main:
             return
-        state, recipe = self._state, self._recipe
+        state, probe = self._state, self._recipe.watch.probe
         learner.model.eval()
         predictions, spread = learner.model.measure(self._held)
         learner.model.train()
-        probe = recipe.watch.probe
         score = None
-        if probe is not None and state.place % probe.every == 0:
+        if probe is not None and (state.place % probe.every == 0 or state.place == self._recipe.steps):
             score = probe_score(probe, learner.model.encoder, self._options)
         finite = [norm for norm in state.norms if math.isfinite(norm)]
         norm = sum(finite) / max(1, len(finite))
@@ -180,7 +177,8 @@ class Pretraining:
         )
         self._curves.measurement(state.history[-1])
         if self._shown:
-            tqdm.write(line_of(state.history[-1]))
+            speed = f"  {state.audio / state.seconds:.0f} audio s/s" if state.seconds else ""
+            tqdm.write(f"{line_of(state.history[-1])}{speed}")
         for warning in warnings_of(state.history):
             logger.warning(warning)
 
@@ -232,24 +230,3 @@ class Pretraining:
             take(model.objective, self.folder.objective(number - 1))
         model.to(self._options.device).train()
         return StageLearner(model, stage, self._windows, recipe.seed, self._ranks)
-
-
-def config_of(recipe: PretrainingRecipe) -> WavLMConfig:
-    """Return the configuration of the model that a recipe describes; raises UserError for what is none."""
-    for name in recipe.model:
-        if name not in KNOWN_FIELDS:
-            hint = did_you_mean(name, sorted(KNOWN_FIELDS)) or "See docs/wavlm.md for its fields."
-            raise UserError(f"The section model of {recipe.name} has a key {name!r}, and a WavLM none. {hint}")
-    values = {name: as_tuple(value) for name, value in recipe.model.items()}
-    config = with_values(WavLMConfig(), values, f"The section model of {recipe.name}")
-    if (config.stride, config.receptive_field) != (HOP, WINDOW):
-        raise UserError(
-            f"The section model of {recipe.name} makes frames of {config.receptive_field} samples, {config.stride} "
-            f"apart; a model is pre-trained with frames of {WINDOW} samples, {HOP} apart."
-        )
-    return config
-
-
-def drawn(config: WavLMConfig, seed: int) -> Checkpoint:
-    """Return untrained weights as a checkpoint."""
-    return Checkpoint(config, from_native(untrained(config, seed).state_dict(), config), "untrained weights", "")

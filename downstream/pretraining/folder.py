@@ -21,14 +21,16 @@ from downstream.pretraining.speech import Speech
 from downstream.pretraining.watch import Measured
 from downstream.recipes import PretrainingRecipe
 from downstream.training import read_snapshot, write_snapshot
-from upstream.errors import UserError, words_of
+from upstream.errors import UserError
 from upstream.files import write_atomically
-from upstream.unfinished import unfinished_folder
+from upstream.json_file import read_json_object
+from upstream.unfinished import remove_leftovers, unfinished_folder
 from upstream.wavlm import checkpoint
 
 logger = logging.getLogger("wavprobe")
 
 RECORD = "pretraining.json"
+QUESTION = "question.json"  # which training a folder holds
 SNAPSHOT = "snapshot"
 STAGES = "stages"
 OBJECTIVE = "objective.safetensors"
@@ -68,33 +70,46 @@ class Folder:
         """True if the training was recorded."""
         return (self.path / RECORD).is_file()
 
-    def begin(self, fresh: bool) -> None:
-        """Make the folder, empty for `fresh`.
+    def record(self) -> dict[str, Any]:
+        """Return the record of a finished training."""
+        return read_json_object(self.path / RECORD)
 
-        Raises UserError where it cannot be made, and where it holds another training.
-        """
-        try:
-            if fresh and self.path.exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be made ({words_of(error)}); choose another --results.") from error
-        found = read_snapshot(self.path / SNAPSHOT)
-        if found is not None and found[1]["question"] != self.question:
+    def refuse_other_content(self, fresh: bool) -> None:
+        """Raise UserError where the folder holds another training that is not to be discarded, or files of none."""
+        found = sorted(one.name for one in self.path.glob("*")) if self.path.exists() else []
+        if found and not {QUESTION, RECORD, SNAPSHOT} & set(found):
+            raise UserError(
+                f"{self.path} holds files that no pre-training wrote ({', '.join(found[:3])}): choose another --name."
+            )
+        if not fresh and self._asked() not in (None, self.question):
             raise UserError(
                 f"{self.path} holds a training with other settings or other speech. Add --fresh to discard it, or "
                 "choose another --name."
             )
 
-    def keep(self, state: State, tensors: Mapping[str, Tensor]) -> None:
-        """Write a snapshot; raises UserError where that is impossible."""
+    def _asked(self) -> str | None:
+        """Return the question of the training in the folder; None where there is none, or it does not say."""
+        if not (self.path / QUESTION).is_file():
+            return None
+        return str(read_json_object(self.path / QUESTION).get("asked"))
+
+    def begin(self, fresh: bool) -> None:
+        """Make the folder, empty for `fresh`; raises UserError where it cannot be made."""
         try:
-            write_snapshot(self.path / SNAPSHOT, tensors, asdict(state) | {"question": self.question})
+            if fresh and self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"The snapshot {self.path / SNAPSHOT} cannot be written ({words_of(error)}). The one before is kept: "
-                "make room, and run the same command again."
+                f"Cannot make the folder {self.path}: {error.strerror}. Choose another place with --results."
             ) from error
+        remove_leftovers(self.path)
+        remove_leftovers(self.path / STAGES)
+        write_atomically(self.path / QUESTION, json.dumps({"asked": self.question}).encode() + b"\n")
+
+    def keep(self, state: State, tensors: Mapping[str, Tensor]) -> None:
+        """Write a snapshot; raises UserError where that is impossible, and then the one before is kept."""
+        write_snapshot(self.path / SNAPSHOT, tensors, asdict(state))
 
     def resumed(self) -> tuple[State, dict[str, Tensor]]:
         """Return how far the last snapshot is, and its tensors; the beginning where there is none."""
@@ -102,7 +117,7 @@ class Folder:
         if found is None:
             return State(), {}
         tensors, facts = found
-        facts.pop("question")
+        facts.pop("question", None)  # earlier snapshots had it
         history = [Measured.of(one) for one in facts.pop("history")]
         state = State(**facts, history=history)
         logger.info("The training goes on at update %d of stage %d.", state.step, state.stage + 1)
@@ -122,11 +137,15 @@ class Folder:
                 shutil.rmtree(place, ignore_errors=True)
                 os.replace(unfinished / place.name, place)
         except OSError as error:
-            raise UserError(f"The model {place} cannot be written ({words_of(error)}). Make room there.") from error
+            raise UserError(f"Cannot write the model {place}: {error.strerror}. Make room there.") from error
 
     def objective(self, number: int) -> dict[str, Tensor]:
         """Return the weights of the objective at the end of a stage."""
         return load_file(self.stage(number) / OBJECTIVE)
+
+    def parameters(self) -> int:
+        """Return how many numbers the encoder has."""
+        return sum(tensor.numel() for tensor in checkpoint.read(self.stage(0)).tensors.values())
 
     def finish(self, stage: int, record: Mapping[str, Any], half: bool) -> None:
         """Put the model of the last stage in its place, then the record, and remove the snapshot."""

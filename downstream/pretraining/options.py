@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from downstream.recipes import refuse_no_name
 from upstream.files import DEFAULT_STORE
 
 
@@ -30,3 +31,7 @@ class PretrainingOptions:
     snapshot_seconds: float = 60.0
     progress: bool = True
     command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            refuse_no_name(self.name)

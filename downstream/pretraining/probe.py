@@ -12,9 +12,21 @@ from downstream.experiment import run
 from downstream.pretraining.options import PretrainingOptions
 from downstream.recipes import Options, ProbeSettings
 from downstream.tasks import load_overridden
+from upstream.errors import UserError
 from upstream.wavlm.training import TrainableWavLM
 
 logger = logging.getLogger("wavprobe")
+
+
+def refuse_unfit_probe(settings: ProbeSettings | None, data: Path | None) -> None:
+    """Raise UserError for a recipe to be watched that there is not, and for its data where none is watched."""
+    if settings is not None:
+        load_overridden(settings.recipe, settings.overrides)
+    elif data is not None:
+        raise UserError(
+            "--probe-data is the corpus of a recipe that is scored on the way, and there is none: add "
+            "-o 'watch.probe={recipe: emotion, every: 1000}', or leave --probe-data out."
+        )
 
 
 def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: PretrainingOptions) -> float:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from downstream.recipes import PretrainingRecipe, find_pretraining, overridden, read_yaml, validated
+from downstream.pretraining.first_model import config_of
+from downstream.recipes import (
+    PretrainingRecipe,
+    UnknownKeyError,
+    find_pretraining,
+    overridden,
+    read_yaml,
+    validated,
+)
+from upstream.errors import UserError
+
+LISTS = ("speech", "stages")  # of sections
 
 
 def load_pretraining(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> PretrainingRecipe:
@@ -15,7 +26,18 @@ def load_pretraining(name: str, overrides: Sequence[str] = (), seed: int | None 
     Raises UserError for a name, a key or a value that does not fit, with what would.
     """
     path = find_pretraining(name)
-    content = overridden(read_yaml(path), overrides, PretrainingRecipe)
+    try:
+        content = overridden(read_yaml(path), overrides, PretrainingRecipe)
+    except UnknownKeyError as error:
+        section = error.key.partition(".")[0]
+        fix = (
+            error.fix
+            if section not in LISTS
+            else f"`{section}` is a list, which is set as a whole: -o '{section}=[…]'."
+        )
+        raise UserError(f"A pre-training has no key {error.key!r}. {fix}") from error
     if seed is not None:
         content["seed"] = seed
-    return validated(content, PretrainingRecipe, f"Recipe {path}")
+    recipe = validated(content, PretrainingRecipe, f"Recipe {path}")
+    config_of(recipe)
+    return recipe

@@ -132,7 +132,7 @@ def read_speech(recipe: PretrainingRecipe, data: Mapping[str, Path], store: Path
     for source in recipe.speech:
         corpus = corpus_of_source(source, data, store)
         if corpus is None:
-            notes.append(f"{source.called} was left out: no folder of it was given.")
+            notes.append(f"{source.called} was left out: no --data {source.called}=DIR was given.")
             continue
         chosen = utterances_of(corpus, source)
         items = inspected_items(chosen, recordings_kept(store), progress)
@@ -169,7 +169,11 @@ def read_speech(recipe: PretrainingRecipe, data: Mapping[str, Path], store: Path
             f"{max(recipe.batch.windows):g} s. Give its folders with --data NAME=DIR, or shorter batch.windows."
         )
     if not held:
-        raise UserError("No speaker could be held back, and nobody would see what is learned. Give more speech.")
+        raise UserError(
+            f"No speakers of {', '.join(measured)} could be held back, and nobody would see what is learned: at most "
+            f"half of them are, and they need {max(recipe.batch.windows):g} s of speech, the longest of batch.windows. "
+            "Give speech of more known speakers, more -o held_back.seconds, or other -o held_back.sources."
+        )
     return Speech(tuple(learned), tuple(held), tuple(noises), tuple(sources), tuple(notes))
 
 
@@ -178,8 +182,8 @@ def refuse_unknown_names(recipe: PretrainingRecipe, data: Mapping[str, Path]) ->
     known = [source.called for source in recipe.speech]
     for name in data:
         if name not in known:
-            hint = did_you_mean(name, known) or ""
-            raise UserError(f"{recipe.name} has no speech called {name!r}. {hint} It has {', '.join(known)}.")
+            hint = did_you_mean(name, known) or f"It has {', '.join(known)}."
+            raise UserError(f"{recipe.name} has no speech called {name!r}, which --data names. {hint}")
 
 
 def corpus_of_source(source: SpeechSource, data: Mapping[str, Path], store: Path) -> Corpus | None:
@@ -192,8 +196,9 @@ def corpus_of_source(source: SpeechSource, data: Mapping[str, Path], store: Path
     try:
         return load_corpus(source.corpus, folder, store)
     except UserError as error:
-        if folder is not None or find_card(source.corpus).hub is not None:
+        if folder is not None:
             raise
+        find_card(source.corpus)  # raises for a corpus that there is not
         raise UserError(f"{error} Here: --data {source.called}=DIR.") from error
 
 
@@ -261,7 +266,7 @@ def streams_of(
 
 def noises_of(source: SpeechSource, corpus: Corpus, store: Path, progress: bool) -> list[Stream]:
     """Return the recordings without speech of a corpus: background noise."""
-    silent = [u for u in corpus.utterances if not u.speech]
+    silent = sorted((u for u in corpus.utterances if not u.speech), key=lambda one: one.id)
     groups = {
         u.id: [(u, item)]
         for u, item in zip(silent, inspected_items(silent, recordings_kept(store), progress), strict=True)
@@ -277,7 +282,8 @@ def decoded(groups: Mapping[str, Recorded], what: str, progress: bool) -> Iterat
     items = [item for recorded in groups.values() for _, item in recorded]
     with ThreadPoolExecutor(WORKERS) as pool:
         waveforms = pool.map(lambda item: item.audio.load(), items)
-        loaded = iter(tqdm(waveforms, f"decoding {what}", len(items), disable=not progress or not items))
+        hidden = None if progress and items else True
+        loaded = iter(tqdm(waveforms, f"decoding {what}", len(items), disable=hidden, leave=False))
         for name, recorded in groups.items():
             yield name, list(islice(loaded, len(recorded)))
 

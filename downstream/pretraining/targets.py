@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
@@ -62,7 +61,8 @@ def codebook(
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = rows_of(target, model)
         centres = fitted_centres(target, speech, seed, rows)
-        shown = tqdm(speech.streams, f"targets {target.called}", unit=" streams", disable=not progress)
+        hidden = None if progress else True
+        shown = tqdm(speech.streams, f"targets {target.called}", unit=" streams", disable=hidden, leave=False)
         codes = [nearest_centres(torch.cat(list(rows(stream))), centres) for stream in shown]
         found = {"centres": centres, "codes": torch.cat(codes)}, {"target": target.model_dump(mode="json")}
         write_snapshot(file, *found)
@@ -113,6 +113,8 @@ def fitted_centres(target: Target, speech: Speech, seed: int, rows: Callable[[St
 
     Of every stream the first part is enough: one piece of 20 s for the layers of a model, which take longest.
     """
+    from sklearn.cluster import MiniBatchKMeans  # takes a while, and is needed where targets are made
+
     random = np.random.default_rng(seed)
     share = np.array([stream.frames * stream.weight for stream in speech.learned], dtype=np.float64)
     wanted = np.ceil(FITTED * share / share.sum()).astype(int)

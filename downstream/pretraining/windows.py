@@ -12,6 +12,7 @@ from torch import Tensor
 from downstream.pretraining.speech import Speech, Stream, frames_of, samples_of
 from downstream.recipes import HeldBack, MaskSettings, PretrainingRecipe
 from downstream.training import derived
+from upstream.base import SAMPLE_RATE
 from upstream.wavlm.dropout import generator_of
 from upstream.wavlm.masking import spans
 from upstream.wavlm.pretraining import mixed, noise
@@ -53,7 +54,7 @@ class Windows:
     def _micro_batch(self, step: int, part: int) -> list[WindowOfSpeech]:
         place = f"part {part} of update {step}"
         samples = self._lengths[derived(self._recipe.seed, f"length of {place}") % len(self._lengths)]
-        count = max(1, int(self._recipe.batch.seconds * 16_000 / samples + 0.01))
+        count = max(1, int(self._recipe.batch.seconds * SAMPLE_RATE / samples + 0.01))
         return [self._window(derived(self._recipe.seed, f"window {i} of {place}"), samples) for i in range(count)]
 
     def _window(self, seed: int, samples: int) -> WindowOfSpeech:

@@ -18,6 +18,7 @@ from downstream.recipes.names import (
     find_pretraining,
     find_recipe,
     find_suite,
+    is_pretraining,
     names_in_s3prl,
     note_on_name,
     pretraining_names,
@@ -26,7 +27,7 @@ from downstream.recipes.names import (
     task_of_s3prl,
 )
 from downstream.recipes.of_one import OF_ONE, addressed, by_recipe, refuse_others, said_of
-from downstream.recipes.options import Options
+from downstream.recipes.options import Options, refuse_no_name
 from downstream.recipes.pretraining import (
     BatchSettings,
     ContrastiveSettings,
@@ -105,6 +106,7 @@ __all__ = [
     "effective",
     "find_recipe",
     "find_suite",
+    "is_pretraining",
     "later",
     "names_in_s3prl",
     "note_on_name",
@@ -112,6 +114,7 @@ __all__ = [
     "override_texts",
     "read_yaml",
     "recipe_names",
+    "refuse_no_name",
     "refuse_others",
     "refuse_unfit_descent",
     "said_of",

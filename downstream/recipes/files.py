@@ -7,7 +7,7 @@ import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -125,14 +125,21 @@ class UnknownKeyError(UserError):
 
     def __init__(self, key: str, fix: str) -> None:
         super().__init__(f"A recipe of this task has no key {brief(key)}. {fix}")
-        self.key = key
+        self.key, self.fix = key, fix
 
 
 def refuse_unknown(key: str, kind: type[BaseModel]) -> None:
     """Raise UnknownKeyError for a key that recipes of that kind do not have."""
     known = [name for name in all_keys(kind) if name not in IDENTITY]
-    if key not in known:
+    if key not in known and not is_of_open_section(key, kind):
         raise UnknownKeyError(key, suggestion(key, known))
+
+
+def is_of_open_section(key: str, kind: type[BaseModel]) -> bool:
+    """Return True for a key in a section whose keys somebody else knows, such as a model's configuration."""
+    section, _, name = key.partition(".")
+    field = kind.model_fields.get(section)
+    return field is not None and get_origin(field.annotation) is dict and name.isidentifier()
 
 
 def suggestion(key: str, known: Sequence[str]) -> str:
@@ -197,10 +204,21 @@ def _sentence(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
 
 
 def _keys_beside(path: Sequence[str], kind: type[BaseModel]) -> list[str]:
-    model: Any = kind
-    for name in path[:-1]:
-        model = section_of(model.model_fields[name].annotation)
-    return list(model.model_fields)
+    """Return the keys beside the last one of a path, in which places in lists and kinds of sections are steps too."""
+    sections = [kind]
+    for step in path[:-1]:
+        inner = [one for own in sections if step in own.model_fields for one in sections_in(own.model_fields[step])]
+        of_kind = [one for one in sections if "kind" in one.model_fields and one.model_fields["kind"].default == step]
+        sections = inner or of_kind or sections
+    return list(dict.fromkeys(name for one in sections for name in one.model_fields))
+
+
+def sections_in(field: Any) -> list[type[BaseModel]]:
+    """Return the sections that a field, or each item of its list, may be."""
+    annotation = getattr(field, "annotation", field)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for one in get_args(annotation) for section in sections_in(one)]
 
 
 def brief(value: object) -> str:

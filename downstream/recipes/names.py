@@ -38,16 +38,29 @@ def find_pretraining(name: str) -> Path:
 
     Raises UserError, with the nearest right name, where there is none.
     """
-    stem = name.removeprefix(f"{PRETRAINING}/")
-    if same := [one for one in pretraining_names() if plain(one) == plain(stem)]:
-        return shipped("recipes") / PRETRAINING / f"{same[0]}.yaml"
+    if (shipped_one := shipped_pretraining(name)) is not None:
+        return shipped_one
     if name.endswith((".yaml", ".yml")) and os.path.isfile(name):
         return Path(name)
-    suggestion = did_you_mean(stem[:LONGEST_SHOWN].removesuffix(".yaml"), pretraining_names()) or ""
-    raise UserError(
-        f"There is no pre-training or YAML file called {brief(name)}. {suggestion} "
-        f"Known: {', '.join(pretraining_names())}."
-    )
+    stem = name.removeprefix(f"{PRETRAINING}/")[:LONGEST_SHOWN].removesuffix(".yaml")
+    meant = did_you_mean(stem, pretraining_names()) or f"Known: {', '.join(pretraining_names())}."
+    if name in recipe_names():
+        meant = f"It is the recipe of a task, which `wavprobe run -u UPSTREAM -d {name}` carries out."
+    raise UserError(f"There is no pre-training or YAML file called {brief(name)}. {meant}")
+
+
+def shipped_pretraining(name: str) -> Path | None:
+    """Return the YAML file of a pre-training that comes with the harness, in any spelling; None for another name."""
+    stem = plain(name.removeprefix(f"{PRETRAINING}/"))
+    same = [one for one in pretraining_names() if plain(one) == stem]
+    return shipped("recipes") / PRETRAINING / f"{same[0]}.yaml" if same else None
+
+
+def is_pretraining(name: str) -> bool:
+    """Return True for the name of a pre-training, or a YAML file with stages of one."""
+    if shipped_pretraining(name) is not None:
+        return True
+    return name.endswith((".yaml", ".yml")) and os.path.isfile(name) and "stages" in read_yaml(Path(name))
 
 
 def find_suite(name: str) -> Path | None:
@@ -91,6 +104,8 @@ def find_recipe(name: str) -> Path:
     )
     if by_spelling(name):
         suggestion = "It is an upstream, which goes after -u."
+    if name.startswith(f"{PRETRAINING}/") and shipped_pretraining(name) is not None:
+        suggestion = f"It is a pre-training, which `wavprobe pretrain {name}` carries out."
     if find_suite(name) is not None:
         suggestion = f"It is a suite, whose recipes `wavprobe run -u UPSTREAM -d {name}` carries out; name one here."
     raise UserError(f"There is no recipe or YAML file called {brief(name)}. {suggestion} {known}")

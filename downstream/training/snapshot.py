@@ -42,10 +42,10 @@ def read_snapshot(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
         with path.open("rb") as stream:
             digest, content = stream.read(DIGEST_BYTES), stream.read()
     except OSError as error:
-        logger.warning("Cannot read %s (%s); the training starts from the beginning", path, error.strerror)
+        logger.warning("Cannot read %s (%s); what it held is computed again", path, error.strerror)
         return None
     if hashlib.sha256(content).digest() != digest:
-        logger.warning("%s is damaged; the training starts from the beginning", path)
+        logger.warning("%s is damaged; what it held is computed again", path)
         return None
     tensors = load(content)
     return tensors, json.loads(tensors.pop(FACTS).numpy().tobytes())

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipes",
         nargs="+",
         metavar="RECIPE|RESULTS",
-        help="a recipe, suite or pre-training of `wavprobe list`, or a YAML file; or a result.json, or a folder of them: whether scores "
-        "follow from predictions, and nothing contradicts itself",
+        help="a recipe, suite or pre-training of `wavprobe list`, or a YAML file; or a result.json, or a folder of "
+        "them: whether scores follow from predictions, and nothing contradicts itself",
     )
     add_families(parser)
     parser.add_argument(

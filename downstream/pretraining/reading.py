@@ -29,12 +29,9 @@ def load_pretraining(name: str, overrides: Sequence[str] = (), seed: int | None 
     try:
         content = overridden(read_yaml(path), overrides, PretrainingRecipe)
     except UnknownKeyError as error:
-        section = error.key.partition(".")[0]
-        fix = (
-            error.fix
-            if section not in LISTS
-            else f"`{section}` is a list, which is set as a whole: -o '{section}=[…]'."
-        )
+        section, fix = error.key.partition(".")[0], error.fix
+        if section in LISTS:
+            fix = f"`{section}` is a list, which is set as a whole: -o '{section}=[…]'."
         raise UserError(f"A pre-training has no key {error.key!r}. {fix}") from error
     if seed is not None:
         content["seed"] = seed

@@ -139,10 +139,10 @@ def read_speech(recipe: PretrainingRecipe, data: Mapping[str, Path], store: Path
         speakers = by_speaker(chosen, items)
         wanted = recipe.held_back.seconds if source.called in measured else 0.0
         kept_back = held_back(speakers, wanted)
-        own = streams_of(
-            source, {name: speakers[name] for name in speakers if name not in kept_back}, longest, progress
-        )
-        still = streams_of(source, {name: speakers[name] for name in kept_back}, longest, progress, speeds=(1.0,))
+        others = {name: recorded for name, recorded in speakers.items() if name not in kept_back}
+        measured_on = {name: recorded for name, recorded in speakers.items() if name in kept_back}
+        own = streams_of(source, others, longest, progress)
+        still = streams_of(source, measured_on, longest, progress, speeds=(1.0,))
         learned += own
         held += still
         noises += noises_of(source, corpus, store, progress)

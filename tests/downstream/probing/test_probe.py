@@ -145,7 +145,7 @@ def test_an_upstream_that_cannot_be_loaded_does_not_stop_the_others(
     assert cli.main(typed(places, "--no-similarity")) == 2
     shown = capsys.readouterr()
     assert "fbank_no_cmvn on emotion (manifest)" in shown.out
-    assert "failed and is missing: wavlm_nano: There are no published weights" in shown.err
+    assert "failed and is missing: wavlm_nano: There are no weights" in shown.err
 
 
 @pytest.mark.parametrize(

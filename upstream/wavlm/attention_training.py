@@ -3,12 +3,16 @@
 Squares of frames are the largest tensors of a training, and of these autograd would keep five for every head: biases,
 scores, weights, zeros and what dropout left. Here none is kept. The backward pass computes the weights again, which is
 a small part of the network's work, and draws the same zeros again.
+
+Utterances of equal length that follow each other are a group, and computed together: B utterances of T frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,8 +21,23 @@ from torch import Tensor
 from upstream.wavlm.attention_kernels import LARGEST_BLOCK, LARGEST_BLOCK_ON_GPU, bias_of_sums
 from upstream.wavlm.dropout import Dropouts, scale_of
 
-# Draws the zeros of one part of an utterance's attention weights: its number and its shape to a boolean tensor.
-Draw = Callable[[int, Sequence[int], torch.device], Tensor]
+LARGEST_IN_CACHE = 2**18  # scores; the backward pass has five such tensors, 1 MB each
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a group is computed at once: all heads of b utterances, or h heads of one; b · h squares of frames.
+
+    number: of these heads, among the parts of one utterance.
+    """
+
+    utterances: slice
+    heads: slice
+    number: int
+
+
+# Draws the zeros of a part's attention weights, (b, h, T, T) bool.
+Draw = Callable[[Part, Sequence[int], torch.device], Tensor]
 
 
 def attend_in_training(
@@ -33,17 +52,30 @@ def attend_in_training(
 
     probability: with which an attention weight is set to zero. dropouts: of the block; None for no dropout.
     """
-    parts = zip(torch.split(projected, list(lengths)), torch.split(gate, list(lengths)), strict=True)
-    attended = []
-    for index, (frames, gates) in enumerate(parts):
-        draw = partial(dropouts.zeros, index, probability, "attention") if dropouts and probability else None
-        bias = bias_of_sums(by_distance, len(frames))
-        attended.append(_Attention.apply(frames, gates, bias, probability, draw))  # type: ignore[no-untyped-call]
+    groups = [(len(list(equal)), frames) for frames, equal in groupby(lengths)]
+    rows = [utterances * frames for utterances, frames in groups]
+    parts = zip(groups, torch.split(projected, rows), torch.split(gate, rows), strict=True)
+    attended, first = [], 0
+    for group, own, gates in parts:
+        draw = partial(_zeros, dropouts, probability, first) if dropouts and probability else None
+        bias = bias_of_sums(by_distance, group[1])
+        tensors = own.unflatten(0, group), gates.unflatten(0, group), bias
+        attended.append(_Attention.apply(*tensors, probability, draw))  # type: ignore[no-untyped-call]
+        first += group[0]
     return torch.cat(attended)
 
 
+def _zeros(
+    dropouts: Dropouts, probability: float, first: int, part: Part, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """Return the zeros of a part, (b, h, T, T). first: number of the group's first utterance. shape: (h, T, T)."""
+    utterances = range(first + part.utterances.start, first + part.utterances.stop)
+    drawn = [dropouts.zeros(one, probability, "attention", part.number, shape, device) for one in utterances]
+    return torch.stack(drawn)
+
+
 class _Attention(torch.autograd.Function):
-    """Attention of one utterance of T frames, a few heads at a time.
+    """Attention of one group, some utterances or a few heads at a time.
 
     In all of it keys are counted from the last one, so that the bias of a query and a key depends on the sum of their
     numbers; see `bias_of_sums`.
@@ -53,97 +85,120 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, projected: Tensor, gate: Tensor, bias: Tensor, probability: float, draw: Draw | None
     ) -> Tensor:
-        """projected: (T, 3, H, head_dim). gate: (T, H). bias: (H, 2 T - 1). Returns (T, H · head_dim)."""
+        """projected: (B, T, 3, H, head_dim). gate: (B, T, H). bias: (H, 2 T - 1). Returns (B · T, H · head_dim)."""
         ctx.save_for_backward(projected, gate, bias)
         ctx.probability, ctx.draw = probability, draw
-        frames, _, heads, head_dim = projected.shape
-        attended = projected.new_empty(frames, heads, head_dim)
+        utterances, frames, _, heads, head_dim = projected.shape
+        attended = projected.new_empty(utterances, frames, heads, head_dim)
         with torch.autocast(projected.device.type, enabled=False):
-            for number, part in enumerate(_parts(projected)):
+            for part in _parts(projected, drawn=draw is not None):
                 weights = _weights(projected, gate, bias, part).to(projected.dtype)
                 if draw is not None:
-                    weights.masked_fill_(draw(number, weights.shape, weights.device), 0.0).mul_(scale_of(probability))
-                attended[:, part] = torch.bmm(weights, _values(projected, part)).transpose(0, 1)
-        return attended.view(frames, heads * head_dim)
+                    zeros = draw(part, weights.shape[1:], weights.device)
+                    weights.masked_fill_(zeros, 0.0).mul_(scale_of(probability))
+                values = _values(projected, part)
+                attended[part.utterances, :, part.heads] = _product(weights, values).transpose(1, 2)
+        return attended.view(utterances * frames, heads * head_dim)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """gradient: (T, H · head_dim)."""
+        """gradient: (B · T, H · head_dim)."""
         projected, gate, bias = ctx.saved_tensors
-        frames, _, heads, head_dim = projected.shape
-        gradient = gradient.view(frames, heads, head_dim)
+        head_dim = projected.shape[-1]
+        gradient = gradient.view(*projected.shape[:2], *projected.shape[3:])
         of_projected = torch.empty_like(projected)
-        of_gate, of_bias = torch.empty_like(gate), torch.empty_like(bias)
+        of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(bias)
         with torch.autocast(projected.device.type, enabled=False):
-            for number, part in enumerate(_parts(projected)):
+            for part in _parts(projected, drawn=ctx.draw is not None):
+                some, heads = part.utterances, part.heads
                 weights = _weights(projected, gate, bias, part)
-                own = gradient[:, part].transpose(0, 1)
-                of_weights = torch.bmm(own, _values(projected, part).mT)
+                own = gradient[some, :, heads].transpose(1, 2)
+                of_weights = _product(own, _values(projected, part).mT)
                 kept = weights.to(projected.dtype)
                 if ctx.draw is not None:
-                    zeros, scale = ctx.draw(number, weights.shape, weights.device), scale_of(ctx.probability)
+                    zeros, scale = ctx.draw(part, weights.shape[1:], weights.device), scale_of(ctx.probability)
                     kept = kept.masked_fill(zeros, 0.0).mul_(scale)
                     of_weights.masked_fill_(zeros, 0.0).mul_(scale)
-                of_values = torch.bmm(kept.mT, own)
+                of_values = _product(kept.mT, own)
                 of_scores = torch._softmax_backward_data(of_weights.to(weights.dtype), weights, -1, weights.dtype)
-                of_gate[:, part], of_bias[part] = _of_gated_bias(of_scores, gate[:, part].T, bias[part])
+                gates, biases = _of_gated_bias(of_scores, gate[some, :, heads].transpose(1, 2), bias[heads])
+                of_gate[some, :, heads] = gates.transpose(1, 2)
+                of_bias[heads] += biases
                 queries, keys = _queries(projected, part), _keys(projected, part)
                 of_scores = of_scores.to(projected.dtype)
-                of_projected[:, 0, part] = torch.bmm(of_scores, keys).mul_(head_dim**-0.5).transpose(0, 1)
-                of_projected[:, 1, part] = torch.bmm(of_scores.mT, queries).flip(1).transpose(0, 1)
-                of_projected[:, 2, part] = of_values.flip(1).transpose(0, 1)
+                of_queries = _product(of_scores, keys).mul_(head_dim**-0.5)
+                of_projected[some, :, 0, heads] = of_queries.transpose(1, 2)
+                of_projected[some, :, 1, heads] = _product(of_scores.mT, queries).flip(2).transpose(1, 2)
+                of_projected[some, :, 2, heads] = of_values.flip(2).transpose(1, 2)
         return of_projected, of_gate, of_bias, None, None
 
 
-def _parts(projected: Tensor) -> Iterator[slice]:
-    """Yield groups of heads whose scores stay in the cache of a CPU, or fit into the memory of a GPU."""
-    frames, _, heads, _ = projected.shape
-    largest = LARGEST_BLOCK if projected.device.type == "cpu" else LARGEST_BLOCK_ON_GPU
-    size = max(1, largest // frames**2)
-    for first in range(0, heads, size):
-        yield slice(first, min(first + size, heads))
+def _parts(projected: Tensor, drawn: bool) -> Iterator[Part]:
+    """Yield parts whose scores stay in the cache of a CPU, or fit into the memory of a GPU.
+
+    drawn: zeros are drawn for each part; these are the heads for which they always were, so they are the same zeros.
+    """
+    utterances, frames, _, heads, _ = projected.shape
+    on_cpu = projected.device.type == "cpu"
+    fitting = (LARGEST_IN_CACHE if on_cpu else LARGEST_BLOCK_ON_GPU) // frames**2
+    if drawn and on_cpu:
+        size = min(max(1, LARGEST_BLOCK // frames**2), heads)
+    else:
+        size = min(max(1, fitting), heads)
+    together = max(1, fitting // heads)
+    for first in range(0, utterances, together):
+        some = slice(first, min(first + together, utterances))
+        for number, head in enumerate(range(0, heads, size)):
+            yield Part(some, slice(head, min(head + size, heads)), number)
 
 
-def _queries(projected: Tensor, part: slice) -> Tensor:
-    """Return the scaled queries of some heads, (h, T, head_dim)."""
-    scaled: Tensor = projected[:, 0, part] * projected.shape[-1] ** -0.5
-    return scaled.transpose(0, 1)
+def _queries(projected: Tensor, part: Part) -> Tensor:
+    """Return the scaled queries of a part, (b, h, T, head_dim)."""
+    scaled: Tensor = projected[part.utterances, :, 0, part.heads] * projected.shape[-1] ** -0.5
+    return scaled.transpose(1, 2)
 
 
-def _keys(projected: Tensor, part: slice) -> Tensor:
-    """Return the keys of some heads, the last one first, (h, T, head_dim)."""
-    return projected[:, 1, part].flip(0).transpose(0, 1)
+def _keys(projected: Tensor, part: Part) -> Tensor:
+    """Return the keys of a part, the last one first, (b, h, T, head_dim)."""
+    return projected[part.utterances, :, 1, part.heads].flip(1).transpose(1, 2)
 
 
-def _values(projected: Tensor, part: slice) -> Tensor:
-    """Return the values of some heads, the last one first, (h, T, head_dim)."""
-    return projected[:, 2, part].flip(0).transpose(0, 1)
+def _values(projected: Tensor, part: Part) -> Tensor:
+    """Return the values of a part, the last one first, (b, h, T, head_dim)."""
+    return projected[part.utterances, :, 2, part.heads].flip(1).transpose(1, 2)
 
 
-def _weights(projected: Tensor, gate: Tensor, bias: Tensor, part: slice) -> Tensor:
-    """Return the attention weights of some heads, (h, T, T) float32: softmax loses too much in half precision."""
-    frames = len(projected)
-    windows = bias[part].float().unfold(1, frames, 1)
-    scores: Tensor = torch.mul(gate[:, part].T[:, :, None].float(), windows, out=windows.new_empty(windows.shape))
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products of the matrices of each utterance and head, (b, h, ·, ·)."""
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+
+
+def _weights(projected: Tensor, gate: Tensor, bias: Tensor, part: Part) -> Tensor:
+    """Return the attention weights of a part, (b, h, T, T) float32: softmax loses too much in half precision."""
+    windows = bias[part.heads].float().unfold(1, projected.shape[1], 1)
+    gates = gate[part.utterances, :, part.heads].transpose(1, 2)[..., None].float()
+    scores: Tensor = torch.mul(gates, windows, out=windows.new_empty(len(gates), *windows.shape))
     queries, keys = _queries(projected, part), _keys(projected, part)
     if projected.dtype == torch.float32:
-        scores.baddbmm_(queries, keys.mT)
+        scores.flatten(0, 1).baddbmm_(queries.flatten(0, 1), keys.flatten(0, 1).mT)
     else:
-        scores += torch.bmm(queries, keys.mT)
+        scores += _product(queries, keys.mT)
     torch.softmax(scores, dim=-1, out=scores)
     return scores
 
 
 def _of_gated_bias(of_scores: Tensor, gate: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of gate, (T, h), and bias, (h, 2 T - 1), from those of the scores, (h, T, T).
+    """Return the gradients of gate, (b, h, T), and bias, (h, 2 T - 1), from those of the scores, (b, h, T, T).
 
     Rows that are filled up to 2 T and read as rows of 2 T - 1 are shifted by one place each. The column of a query and
-    a key is then the sum of their numbers, the place of their bias, so both gradients are products with vectors.
+    a key is then the sum of their numbers, the place of their bias, so both gradients are products with vectors. These
+    come first: a product that ends with one column takes ten times as long.
     """
-    heads, frames, _ = of_scores.shape
-    filled = of_scores.new_zeros(heads, frames, 2 * frames)
-    filled[:, :, :frames] = of_scores
-    shifted = filled.view(heads, -1)[:, : frames * (2 * frames - 1)].view(heads, frames, 2 * frames - 1)
-    of_gate = torch.bmm(shifted, bias.float()[:, :, None])[:, :, 0].T
-    of_bias = torch.bmm(gate.float()[:, None], shifted)[:, 0]
+    utterances, heads, frames, _ = of_scores.shape
+    filled = of_scores.new_zeros(utterances, heads, frames, 2 * frames)
+    filled[..., :frames] = of_scores
+    sums = 2 * frames - 1
+    shifted = filled.view(utterances, heads, -1)[..., : frames * sums].unflatten(-1, (frames, sums))
+    of_gate = _product(bias.float()[:, None].expand(utterances, heads, 1, sums), shifted.mT)[:, :, 0]
+    of_bias = _product(gate.float()[:, :, None], shifted)[:, :, 0].sum(0)
     return of_gate, of_bias

@@ -77,10 +77,14 @@ class Dropouts:
         """Apply dropout to the rows of all utterances, (N, D)."""
         if probability == 0.0:
             return x
-        each = [(frames, x.shape[1]) for frames in self.lengths]
-        zeros = torch.cat([self.zeros(i, probability, place, 0, own, x.device) for i, own in enumerate(each)])
+        zeros = self.zeros_of_rows(x.shape[1], probability, place, x.device)
         result: Tensor = _Zeroed.apply(x, zeros, scale_of(probability))  # type: ignore[no-untyped-call]
         return result
+
+    def zeros_of_rows(self, width: int, probability: float, place: str, device: torch.device) -> Tensor:
+        """Return the zeros of the rows of all utterances, (N, width)."""
+        each = [(frames, width) for frames in self.lengths]
+        return torch.cat([self.zeros(i, probability, place, 0, own, device) for i, own in enumerate(each)])
 
     def zeros(
         self, index: int, probability: float, place: str, number: int, shape: Sequence[int], device: torch.device

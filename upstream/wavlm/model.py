@@ -18,11 +18,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as computed_again
 
 from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.dropout import Dropouts
+from upstream.wavlm.feed_forward_training import narrowed
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.masking import Masks
 from upstream.wavlm.products import Convolution, Linear
@@ -82,19 +82,22 @@ class Block(nn.Module):
         return self._plus(x, self.attention.out, inner, dropouts, "attention output")
 
     def _fed_forward(self, x: Tensor, inner: Tensor, dropouts: Dropouts | None) -> Tensor:
-        learns = torch.is_grad_enabled()
-        last: Callable[..., Tensor] = partial(self._narrowed, dropouts=dropouts, gelu=learns)
-        if learns:  # of the widest tensors of a block one is kept; GELU and its dropout are computed again
-            last = partial(computed_again, last, use_reentrant=False, preserve_rng_state=False)
+        learns = torch.is_grad_enabled() and not self.feed_forward_out.is_packed
+        last = partial(self._narrowed if learns else self._product, dropouts=dropouts)
         return self._plus(x, last, self.feed_forward_in(inner, gelu=not learns), dropouts, "feed forward")
 
-    def _narrowed(self, wide: Tensor, plus: Tensor | None = None, *, dropouts: Dropouts | None, gelu: bool) -> Tensor:
-        if gelu:
-            wide = F.gelu(wide)
+    def _product(self, wide: Tensor, plus: Tensor | None = None, *, dropouts: Dropouts | None) -> Tensor:
+        """Return the second product of the feed-forward layers; wide: (N, K), behind GELU."""
         if dropouts is not None:
             wide = dropouts(wide, self.activation_dropout, "activation")
         narrow: Tensor = self.feed_forward_out(wide, plus=plus)
         return narrow
+
+    def _narrowed(self, wide: Tensor, plus: Tensor | None = None, *, dropouts: Dropouts | None) -> Tensor:
+        """Return the same with GELU, in a way that keeps little for the backward pass; wide: before GELU."""
+        weight, bias = self.feed_forward_out.weight, self.feed_forward_out.bias
+        narrow = narrowed(wide, weight, bias, self.activation_dropout, dropouts)
+        return narrow if plus is None else plus + narrow
 
     def _plus(
         self, x: Tensor, last: Callable[..., Tensor], inner: Tensor, dropouts: Dropouts | None, place: str

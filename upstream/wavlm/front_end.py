@@ -21,9 +21,10 @@ from upstream.wavlm.products import Convolution, batched_linear
 NORM_EPSILON = 1e-5  # of the convolutional layers; no implementation uses layer_norm_eps here
 
 # Frames of a piece. On a CPU, the output of the first layer, the largest tensor, should stay in the cache (17 MB in
-# float32), and the last piece of an utterance is shorter. A GPU computes pieces of all utterances at once; there all
+# float32), and the last piece of an utterance is shorter; a narrower front end learns in longer pieces. A GPU computes pieces of all utterances at once; there all
 # pieces have the same length, padded with zeros, and are short so that padding is small.
 FRAMES_ON_CPU = 128
+CHANNELS = 512  # for which that is chosen
 FRAMES_ON_GPU = 32
 PIECES_ON_GPU = 256  # at once: 2.7 minutes of audio, 1.1 GB from the first layer
 
@@ -147,9 +148,11 @@ class FrontEnd(nn.Module):
         return self._one_by_one(waveforms, lengths) if on_cpu else self._together(waveforms, lengths)
 
     def _one_by_one(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
+        channels = len(cast(FirstLayer, self.layers[0]).weight)
+        longest = FRAMES_ON_CPU * max(1, CHANNELS // channels if torch.is_grad_enabled() else 1)
         for utterance, (waveform, frames) in enumerate(zip(waveforms, lengths, strict=True)):
-            for begin in range(0, frames, FRAMES_ON_CPU):
-                size = min(FRAMES_ON_CPU, frames - begin)
+            for begin in range(0, frames, longest):
+                size = min(longest, frames - begin)
                 yield self._span(waveform, begin, size)[None], [utterance], [size]
 
     def _together(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:

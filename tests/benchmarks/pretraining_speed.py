@@ -1,0 +1,183 @@
+"""Pre-training here against transformers' own model: audio seconds a second, as wall time and as time of the processor.
+
+One update is all of it: a forward pass of windows of equal length, the loss of masked prediction, a backward pass,
+clipping, AdamW. Both are updates of `wavprobe pretrain`; for transformers its WavLMModel, with the attention and the
+front end that it has, takes the encoder's place, and everything else is the same: first weights (untrained, seed 0),
+windows of noise, masks, targets, heads, loss and optimiser; nothing is dropped out. Before anything is timed, the
+losses of two updates are compared in float32. Both take turns in one process, and a ratio is the median over turns of
+transformers' seconds by ours of the same turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from downstream.pretraining import load_pretraining
+from downstream.pretraining.flow import DTYPES, EVERYTHING, config_of, drawn
+from downstream.pretraining.learner import StageLearner
+from downstream.pretraining.masked_prediction import PredictsCodes
+from downstream.pretraining.speech import frames_of, samples_of
+from downstream.pretraining.targets import Codebook
+from downstream.pretraining.windows import Windows, WindowOfSpeech, drawn_mask
+from downstream.recipes import PretrainingRecipe, Target
+from upstream.base import SAMPLE_RATE
+from upstream.ranks import ALONE
+from upstream.wavlm.config import BASE, WavLMConfig
+from upstream.wavlm.masking import Masks
+from upstream.wavlm.training import TrainableWavLM
+
+from . import common
+
+RECIPE = "wavlm_tiny"
+NOTHING_DROPPED = (
+    "hidden_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "feat_proj_dropout",
+    "layerdrop",
+)
+SIZES = {RECIPE: {}, "base": BASE.to_hugging_face() | dict.fromkeys(NOTHING_DROPPED, 0.0)}
+OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
+SMALL = {"sizes": [RECIPE], "seconds": 2.0, "window": 1.0, "repeats": 1}
+NEAR = 1e-4  # relative difference of losses
+CHECKED = 1.0  # seconds of the two windows whose losses are compared
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    made = common.parser(__doc__)
+    made.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES, help="of the model")
+    made.add_argument("--precisions", nargs="+", default=list(DTYPES), choices=DTYPES, help="float32, or of autocast")
+    made.add_argument("--seconds", type=float, default=12.0, help="of audio in an update")
+    made.add_argument("--window", type=float, default=4.0, help="seconds of a window")
+    made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
+    options = common.parse(made, SMALL)
+    rows = []
+    for size in options.sizes:
+        difference = difference_of_losses(size)
+        if not difference < NEAR:
+            raise SystemExit(f"{size}: losses differ by {difference:.1e}, so these are not the same updates.")
+        common.say(f"{size}: losses of two updates differ by {difference:.1e} of their size")
+        for precision in options.precisions:
+            rows += rows_of(size, precision, options)
+    headings = ["model", "precision", "", "audio s a second", "a processor second", "ratio", "processor ratio"]
+    notes = [
+        f"{options.seconds:g} s of audio an update in windows of {options.window:g} s; medians of {options.repeats} "
+        "turns after one that warms up.",
+    ]
+    common.show("One update of pre-training", headings, rows, notes, left=headings[:3])
+
+
+# ---------------------------------------------------------------- the peers
+
+
+class TransformersEncoder(nn.Module):
+    """transformers' WavLMModel in the place of `TrainableWavLM`, as a pre-training uses it."""
+
+    step_seed: int | None = None
+    device = CPU
+
+    def __init__(self, config: WavLMConfig) -> None:
+        super().__init__()
+        module = import_module("transformers")
+        self.config, self.dim = config, config.hidden_size
+        self.model = module.WavLMModel(module.WavLMConfig(**config.to_hugging_face()))
+        self.model.load_state_dict(drawn(config, 0).tensors)
+
+    def features(self, waveforms: list[Tensor]) -> Tensor:
+        """Return the batch: the model computes its own features, and they have no other use."""
+        return torch.stack(waveforms)
+
+    def states_of(self, batch: Tensor, masks: Masks, _: Sequence[int]) -> Tensor:
+        """Return the last layer, (1, N, D)."""
+        assert masks.frames is not None
+        output = self.model(batch, mask_time_indices=masks.frames.view(len(batch), -1))
+        last: Tensor = output.last_hidden_state
+        return last.flatten(0, 1)[None]
+
+
+class NoiseWindows(Windows):
+    """The same windows of noise in every update."""
+
+    def __init__(self, recipe: PretrainingRecipe, seconds: float, window: float) -> None:
+        samples = samples_of(window)
+        count = max(1, round(seconds / window))
+        self.all = [WindowOfSpeech(i, 0, samples, drawn_mask(recipe.mask, i, samples), i) for i in range(count)]
+
+    def update(self, step: int) -> list[list[WindowOfSpeech]]:
+        return [self.all]
+
+    def waveform(self, window: WindowOfSpeech) -> Tensor:
+        return common.noise(window.samples, window.seed)
+
+    def codebook(self, target: Target) -> Codebook:
+        """Codes drawn at random."""
+        shapes = [(frames_of(window.samples),) for window in self.all]
+        generator = torch.Generator().manual_seed(target.clusters)
+        codes = tuple(torch.randint(target.clusters, shape, generator=generator) for shape in shapes)
+        return Codebook(target, codes, float(target.clusters), 1.0, Path())
+
+
+def learner(peer: str, size: str, precision: str, seconds: float, window: float) -> StageLearner:
+    """One peer, ready to learn the last stage of the recipe."""
+    recipe = load_pretraining(RECIPE)
+    recipe = recipe.model_copy(update={"model": SIZES[size] or recipe.model})
+    config, stage = config_of(recipe), recipe.stages[-1]
+    encoder = TransformersEncoder(config) if peer == THEIRS else TrainableWavLM(drawn(config, 0), EVERYTHING, CPU)
+    windows = NoiseWindows(recipe, seconds, window)
+    codebooks = [windows.codebook(target) for target in stage.targets]
+    assert stage.objective.kind == "masked_prediction"
+    model = PredictsCodes(cast(TrainableWavLM, encoder), stage.objective, codebooks, DTYPES[precision], 0)
+    return StageLearner(model.train(), stage, windows, 0, ALONE)
+
+
+def difference_of_losses(size: str) -> float:
+    """The largest difference of both peers' losses in two updates in float32, relative to the loss."""
+    peers = [learner(peer, size, "float32", 2 * CHECKED, CHECKED) for peer in (OURS, THEIRS)]
+    losses = [[one.learn(step, step).loss for one in peers] for step in (1, 2)]
+    return max(abs(ours - theirs) / theirs for ours, theirs in losses)
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
+    """Measure one size in one precision, in turns."""
+    peers = {name: learner(name, size, precision, options.seconds, options.window) for name in (OURS, THEIRS)}
+    wall: dict[str, list[float]] = {name: [] for name in peers}
+    processor: dict[str, list[float]] = {name: [] for name in peers}
+    for turn in range(options.repeats + 1):
+        for name, peer in peers.items():
+            common.say(f"{size}, {precision}: turn {turn} of {options.repeats}, {name}")
+            began = time.process_time()
+            seconds, learned = common.timed(lambda peer=peer: peer.learn(turn + 1, turn + 1))
+            if turn:
+                wall[name].append(seconds / learned.seconds)
+                processor[name].append((time.process_time() - began) / learned.seconds)
+    return [
+        [
+            size,
+            precision,
+            name,
+            *(f"{1 / statistics.median(one[name]):.1f}" for one in (wall, processor)),
+            *(f"{statistics.median(map(ratio, one[THEIRS], one[name])):.2f}" for one in (wall, processor)),
+        ]
+        for name in peers
+    ]
+
+
+def ratio(theirs: float, ours: float) -> float:
+    return theirs / ours
+
+
+if __name__ == "__main__":
+    common.carry_out(main)

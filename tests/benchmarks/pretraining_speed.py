@@ -27,9 +27,8 @@ from downstream.pretraining.learner import StageLearner
 from downstream.pretraining.masked_prediction import PredictsCodes
 from downstream.pretraining.speech import frames_of, samples_of
 from downstream.pretraining.targets import Codebook
-from downstream.pretraining.windows import Windows, WindowOfSpeech, drawn_mask
+from downstream.pretraining.windows import WindowOfSpeech, Windows, drawn_mask
 from downstream.recipes import PretrainingRecipe, Target
-from upstream.base import SAMPLE_RATE
 from upstream.ranks import ALONE
 from upstream.wavlm.config import BASE, WavLMConfig
 from upstream.wavlm.masking import Masks
@@ -38,15 +37,9 @@ from upstream.wavlm.training import TrainableWavLM
 from . import common
 
 RECIPE = "wavlm_tiny"
-NOTHING_DROPPED = (
-    "hidden_dropout",
-    "attention_dropout",
-    "activation_dropout",
-    "feat_proj_dropout",
-    "layerdrop",
-)
-SIZES = {RECIPE: {}, "base": BASE.to_hugging_face() | dict.fromkeys(NOTHING_DROPPED, 0.0)}
-OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
+DROPOUTS = "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"
+SIZES = {RECIPE: {}, "base": BASE.to_hugging_face() | dict.fromkeys(DROPOUTS, 0.0)}
+OURS, THEIRS = "ours", "transformers"
 SMALL = {"sizes": [RECIPE], "seconds": 2.0, "window": 1.0, "repeats": 1}
 NEAR = 1e-4  # relative difference of losses
 CHECKED = 1.0  # seconds of the two windows whose losses are compared
@@ -153,30 +146,32 @@ def difference_of_losses(size: str) -> float:
 def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
     """Measure one size in one precision, in turns."""
     peers = {name: learner(name, size, precision, options.seconds, options.window) for name in (OURS, THEIRS)}
-    wall: dict[str, list[float]] = {name: [] for name in peers}
-    processor: dict[str, list[float]] = {name: [] for name in peers}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for turn in range(options.repeats + 1):
         for name, peer in peers.items():
             common.say(f"{size}, {precision}: turn {turn} of {options.repeats}, {name}")
-            began = time.process_time()
-            seconds, learned = common.timed(lambda peer=peer: peer.learn(turn + 1, turn + 1))
+            own = seconds_of(peer, turn + 1)
             if turn:
-                wall[name].append(seconds / learned.seconds)
-                processor[name].append((time.process_time() - began) / learned.seconds)
-    return [
-        [
-            size,
-            precision,
-            name,
-            *(f"{1 / statistics.median(one[name]):.1f}" for one in (wall, processor)),
-            *(f"{statistics.median(map(ratio, one[THEIRS], one[name])):.2f}" for one in (wall, processor)),
-        ]
-        for name in peers
-    ]
+                took[name].append(own)
+    return [[size, precision, name, *speeds(own), *ratios(took[THEIRS], own)] for name, own in took.items()]
 
 
-def ratio(theirs: float, ours: float) -> float:
-    return theirs / ours
+def seconds_of(peer: StageLearner, step: int) -> tuple[float, float]:
+    """Wall seconds and processor seconds of an update, for each second of audio."""
+    wall, processor = time.perf_counter(), time.process_time()
+    audio = peer.learn(step, step).seconds
+    return (time.perf_counter() - wall) / audio, (time.process_time() - processor) / audio
+
+
+def speeds(took: Sequence[tuple[float, float]]) -> list[str]:
+    """Seconds of audio in a second, and in a second of the processor."""
+    return [f"{1 / statistics.median(kind):.1f}" for kind in zip(*took, strict=True)]
+
+
+def ratios(theirs: Sequence[tuple[float, float]], ours: Sequence[tuple[float, float]]) -> list[str]:
+    """How many times as long transformers takes, turn by turn: wall time, and time of the processor."""
+    each = [(a[0] / b[0], a[1] / b[1]) for a, b in zip(theirs, ours, strict=True)]
+    return [f"{statistics.median(kind):.2f}" for kind in zip(*each, strict=True)]
 
 
 if __name__ == "__main__":

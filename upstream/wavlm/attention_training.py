@@ -141,10 +141,8 @@ def _parts(projected: Tensor, drawn: bool) -> Iterator[Part]:
     utterances, frames, _, heads, _ = projected.shape
     on_cpu = projected.device.type == "cpu"
     fitting = (LARGEST_IN_CACHE if on_cpu else LARGEST_BLOCK_ON_GPU) // frames**2
-    if drawn and on_cpu:
-        size = min(max(1, LARGEST_BLOCK // frames**2), heads)
-    else:
-        size = min(max(1, fitting), heads)
+    of_one = LARGEST_BLOCK // frames**2 if drawn and on_cpu else fitting
+    size = min(max(1, of_one), heads)
     together = max(1, fitting // heads)
     for first in range(0, utterances, together):
         some = slice(first, min(first + together, utterances))

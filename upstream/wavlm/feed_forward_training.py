@@ -16,10 +16,12 @@ from torch import Tensor
 
 from upstream.wavlm.dropout import Dropouts, scale_of
 
-Draw = Callable[[], Tensor]  # the zeros of a dropout, as wide as its input
+Draw = Callable[[], Tensor]  # the zeros of a dropout, (N, K) bool
 
 
-def narrowed(wide: Tensor, weight: Tensor, bias: Tensor | None, probability: float, dropouts: Dropouts | None) -> Tensor:
+def narrowed(
+    wide: Tensor, weight: Tensor, bias: Tensor | None, probability: float, dropouts: Dropouts | None
+) -> Tensor:
     """Return dropout(GELU(wide)) Wᵀ + b, (N, D), in the precision of `wide`, (N, K).
 
     probability: of the dropout. dropouts: of the block; None for no dropout.

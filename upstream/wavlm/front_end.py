@@ -21,8 +21,9 @@ from upstream.wavlm.products import Convolution, batched_linear
 NORM_EPSILON = 1e-5  # of the convolutional layers; no implementation uses layer_norm_eps here
 
 # Frames of a piece. On a CPU, the output of the first layer, the largest tensor, should stay in the cache (17 MB in
-# float32), and the last piece of an utterance is shorter; a narrower front end learns in longer pieces. A GPU computes pieces of all utterances at once; there all
-# pieces have the same length, padded with zeros, and are short so that padding is small.
+# float32), and the last piece of an utterance is shorter; a narrower front end learns in longer pieces. A GPU computes
+# pieces of all utterances at once; there all pieces have the same length, padded with zeros, and are short so that
+# padding is small.
 FRAMES_ON_CPU = 128
 CHANNELS = 512  # for which that is chosen
 FRAMES_ON_GPU = 32

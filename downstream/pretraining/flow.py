@@ -37,6 +37,7 @@ from upstream.errors import UserError
 from upstream.learned import Learned
 from upstream.ranks import ALONE, Ranks
 from upstream.wavlm import checkpoint
+from upstream.wavlm.compiled import require_compilable
 from upstream.wavlm.training import TrainableWavLM
 
 logger = logging.getLogger("wavprobe")
@@ -99,6 +100,8 @@ class Pretraining:
     def carry_out(self) -> None:
         """Learn all stages, and write the model and its record."""
         recipe, ranks, folder = self._recipe, self._ranks, self.folder
+        if recipe.compile:  # before hours of targets
+            require_compilable(self._config, self._options.device)
         if ranks.main:
             logger.info(said_of(self._speech))
             if self._speech.notes:
@@ -220,6 +223,8 @@ class Pretraining:
         goes_on = number > 0 and not stage.seed_weights
         weights = checkpoint.read(self.folder.stage(number - 1)) if goes_on else drawn(self._config, recipe.seed)
         encoder = TrainableWavLM(weights, EVERYTHING, self._options.device)
+        if recipe.compile:
+            encoder.compile_blocks()
         dtype, seed = DTYPES[recipe.precision], derived(recipe.seed, "objective")
         model: PretrainingModel
         if stage.objective.kind == "contrastive":

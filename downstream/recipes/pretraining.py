@@ -194,7 +194,7 @@ class PretrainingRecipe(Closed):
         default="float32", description="of the encoder's products, by autocast; losses are in float32"
     )
     saved: Literal["float32", "float16"] = Field(default="float32", description="of the weights that are written")
-    compile: bool = Field(default=False, description="torch.compile the blocks")
+    compile: bool = Field(default=False, description="torch.compile what follows attention in every block")
     watch: WatchSettings = WatchSettings()
 
     @model_validator(mode="after")

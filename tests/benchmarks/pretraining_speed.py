@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from downstream.pretraining import load_pretraining
-from downstream.pretraining.flow import DTYPES, EVERYTHING, config_of, drawn
+from downstream.pretraining.first_model import config_of, drawn
+from downstream.pretraining.flow import DTYPES, EVERYTHING
 from downstream.pretraining.learner import StageLearner
 from downstream.pretraining.masked_prediction import PredictsCodes
 from downstream.pretraining.speech import frames_of, samples_of
@@ -39,7 +40,7 @@ from . import common
 RECIPE = "wavlm_tiny"
 DROPOUTS = "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"
 SIZES = {RECIPE: {}, "base": BASE.to_hugging_face() | dict.fromkeys(DROPOUTS, 0.0)}
-OURS, THEIRS = "ours", "transformers"
+OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
 SMALL = {"sizes": [RECIPE], "seconds": 2.0, "window": 1.0, "repeats": 1}
 NEAR = 1e-4  # relative difference of losses
 CHECKED = 1.0  # seconds of the two windows whose losses are compared
@@ -53,6 +54,7 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=12.0, help="of audio in an update")
     made.add_argument("--window", type=float, default=4.0, help="seconds of a window")
     made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
+    made.add_argument("--compile", action="store_true", help="measure `compile: true` of a recipe, too")
     options = common.parse(made, SMALL)
     rows = []
     for size in options.sizes:
@@ -126,6 +128,8 @@ def learner(peer: str, size: str, precision: str, seconds: float, window: float)
     recipe = recipe.model_copy(update={"model": SIZES[size] or recipe.model})
     config, stage = config_of(recipe), recipe.stages[-1]
     encoder = TransformersEncoder(config) if peer == THEIRS else TrainableWavLM(drawn(config, 0), EVERYTHING, CPU)
+    if peer == COMPILED and isinstance(encoder, TrainableWavLM):
+        encoder.compile_blocks()
     windows = NoiseWindows(recipe, seconds, window)
     codebooks = [windows.codebook(target) for target in stage.targets]
     assert stage.objective.kind == "masked_prediction"
@@ -145,7 +149,8 @@ def difference_of_losses(size: str) -> float:
 
 def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
     """Measure one size in one precision, in turns."""
-    peers = {name: learner(name, size, precision, options.seconds, options.window) for name in (OURS, THEIRS)}
+    names = [OURS, *([COMPILED] if options.compile else []), THEIRS]
+    peers = {name: learner(name, size, precision, options.seconds, options.window) for name in names}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for turn in range(options.repeats + 1):
         for name, peer in peers.items():
@@ -153,6 +158,8 @@ def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list
             own = seconds_of(peer, turn + 1)
             if turn:
                 took[name].append(own)
+            elif name == COMPILED:
+                common.say(f"compiling and one update took {own[0] * options.seconds:.0f} s")
     return [[size, precision, name, *speeds(own), *ratios(took[THEIRS], own)] for name, own in took.items()]
 
 

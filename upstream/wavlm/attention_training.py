@@ -59,7 +59,7 @@ def attend_in_training(
     for group, own, gates in parts:
         draw = partial(_zeros, dropouts, probability, first) if dropouts and probability else None
         bias = bias_of_sums(by_distance, group[1])
-        tensors = own.unflatten(0, group), gates.unflatten(0, group), bias
+        tensors = own.view(*group, *own.shape[1:]), gates.view(*group, -1), bias
         attended.append(_Attention.apply(*tensors, probability, draw))  # type: ignore[no-untyped-call]
         first += group[0]
     return torch.cat(attended)
@@ -168,7 +168,7 @@ def _values(projected: Tensor, part: Part) -> Tensor:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Return the products of the matrices of each utterance and head, (b, h, ·, ·)."""
-    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+    return torch.bmm(a.flatten(0, 1), b.flatten(0, 1)).view(*a.shape[:3], b.shape[3])
 
 
 def _weights(projected: Tensor, gate: Tensor, bias: Tensor, part: Part) -> Tensor:
@@ -196,7 +196,7 @@ def _of_gated_bias(of_scores: Tensor, gate: Tensor, bias: Tensor) -> tuple[Tenso
     filled = of_scores.new_zeros(utterances, heads, frames, 2 * frames)
     filled[..., :frames] = of_scores
     sums = 2 * frames - 1
-    shifted = filled.view(utterances, heads, -1)[..., : frames * sums].unflatten(-1, (frames, sums))
+    shifted = filled.view(utterances, heads, -1)[..., : frames * sums].view(utterances, heads, frames, sums)
     of_gate = _product(bias.float()[:, None].expand(utterances, heads, 1, sums), shifted.mT)[:, :, 0]
     of_bias = _product(gate.float()[:, :, None], shifted)[:, :, 0].sum(0)
     return of_gate, of_bias

@@ -19,9 +19,7 @@ from upstream.wavlm.dropout import Dropouts, scale_of
 Draw = Callable[[], Tensor]  # the zeros of a dropout, (N, K) bool
 
 
-def narrowed(
-    wide: Tensor, weight: Tensor, bias: Tensor | None, probability: float, dropouts: Dropouts | None
-) -> Tensor:
+def narrowed(wide: Tensor, weight: Tensor, bias: Tensor, probability: float, dropouts: Dropouts | None) -> Tensor:
     """Return dropout(GELU(wide)) Wᵀ + b, (N, D), in the precision of `wide`, (N, K).
 
     probability: of the dropout. dropouts: of the block; None for no dropout.
@@ -35,9 +33,7 @@ def narrowed(
 
 class _Narrowed(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, wide: Tensor, weight: Tensor, bias: Tensor | None, probability: float, draw: Draw | None
-    ) -> Tensor:
+    def forward(ctx: Any, wide: Tensor, weight: Tensor, bias: Tensor, probability: float, draw: Draw | None) -> Tensor:
         """wide: (N, K). weight: (D, K). bias: (D,)."""
         with torch.autocast(wide.device.type, enabled=False):
             own = weight.to(wide.dtype)

@@ -68,21 +68,21 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, lengths: list[int], by_distance: Tensor, dropouts: Dropouts | None = None) -> Tensor:
         """(N, D) -> (N, D); arguments as in `Attention.forward`."""
+        inner = self.attention_norm(x) if self.pre_norm else x
+        return self.after_attention(x, self.attention(inner, lengths, by_distance, dropouts), dropouts)
+
+    def after_attention(self, x: Tensor, attended: Tensor, dropouts: Dropouts | None) -> Tensor:
+        """Return the output of the block from its input and what attention made of it, (N, D) each."""
+        x = self._plus(x, self.attention.out, attended, dropouts, "attention output")
         if self.pre_norm:
-            x = self._attended(x, self.attention_norm(x), lengths, by_distance, dropouts)
             return self._fed_forward(x, self.feed_forward_norm(x), dropouts)
-        x = self.attention_norm(self._attended(x, x, lengths, by_distance, dropouts))
+        x = self.attention_norm(x)
         result: Tensor = self.feed_forward_norm(self._fed_forward(x, x, dropouts))
         return result
 
-    def _attended(
-        self, x: Tensor, inner: Tensor, lengths: list[int], by_distance: Tensor, dropouts: Dropouts | None
-    ) -> Tensor:
-        inner = self.attention(inner, lengths, by_distance, dropouts)
-        return self._plus(x, self.attention.out, inner, dropouts, "attention output")
-
     def _fed_forward(self, x: Tensor, inner: Tensor, dropouts: Dropouts | None) -> Tensor:
         learns = torch.is_grad_enabled() and not self.feed_forward_out.is_packed
+        learns = learns and not torch.compiler.is_compiling()  # a compiler decides itself what it keeps
         last = partial(self._narrowed if learns else self._product, dropouts=dropouts)
         return self._plus(x, last, self.feed_forward_in(inner, gelu=not learns), dropouts, "feed forward")
 
@@ -96,6 +96,7 @@ class Block(nn.Module):
     def _narrowed(self, wide: Tensor, plus: Tensor | None = None, *, dropouts: Dropouts | None) -> Tensor:
         """Return the same with GELU, in a way that keeps little for the backward pass; wide: before GELU."""
         weight, bias = self.feed_forward_out.weight, self.feed_forward_out.bias
+        assert bias is not None
         narrow = narrowed(wide, weight, bias, self.activation_dropout, dropouts)
         return narrow if plus is None else plus + narrow
 

@@ -6,10 +6,10 @@ WavLMModel, at the same places and with the same probabilities; they are drawn o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,11 +20,12 @@ from upstream.base import HiddenStates, Provenance
 from upstream.trainable import Learned, TrainableEncoder
 from upstream.wavlm import checkpoint, names, products
 from upstream.wavlm.checkpoint import Checkpoint
+from upstream.wavlm.compiled import compile_blocks, require_compilable
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.dropout import Dropouts, generator_of
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.masking import Masks, drawn_masks
-from upstream.wavlm.model import WavLM
+from upstream.wavlm.model import Block, WavLM
 from upstream.wavlm.standardisation import as_trained
 from upstream.wavlm.training_memory import kept_bytes
 from upstream.wavlm.upstream import EXTRACTOR_VERSION, WavLMUpstream
@@ -65,6 +66,11 @@ class TrainableWavLM(TrainableEncoder):
         self._packed.clear()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def compile_blocks(self) -> None:
+        """Let the blocks learn with code of torch.compile; raises UserError where that is impossible."""
+        require_compilable(self.config, self.device)
+        compile_blocks(cast(Iterable[Block], self.model.blocks))
 
     def prepare(self, waveform: Tensor) -> Tensor:
         """Standardise the waveform (S,) if the model was trained on standardised waveforms."""

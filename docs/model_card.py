@@ -72,8 +72,18 @@ def take(trained: Path, to: Path) -> None:
     record = read_json(trained / RECORD)
     for name in WEIGHTS:
         shutil.copyfile(trained / name, to / name)
-    write_json(to / RECORD, record | {"command": command_without_paths(record["command"])})
+    history = [measurement_now(one) for one in record["history"]]
+    write_json(to / RECORD, record | {"command": command_without_paths(record["command"]), "history": history})
     (to / SCORES).unlink(missing_ok=True)
+
+
+def measurement_now(kept: Content) -> Content:
+    """Return a measurement as pre-training records it now; its predictions were once called codebooks."""
+    if "codebooks" not in kept:
+        return kept
+    books = [{**book, "ignorant": book["unigram"]} for book in kept["codebooks"]]
+    predictions = [{name: value for name, value in book.items() if name != "unigram"} for book in books]
+    return {**{name: value for name, value in kept.items() if name != "codebooks"}, "predictions": predictions}
 
 
 def command_without_paths(command: str) -> str:
@@ -115,7 +125,7 @@ def card(folder: Path) -> str:
 def stage_of(record: Content, number: int) -> Content:
     """Return what the card says of a stage: settings, targets, and points of its curve."""
     settings, measured = record["recipe"]["stages"][number], [h for h in record["history"] if h["stage"] == number]
-    first = measured[0]["codebooks"] if measured else []
+    first = measured[0]["predictions"] if measured else []
     return {
         "steps": settings["steps"],
         "rate": settings["optimizer"]["lr"],
@@ -123,7 +133,7 @@ def stage_of(record: Content, number: int) -> Content:
         "unmasked": " falling to ".join(dict.fromkeys(f"{weight:g}" for weight in settings["objective"]["unmasked"])),
         "targets": [target_of(one) for one in record["targets"][number]],
         "codebooks": [book["name"] for book in first],
-        "unigrams": [book["unigram"] for book in first],
+        "ignorant": [book["ignorant"] for book in first],
         "curve": evenly(measured, POINTS),
     }
 

@@ -74,7 +74,8 @@ def fundamental(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log F0 (of Hz), voicing (0 to about 1) and log power of frames, (T, PITCH_WINDOW) -> (T,) each.
 
     The autocorrelation of a windowed frame, divided by that of the window (Boersma 1993); its highest peak between the
-    two lags, refined by a parabola. Short lags are preferred slightly, against halved frequencies.
+    two lags, refined by a parabola. Short lags are preferred slightly, against halved frequencies; above 330 Hz, where
+    the best lag may lie between two samples, some tones with strong harmonics are halved nevertheless.
     """
     window = torch.hann_window(PITCH_WINDOW)
     centred = frames - frames.mean(dim=1, keepdim=True)

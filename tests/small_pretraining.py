@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 
 from downstream.pretraining import PretrainingOptions, pretrain
 from downstream.pretraining.flow import Outcome
 from downstream.recipes import PretrainingRecipe
-from upstream.ranks import ALONE, Ranks
+from upstream.ranks import ALONE, Ranks, current
 
 RATE = 16_000
 SPEAKERS = 6
@@ -111,3 +115,34 @@ def pretrained(recipe: PretrainingRecipe, corpus: Path, place: Path, ranks: Rank
     outcome = pretrain(recipe, options_of(corpus, place, **changes), ranks)
     assert outcome is not None
     return outcome
+
+
+SHARED = {
+    "a": {"stages": [MASKED, SECOND], "model": {"layerdrop": 0.5}},
+    "b": {"stages": [MASKED | {"steps": 2}], "batch": {"seconds": 1.0, "windows": [1.0], "accumulate": 2}},
+}
+
+
+def one_of_several(corpus: Path, place: Path) -> None:
+    """Carry out two pre-trainings with other processes; of the second, micro-batches have a single window."""
+    torch.set_num_threads(1)
+    ranks = current()
+    ranks.meet()
+    for name, changes in SHARED.items():
+        outcome = pretrain(recipe_of(**changes), options_of(corpus, place, name=name), ranks)
+        assert (outcome is None) == (not ranks.main)
+
+
+def both_of_two(corpus: Path, place: Path) -> None:
+    """Carry out `one_of_several` in two processes, which import once, since the second is a fork of the first."""
+    importlib.import_module("torch._dynamo")  # as optimisers do
+    forked = os.fork()
+    rank = "0" if forked else "1"
+    os.environ |= {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank}
+    one_of_several(corpus, place)
+    if forked:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]))
+
+
+if __name__ == "__main__":
+    both_of_two(*map(Path, sys.argv[1:]))

@@ -30,7 +30,10 @@ def refuse_unfit_probe(settings: ProbeSettings | None, data: Path | None) -> Non
 
 
 def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: PretrainingOptions) -> float:
-    """Return the primary score of a recipe on a frozen copy of an encoder; nothing of the run is kept."""
+    """Return the primary score of a recipe on a frozen copy of an encoder, in % if it is a share.
+
+    Nothing of the run is kept.
+    """
     frozen = encoder.upstream("the model in training", options.device, torch.float32)
     recipe, overrides = load_overridden(settings.recipe, settings.overrides)
     with tempfile.TemporaryDirectory() as results:
@@ -47,4 +50,5 @@ def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: Pretr
             ),
         )
     assert outcome is not None  # this process is alone in it
-    return outcome.result.primary.value
+    primary = outcome.result.primary
+    return primary.value * (100 if outcome.result.metric_types[primary.name].percent else 1)

@@ -25,7 +25,8 @@ class Measured:
     """One measurement.
 
     step: updates so far, in all stages. spread: of every layer: root of the mean variance of its dimensions over
-    frames. norm: of the gradient, mean since the last measurement. probe: score of the recipe that is watched, if any.
+    frames. norm: of the gradient, mean since the last measurement. probe: score of the recipe that is watched, if any,
+    in % where it is a share.
     """
 
     step: int

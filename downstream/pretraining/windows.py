@@ -54,6 +54,7 @@ class Windows:
     def _micro_batch(self, step: int, part: int) -> list[WindowOfSpeech]:
         place = f"part {part} of update {step}"
         samples = self._lengths[derived(self._recipe.seed, f"length of {place}") % len(self._lengths)]
+        # Windows are 80 samples longer than their seconds: one that lacks no more than a hundredth fits.
         count = max(1, int(self._recipe.batch.seconds * SAMPLE_RATE / samples + 0.01))
         return [self._window(derived(self._recipe.seed, f"window {i} of {place}"), samples) for i in range(count)]
 

@@ -117,7 +117,9 @@ class MixingSettings(Closed):
 class BatchSettings(Closed):
     """What one update learns from."""
 
-    seconds: Seconds = Field(default=24.0, description="of audio in a micro-batch, over all processes")
+    seconds: Seconds = Field(
+        default=24.0, description="of audio in a micro-batch, over all processes: as many windows as fit"
+    )
     windows: Annotated[tuple[Seconds, ...], Field(min_length=1)] = Field(
         default=(2.0, 4.0, 4.0, 6.0), description="lengths that are drawn, one for all windows of a micro-batch"
     )

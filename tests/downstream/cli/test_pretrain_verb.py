@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from small_pretraining import CONTENT, CONTRASTIVE, MASKED, SECOND, write_tones
 from downstream.cli.main import main
 from downstream.pretraining import load_pretraining
 from downstream.pretraining.first_model import config_of
+from downstream.pretraining.learner import StageLearner
 from downstream.recipes import pretraining_names, recipe_names
 from upstream.wavlm.model import untrained
 
@@ -139,30 +137,35 @@ def test_they_are_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_it_is_interrupted_and_goes_on_by_the_same_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As a user has it: Ctrl-C, the same command again, and -u of what came out."""
     (tmp_path / "tones").mkdir()
     recipe, corpus = tmp_path / "small.yaml", write_tones(tmp_path / "tones")
-    recipe.write_text(yaml.safe_dump(CONTENT | {"stages": [CONTRASTIVE | {"steps": 100}]}))
+    recipe.write_text(yaml.safe_dump(CONTENT | {"stages": [CONTRASTIVE]}))
     folders = ["--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"), "--data", f"tones={corpus}"]
-    shown = ["-n", "one", "--device", "cpu", "--snapshot-seconds", "0"]
-    arguments = ["pretrain", str(recipe), *folders, *shown]
-    command = [sys.executable, "-m", "downstream.cli.main", *arguments]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
-        snapshot = tmp_path / "r" / "pretrain" / "small" / "one" / "snapshot"
-        until = time.monotonic() + 120
-        while not snapshot.exists() and time.monotonic() < until and begun.poll() is None:
-            time.sleep(0.01)
-        begun.send_signal(signal.SIGINT)
-        _, said = begun.communicate(timeout=60)
-    assert begun.returncode == 130
-    assert "the same command goes on from here" in said
-    assert "Traceback" not in said
+    command = ["pretrain", str(recipe), *folders, "-n", "one", "--device", "cpu", "--snapshot-seconds", "0"]
+    learn = StageLearner.learn
+
+    def interrupted(self: StageLearner, step: int, place: int) -> Any:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return learn(self, step, place)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("downstream.training.snapshot.SNAPSHOT_SHARE", 1e9)
+        patched.setattr(StageLearner, "learn", interrupted)
+        assert main(command) == 130
+    said = capsys.readouterr().err
+    assert said.endswith("\nInterrupted; what was computed is kept, and the same command goes on from here.\n")
     with caplog.at_level("INFO"):
-        assert main(arguments) == 0
-    assert "The training goes on at update" in caplog.text
-    shown_again = capsys.readouterr().out
-    assert f"wavprobe run -u {snapshot.parent} -d" in shown_again
-    assert "100 updates" in shown_again
-    assert "     0 updates" not in shown_again
+        assert main(command) == 0
+    assert "The training goes on at update 2 of stage 1." in caplog.text
+    shown = capsys.readouterr().out
+    assert f"The model is {tmp_path / 'r'}/pretrain/small/one: wavprobe run -u {tmp_path / 'r'}" in shown
+    assert "     4 updates" in shown
+    assert "     0 updates" not in shown
+    assert main(command) == 0
+    assert "This training was finished before. The model is" in capsys.readouterr().out

@@ -97,14 +97,14 @@ def test_no_path_of_the_machine_is_in_what_comes_out(half: Outcome, corpus: Path
 
 
 def test_it_learns_notes_that_follow_each_other(corpus: Path, tmp_path: Path) -> None:
-    stage = MASKED | {"steps": 40, "targets": [{"features": "mfcc", "clusters": 8}], "optimizer": {"lr": 5e-3}}
+    stage = MASKED | {"steps": 30, "targets": [{"features": "mfcc", "clusters": 8}], "optimizer": {"lr": 1e-2}}
     recipe = recipe_of(
-        stages=[stage], model=NOTHING_DROPPED, mixing={"probability": 0.0}, batch={"seconds": 4.5, "windows": [1.0]},
-        watch={"every": 40},
+        stages=[stage], model=NOTHING_DROPPED, mixing={"probability": 0.0}, batch={"seconds": 3.5, "windows": [1.0]},
+        watch={"every": 30},
     )  # fmt: skip
     first, last = (Measured.of(one).predictions[0] for one in pretrained(recipe, corpus, tmp_path).record["history"])
     assert first.masked_loss > first.ignorant  # nothing is known
-    assert last.masked_loss < last.ignorant - 0.15
+    assert last.masked_loss < last.ignorant - 0.3
     assert last.masked_accuracy > first.masked_accuracy + 10
     assert last.unmasked_loss is not None
     assert last.unmasked_loss < last.masked_loss

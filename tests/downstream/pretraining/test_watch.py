@@ -122,7 +122,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     return pretrained(recipe, write_tones(place / "tones"), place, probe_data=emotions), emotions
 
 
-PROBED = ["corpus.name=manifest", "split.folds=2", "training.steps=6", "training.evaluate_every=6", "sweep.lr=[1e-2]"]
+PROBED = ["corpus.name=manifest", "split.folds=3", "training.steps=6", "training.evaluate_every=6", "sweep.lr=[1e-2]"]
 
 
 def test_the_score_on_the_way_is_that_of_a_run_of_what_comes_out(watched: tuple[Outcome, Path], tmp_path: Path) -> None:

@@ -49,7 +49,15 @@ def row_of(sides: dict[str, Result]) -> dict[str, Any]:
         MODEL: score_of(own),
         **{side: score_of(sides[side]) if side in sides else None for side in ("untrained", FILTERBANK)},
         **{f"over_{side}": over(own, sides.get(side)) for side in ("untrained", FILTERBANK)},
+        "layers": layers_of(own),
     }
+
+
+def layers_of(result: Result) -> dict[str, float]:
+    """Return the primary score of each single layer, by its number; empty where only a sum or a choice was scored."""
+    scale, name = result.metric_types[result.primary.name].scale, result.primary.name
+    single = (one for one in result.layers if isinstance(one.layer, int))
+    return {str(one.layer): scaled(one.score(name).value, scale) for one in single}
 
 
 def score_of(result: Result) -> Triple:

@@ -27,6 +27,7 @@ SCORE = {
     "fbank_no_cmvn": None,
     "over_untrained": [23.24, -1.0, 30.0],
     "over_fbank_no_cmvn": None,
+    "layers": {"0": 30.1, "1": 48.2},
 }
 
 
@@ -72,7 +73,9 @@ def test_scores_have_their_intervals(cards: ModuleType, tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "model")
     (folder / "scores.json").write_text(json.dumps([SCORE]))
     row = "| **50.0 (46.0 to 54.2)** | 26.8 | - | +23.2 (-1.0 to +30.0) | - |"
-    assert f"| `-d emotion`, RAVDESS | accuracy, % {row}\n" in cards.card(folder)
+    card = cards.card(folder)
+    assert f"| `-d emotion`, RAVDESS | accuracy, % {row}\n" in card
+    assert "By layer, accuracy, %, `-d emotion`, RAVDESS: 0: 30.1, 1: 48.2.\n" in card
 
 
 def test_measurements_of_earlier_records_are_read(cards: ModuleType) -> None:
@@ -107,3 +110,4 @@ def test_scores_are_those_of_the_records(tmp_path: Path) -> None:
     assert row["score"] == "accuracy, %"
     assert "-o training.steps=20" in row["task"]
     assert row["untrained"] is row["over_untrained"] is None  # no such run
+    assert row["layers"] == {}

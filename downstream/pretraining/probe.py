@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 
 import torch
 
+from downstream.data import recordings_kept
 from downstream.experiment import run
 from downstream.pretraining.options import PretrainingOptions
 from downstream.recipes import Options, ProbeSettings
 from downstream.tasks import load_overridden
 from upstream.errors import UserError
+from upstream.unfinished import unfinished_folder
 from upstream.wavlm.training import TrainableWavLM
 
 logger = logging.getLogger("wavprobe")
@@ -32,21 +33,18 @@ def refuse_unfit_probe(settings: ProbeSettings | None, data: Path | None) -> Non
 def probe_score(settings: ProbeSettings, encoder: TrainableWavLM, options: PretrainingOptions) -> float:
     """Return the primary score of a recipe on a frozen copy of an encoder, in % if it is a share.
 
-    Nothing of the run is kept.
+    Nothing of the run is kept but what was found of the recordings: other weights have other states.
     """
     frozen = encoder.upstream("the model in training", options.device, torch.float32)
     recipe, overrides = load_overridden(settings.recipe, settings.overrides)
-    with tempfile.TemporaryDirectory() as results:
+    options.store.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(options.store) as place:
+        recordings_kept(place).symlink_to(recordings_kept(options.store).absolute())
         outcome = run(
             frozen,
             recipe,
             Options(
-                data=options.probe_data,
-                results=Path(results),
-                store=options.store,
-                store_limit=0,
-                overrides=overrides,
-                progress=False,
+                data=options.probe_data, results=place / "results", store=place, overrides=overrides, progress=False
             ),
         )
     assert outcome is not None  # this process is alone in it

@@ -19,6 +19,8 @@ from downstream.pretraining.learner import Learned
 from downstream.pretraining.model import Prediction, Spread
 from downstream.pretraining.watch import Measured, line_of, warnings_of
 from downstream.recipes import Options
+from upstream.files import STATES
+from upstream.unfinished import UNFINISHED
 
 GOOD = Prediction("mfcc-100", 3.2, 21.0, 34.6, 4.4, unmasked_loss=2.9, unmasked_accuracy=28.4)
 STUCK = replace(GOOD, masked_loss=4.37, codes=3.2)
@@ -130,12 +132,12 @@ def test_the_score_on_the_way_is_that_of_a_run_of_what_comes_out(watched: tuple[
     history = [Measured.of(one) for one in outcome.record["history"]]
     assert [one.step for one in history if one.probe is not None] == [0, 7]  # at first, and at the end
     recipe, changed = experiment.chosen_recipe("emotion", PROBED)
-    options = Options(
-        data=emotions, results=tmp_path, store=tmp_path / "s", store_limit=0, overrides=changed, progress=False
-    )
+    options = Options(data=emotions, results=tmp_path, store=tmp_path / "s", overrides=changed, progress=False)
     run = experiment.run(upstream.load(str(outcome.folder)), recipe, options)
     assert run is not None
     assert history[-1].probe == pytest.approx(100 * run.result.primary.value, abs=1e-9)
+    kept = [one.name for one in (outcome.folder.parents[3] / "store").iterdir()]
+    assert not [name for name in kept if name.startswith(UNFINISHED) or name == STATES]
 
 
 def test_every_measurement_is_in_the_curves(watched: tuple[Outcome, Path]) -> None:

@@ -28,10 +28,11 @@ README, KEPT, PICTURE = HERE.parent / "README.md", HERE / "numbers.json", HERE /
 WIDTH = 100  # columns of what the README prints
 
 RUNS = {
-    "demo": "-u wavlm_base --random-init -d demo/emotion",
+    "demo": "-u wavlm_tiny -d demo/keyword",
+    "wavlm_tiny": "-u wavlm_tiny -d emotion --data path/to/RAVDESS -o sweep.layer=all",
+    "untrained": "-u wavlm_tiny --random-init -d emotion --data path/to/RAVDESS -o sweep.layer=all",
     "fbank_no_cmvn": "-u fbank_no_cmvn -d emotion --data path/to/RAVDESS",
     "fbank": "-u fbank -d emotion --data path/to/RAVDESS",
-    "wavlm_base": "-u wavlm_base --random-init -d emotion --data path/to/RAVDESS -o sweep.layer=all",
 }
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     if folder is not None:
         found = {name: find(folder, command) for name, command in RUNS.items()}
         KEPT.write_text(json.dumps(kept(found), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draw(found["wavlm_base"], found["fbank_no_cmvn"], PICTURE)
+        draw(found["wavlm_tiny"], {name: found[name] for name in ("untrained", "fbank_no_cmvn")}, PICTURE)
     README.write_text(filled(README.read_text(encoding="utf-8"), json.loads(KEPT.read_text(encoding="utf-8"))))
 
 
@@ -88,9 +89,9 @@ def printed(result: Result) -> str:
     return "\n".join(line.rstrip() for line in console.export_text().strip().splitlines())
 
 
-def draw(layers: Result, baseline: Result, path: Path) -> None:
-    """Draw the score of each layer with its interval, the weighted sum, a baseline and chance."""
-    picture = layer_score_picture(layers, {"filterbanks (fbank_no_cmvn)": baseline.primary.value})
+def draw(layers: Result, baselines: dict[str, Result], path: Path) -> None:
+    """Draw the score of each layer with its interval, the weighted sum, baselines by their names, and chance."""
+    picture = layer_score_picture(layers, {name: result.primary.value for name, result in baselines.items()})
     assert picture is not None, "the record has no single layers"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(picture.rendered())

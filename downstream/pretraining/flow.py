@@ -30,7 +30,7 @@ from downstream.pretraining.targets import Codebook, codebook
 from downstream.pretraining.watch import LEGEND, Measured, line_of, warnings_of
 from downstream.pretraining.windows import Windows, held_windows
 from downstream.recipes import PretrainingRecipe
-from downstream.training import SnapshotClock, derived
+from downstream.training import SnapshotClock, code_version, derived
 from upstream.base import Upstream
 from upstream.catalog import load
 from upstream.errors import UserError
@@ -110,6 +110,7 @@ class Pretraining:
         ranks.join(self._options.device)
         ranks.barrier(self._options.device)
         self._state, self._tensors = folder.resumed()
+        self._state.learn_by(code_version())
         if self._shown:
             tqdm.write(LEGEND)
         with self._progress() as self._bar, Curves(folder.path, self._state.place, ranks.main) as self._curves:

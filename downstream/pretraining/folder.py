@@ -34,6 +34,7 @@ QUESTION = "question.json"  # which training a folder holds
 SNAPSHOT = "snapshot"
 STAGES = "stages"
 OBJECTIVE = "objective.safetensors"
+OTHER_CODE = "Other code, or another PyTorch, began this training: what comes out is not bit for bit what either makes."
 
 
 @dataclass
@@ -41,7 +42,8 @@ class State:
     """How far a training is.
 
     stage: its number. step: updates of it. place: updates of all stages. audio: seconds learned from. seconds: that it
-    took. norms: of gradients since the last measurement. history: measurements.
+    took. norms: of gradients since the last measurement. history: measurements. code: digests of the code that learned,
+    one where no other code went on with it.
     """
 
     stage: int = 0
@@ -51,6 +53,14 @@ class State:
     seconds: float = 0.0
     norms: list[float] = field(default_factory=list)
     history: list[Measured] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+
+    def learn_by(self, code: str) -> None:
+        """Note the code that goes on; one that began with other code ends in bits that neither code gives alone."""
+        if self.code and self.code[-1] != code:
+            logger.warning(OTHER_CODE)
+        if code not in self.code[-1:]:
+            self.code.append(code)
 
 
 class Folder:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from downstream.pretraining.folder import State
+from downstream.pretraining.folder import OTHER_CODE, State
 from downstream.pretraining.options import PretrainingOptions
 from downstream.pretraining.speech import Speech
 from downstream.pretraining.targets import Codebook
@@ -43,7 +43,7 @@ def record_of(
         "speech": [asdict(source) for source in speech.sources],
         "hours_of_speech": speech.seconds / 3600,
         "held_back_seconds": sum(stream.seconds for stream in speech.held),
-        "notes": list(speech.notes),
+        "notes": [*speech.notes, *([OTHER_CODE] if len(state.code) > 1 else [])],
         "parameters": parameters,
         "updates": state.place,
         "hours_learned_from": state.audio / 3600,

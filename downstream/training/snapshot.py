@@ -20,7 +20,7 @@ from upstream.files import write_atomically
 logger = logging.getLogger("wavprobe")
 
 # The rooms whose code makes the bits of a training.
-ROOMS = ("upstream", *(f"downstream/{room}" for room in ("states", "tasks", "training", "finetuning")))
+ROOMS = ("upstream", *(f"downstream/{room}" for room in ("states", "tasks", "training", "finetuning", "pretraining")))
 
 FACTS = "facts"  # the name of the tensor that holds them as JSON
 DIGEST_BYTES = 32

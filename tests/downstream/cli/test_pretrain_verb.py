@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,15 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.err
 
 
+LAYER_SEVEN = {"features": "layer", "layer": 7, "clusters": 6}
+
+
+def in_stages(*stages: dict[str, Any]) -> str:
+    return f"stages={yaml.safe_dump(list(stages), default_flow_style=True, width=1_000).strip()}"
+
+
 def with_stage(**changes: Any) -> str:
-    return f"stages={yaml.safe_dump([MASKED | changes], default_flow_style=True, width=1_000).strip()}"
+    return in_stages(MASKED | changes)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,10 @@ def with_stage(**changes: Any) -> str:
         (["wavlm_tiny", "-o", "model.hidden_size=65"], "hidden_size"),
         (["wavlm_tiny", "-o", "model.hidden_size=many"], "hidden_size"),
         (["wavlm_tiny", "-o", "model.conv_stride=[5, 2, 2, 2, 2, 2, 4]"], "640 apart; a model is pre-trained with"),
-        (["wavlm_tiny", "-o", "model.num_hidden_layers=3"], "made of layer 4, and the model has layers 0 to 3"),
+        (
+            ["wavlm_tiny", "-o", in_stages(MASKED, SECOND | {"targets": [LAYER_SEVEN]})],
+            "made of layer 7, and the model has layers 0 to 6",
+        ),
         (["wavlm_tiny", "-o", "model.mask_time_prob=0"], "a checkpoint of such a model has no mask vector"),
         (["wavlm_tiny", "-o", "held_back.sources=[hibary]"], "there is no speech called hibary"),
         (["wavlm_tiny", "-o", "speech=[{corpus: librispeech}, {corpus: librispeech}]"], "give each one a `name`"),
@@ -125,7 +137,7 @@ def test_pretrainings_are_no_tasks(capsys: pytest.CaptureFixture[str], monkeypat
 def test_they_are_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["validate", str(REPOSITORY / "recipes" / "pretrain" / "wavlm_tiny.yaml"), "--show"]) == 0
     shown = capsys.readouterr().out
-    assert "valid (a pre-training of 5600 updates)" in shown
+    assert "valid (a pre-training of 4400 updates)" in shown
     assert "temperature: 0.1" in shown
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(CONTENT | {"mask": {"lenght": 3}}))
@@ -134,6 +146,16 @@ def test_they_are_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     own.write_text(yaml.safe_dump(CONTENT | {"model": {"hidden_sise": 3}}))
     assert main(["validate", str(own)]) == 2
     assert "Did you mean hidden_size?" in capsys.readouterr().err
+
+
+@contextmanager
+def ctrl_c_heard() -> Iterator[None]:
+    """Let SIGINT interrupt as in a terminal: what runs in the background of a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_it_is_interrupted_and_goes_on_by_the_same_command(
@@ -154,7 +176,7 @@ def test_it_is_interrupted_and_goes_on_by_the_same_command(
             signal.raise_signal(signal.SIGINT)
         return learn(self, step, place)
 
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, ctrl_c_heard():
         patched.setattr("downstream.training.snapshot.SNAPSHOT_SHARE", 1e9)
         patched.setattr(StageLearner, "learn", interrupted)
         assert main(command) == 130

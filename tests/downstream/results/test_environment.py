@@ -10,8 +10,8 @@ import pytest
 import torch
 from places import REPOSITORY
 
-from downstream.results import environment as module
-from downstream.results.environment import environment, git_revision
+from downstream.results import environment
+from downstream.results.environment import git_revision
 from upstream.processor import processor
 
 SETUP = "[metadata]\nname = wavprobe\n"
@@ -96,7 +96,7 @@ def test_without_a_commit_or_git_there_is_none(checkout: Path, monkeypatch: pyte
 
 def test_a_record_has_the_commit_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for revision in ("abc-dirty", None):
-        monkeypatch.setattr(module, "git_revision", lambda found=revision: found)
+        monkeypatch.setitem(environment.__globals__, "git_revision", lambda found=revision: found)
         assert environment(torch.device("cpu")).get("git") == revision
 
 

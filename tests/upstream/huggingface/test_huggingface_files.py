@@ -70,7 +70,9 @@ class TestHub:
             UserError, match=r"a folder with a config\.json to -u \(there is no file or folder ORG/NAME here\)\.$"
         ):
             huggingface.load("hf:ORG/NAME", random_init=True)
-        with pytest.raises(UserError, match=r"or add --random-init for untrained weights\.$"):
+        with pytest.raises(
+            UserError, match=r"add --random-init for untrained weights, or name wavlm_tiny, which needs no network\.$"
+        ):
             upstream.load("wavlm_base")
         with pytest.raises(UserError, match=r"or type hubert_base@main for the newest commit, which may be there\.$"):
             upstream.load("hubert")

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from downstream.data.choice import Choice
 from downstream.data.corpora.catalog import load_corpus
 from downstream.data.corpus import Corpus, Utterance
-from downstream.data.corpus_inspection import KEPT, inspected_items
+from downstream.data.corpus_inspection import inspected_items, recordings_kept
 from downstream.data.dataset_notes import dataset_notes
 from downstream.data.division import depends_on_audio, divide, rule_for, unused_parts
 from downstream.data.effects import Effects
@@ -166,10 +166,10 @@ def read_dataset(
         choice = family.choose(with_effects(corpus, recipe.corpus.effects))
         refuse_lost_parts(corpus, choice, recipe)
         if depends_on_audio(rule_for(recipe.split, choice.utterances)):
-            items = inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
+            items = inspected_items(choice.utterances, recordings_kept(cache), progress, check_audio)
             choice = replace(choice, items=items)
         choice, split = only_used(*divide(choice, recipe))
-    items = choice.items or inspected_items(choice.utterances, cache / KEPT, progress, check_audio)
+    items = choice.items or inspected_items(choice.utterances, recordings_kept(cache), progress, check_audio)
     contradicting = contradictions(corpus, choice.column, choice.utterances, choice.labels, items)
     given_parts = () if corpus.synthetic else unused_parts(recipe.split, choice.utterances)
     equal = (*repeated_audio(split, choice.utterances, items), *contradicting)

@@ -15,7 +15,7 @@ from downstream.data.corpora.files import left_out, own_suffixes, shown, sort_ou
 from downstream.data.corpora.manifest import utterance
 from downstream.data.corpora.manifest_table import read_manifest_table
 from downstream.data.corpus import Utterance
-from downstream.data.corpus_inspection import KEPT, inspected_items
+from downstream.data.corpus_inspection import inspected_items, recordings_kept
 from downstream.data.effects import Effects
 from downstream.data.text_files import read_lines
 from upstream import files
@@ -108,7 +108,7 @@ def recordings_named(
     if len(distinct) < len(found):
         notes.append(f"{counted(len(found) - len(distinct), 'recording')} named more than once, taken once.")
     utterances = [replace(one, audio=replace(one.audio, effects=effects)) for one in with_names(distinct)]
-    kept = kept or files.DEFAULT_STORE / KEPT
+    kept = kept or recordings_kept(files.DEFAULT_STORE)
     if skip_unreadable:
         utterances, unreadable = without_unreadable(utterances, kept)
         notes += unreadable

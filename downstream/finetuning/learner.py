@@ -36,10 +36,9 @@ from downstream.training import (
     under,
 )
 from upstream.base import Upstream
+from upstream.catalog import torch_dtype
 from upstream.encode import Item, NotFiniteError, waveforms_ahead, workers_for
 from upstream.ranks import Ranks
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class FineTuning:
@@ -77,7 +76,7 @@ class FineTuning:
         self._window, cut = window_of(crop), cut_of(upstream, crop)
         self._encoder = upstream.trainable(learned_of(settings))
         self._head = head
-        self._model = EncoderWithHead(self._encoder, head, task, DTYPES[settings.precision], cut).train()
+        self._model = EncoderWithHead(self._encoder, head, task, torch_dtype(settings.precision), cut).train()
         self._synchronised = synchronised(self._model, ranks)
         self._clip, steps = training.clip, training.steps
         own = optimizer_of(settings, config.rate, steps)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from downstream.states import Cut, cut_all
 from downstream.tasks import Head, Task
+from downstream.training import in_precision
 from upstream.base import HiddenStates
 from upstream.trainable import TrainableEncoder
 
@@ -30,8 +31,7 @@ class EncoderWithHead(nn.Module):
         waveforms: (S_i,) each. seeds: of what is random in the encoder. utterances: (B,) their indices in the dataset.
         places: (B,) where a window of states begins, from 0 to 1.
         """
-        lower = self._dtype != torch.float32
-        with torch.autocast(self.encoder.device.type, self._dtype if lower else None, enabled=lower):
+        with in_precision(self._dtype, self.encoder.device):
             states = self.encoder(waveforms, seeds)
         states = HiddenStates(states.layers.float(), states.lengths)
         if self._cut is not None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -32,7 +31,7 @@ from downstream.pretraining.windows import Windows, held_windows
 from downstream.recipes import PretrainingRecipe
 from downstream.training import SnapshotClock, code_version, derived
 from upstream.base import Upstream
-from upstream.catalog import load
+from upstream.catalog import load, torch_dtype
 from upstream.errors import UserError
 from upstream.learned import Learned
 from upstream.ranks import ALONE, Ranks
@@ -43,7 +42,6 @@ from upstream.wavlm.training import TrainableWavLM
 logger = logging.getLogger("wavprobe")
 
 EVERYTHING = Learned(from_layer=0, front_end=True, masked=False)  # masks are the objective's
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TARGETS_SEED = 0  # of k-means: seeds of one recipe share their targets
 
 
@@ -226,7 +224,7 @@ class Pretraining:
         encoder = TrainableWavLM(weights, EVERYTHING, self._options.device)
         if recipe.compile:
             encoder.compile_blocks()
-        dtype, seed = DTYPES[recipe.precision], derived(recipe.seed, "objective")
+        dtype, seed = torch_dtype(recipe.precision), derived(recipe.seed, "objective")
         model: PretrainingModel
         if stage.objective.kind == "contrastive":
             model = TellsApart(encoder, stage.objective, dtype, seed)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from downstream.pretraining.speech import Stream
 from downstream.pretraining.windows import WindowOfSpeech
+from downstream.training import in_precision
 from upstream.wavlm.masking import Masks
 from upstream.wavlm.training import TrainableWavLM
 
@@ -79,10 +80,9 @@ class PretrainingModel(nn.Module, ABC):
     def encode(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech]) -> tuple[Tensor, Tensor]:
         """Return the states of all layers, (L, N, D) float32, of windows of equal length with their masks, and the
         layer-normed output of the front end, (N, C)."""
-        lower = self.training and self._dtype != torch.float32
         device = self.encoder.device
         masks = Masks(masked_frames(windows).to(device), None, [len(window.mask) for window in windows])
-        with torch.autocast(device.type, self._dtype if lower else None, enabled=lower):
+        with in_precision(self._dtype if self.training else torch.float32, device):
             features = self.encoder.features(list(waveforms))
             states = self.encoder.states_of(features, masks, [window.seed for window in windows])
         return states.float(), features

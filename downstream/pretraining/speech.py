@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchaudio.functional as AF
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -97,6 +99,10 @@ class Speech:
     def seconds(self) -> float:
         """Seconds to learn from, all speeds together."""
         return sum(stream.seconds for stream in self.learned)
+
+    def draws(self) -> NDArray[np.float64]:
+        """Return how often each stream is drawn to learn from, relative to the others: frames times weight."""
+        return np.array([stream.frames * stream.weight for stream in self.learned], dtype=np.float64)
 
     def digest(self) -> str:
         """Digest of all streams, in order."""

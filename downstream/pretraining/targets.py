@@ -116,7 +116,7 @@ def fitted_centres(target: Target, speech: Speech, seed: int, rows: Callable[[St
     from sklearn.cluster import MiniBatchKMeans  # takes a while, and is needed where targets are made
 
     random = np.random.default_rng(seed)
-    share = np.array([stream.frames * stream.weight for stream in speech.learned], dtype=np.float64)
+    share = speech.draws()
     wanted = np.ceil(FITTED * share / share.sum()).astype(int)
     drawn = []
     for stream, count in zip(speech.learned, wanted, strict=True):

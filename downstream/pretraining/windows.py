@@ -44,7 +44,7 @@ class Windows:
     def __init__(self, recipe: PretrainingRecipe, speech: Speech) -> None:
         self._recipe, self._speech = recipe, speech
         self._lengths = [samples_of(seconds) for seconds in recipe.batch.windows]
-        shares = np.array([stream.frames * stream.weight for stream in speech.learned], dtype=np.float64)
+        shares = speech.draws()
         self._edges = np.cumsum(shares) / shares.sum()
 
     def update(self, step: int) -> list[list[WindowOfSpeech]]:

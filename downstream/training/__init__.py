@@ -9,6 +9,7 @@ from downstream.training.memory import enough_memory, smaller_batches
 from downstream.training.norms import layer_norms
 from downstream.training.one_layer import distinct, for_every_config
 from downstream.training.order import Update
+from downstream.training.precision import in_precision
 from downstream.training.processes import KEPT, summed, summed_all, synchronised, told
 from downstream.training.scoring import ScoredHead, device_of_heads, predict, score_heads
 from downstream.training.seeds import derived
@@ -44,6 +45,7 @@ __all__ = [
     "enough_memory",
     "fitted_heads",
     "for_every_config",
+    "in_precision",
     "layer_norms",
     "layer_settings",
     "learn",

@@ -23,13 +23,14 @@ from torch import Tensor, nn
 
 from downstream.pretraining import load_pretraining
 from downstream.pretraining.first_model import config_of, drawn
-from downstream.pretraining.flow import DTYPES, EVERYTHING
+from downstream.pretraining.flow import EVERYTHING
 from downstream.pretraining.learner import StageLearner
 from downstream.pretraining.masked_prediction import PredictsCodes
 from downstream.pretraining.speech import frames_of, samples_of
 from downstream.pretraining.targets import Codebook
 from downstream.pretraining.windows import WindowOfSpeech, Windows, drawn_mask
 from downstream.recipes import PretrainingRecipe, Target
+from upstream.catalog import torch_dtype
 from upstream.ranks import ALONE
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.masking import Masks
@@ -39,6 +40,7 @@ from . import common
 
 RECIPE = "wavlm_tiny"
 DROPOUTS = "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"
+PRECISIONS = "float32", "bfloat16"
 SIZES: dict[str, dict[str, Any]] = {RECIPE: {}, "base": dict.fromkeys(DROPOUTS, 0.0)}  # defaults are those of Base
 OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
 SMALL = {"sizes": [RECIPE], "seconds": 2.0, "window": 1.0, "repeats": 1}
@@ -50,7 +52,9 @@ CPU = torch.device("cpu")
 def main() -> None:
     made = common.parser(__doc__)
     made.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES, help="of the model")
-    made.add_argument("--precisions", nargs="+", default=list(DTYPES), choices=DTYPES, help="float32, or of autocast")
+    made.add_argument(
+        "--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="float32, or of autocast"
+    )
     made.add_argument("--seconds", type=float, default=12.0, help="of audio in an update")
     made.add_argument("--window", type=float, default=4.0, help="seconds of a window")
     made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
@@ -133,7 +137,7 @@ def learner(peer: str, size: str, precision: str, seconds: float, window: float)
     windows = NoiseWindows(recipe, seconds, window)
     codebooks = [windows.codebook(target) for target in stage.targets]
     assert stage.objective.kind == "masked_prediction"
-    model = PredictsCodes(cast(TrainableWavLM, encoder), stage.objective, codebooks, DTYPES[precision], 0)
+    model = PredictsCodes(cast(TrainableWavLM, encoder), stage.objective, codebooks, torch_dtype(precision), 0)
     return StageLearner(model.train(), stage, windows, 0, ALONE)
 
 

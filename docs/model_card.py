@@ -2,7 +2,8 @@
 
     python docs/model_card.py                     # README.md again, from the files beside it
     python docs/model_card.py --weights FOLDER    # first take the weights and the record that `wavprobe pretrain` left
-    python docs/model_card.py --results FOLDER    # first read the scores from the records below a folder of results
+    python docs/model_card.py --results FOLDER    # first read the scores from the records below a folder of results;
+                                                  # --other-seed FOLDER has those of one more training
 
 The files lie in upstream/models/wavlm_tiny, the text in docs/model_card.jinja. `tests/test_model_card.py`
 checks that nobody edited the card by hand. docs/model_scores.py reads the scores.
@@ -54,13 +55,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="what `wavprobe pretrain wavlm_tiny` left")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="records of wavlm_tiny and its baselines")
+    parser.add_argument("--other-seed", type=Path, metavar="FOLDER", action="append", default=[], help="its records")
     given = parser.parse_args()
     if given.weights is not None:
         take(given.weights, FOLDER)
     if given.results is not None:
         from model_scores import scores_below  # beside this file
 
-        write_json(FOLDER / SCORES, scores_below(given.results))
+        write_json(FOLDER / SCORES, scores_below(given.results, given.other_seed))
     (FOLDER / CARD).write_text(card(FOLDER), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,35 @@ MODEL, FILTERBANK = "wavlm_tiny", "fbank_no_cmvn"
 Triple = tuple[float, float | None, float | None]  # value and both ends of its 95 % interval, as tables show them
 
 
-def scores_below(folder: Path) -> list[dict[str, Any]]:
+def scores_below(folder: Path, other_trainings: Sequence[Path] = ()) -> list[dict[str, Any]]:
     """Return the scores of all recipes that have a record of the model below a folder, the newest of each.
 
     Runs belong together that have recipe, corpus and overrides in common. A baseline without a record is None.
+    other_trainings: each is a folder with records of one more training of the same recipe, of another seed.
     """
-    runs = newest(sorted(folder.rglob("result.json"), key=lambda path: path.stat().st_mtime))
-    return [row_of(sides) for sides in runs.values() if "trained" in sides]
+    others = [newest(other, lambda _: "trained") for other in other_trainings]
+    return [
+        row_of(sides) | {"other_trainings": [score_of(other[asked]["trained"]) for other in others if asked in other]}
+        for asked, sides in newest(folder, side_of).items()
+        if "trained" in sides
+    ]
 
 
-def newest(paths: Iterable[Path]) -> dict[tuple[str, ...], dict[str, Result]]:
-    """Return the records of each question, by what was asked, then by side; later ones take the place of earlier."""
+def side_of(result: Result) -> str | None:
+    """Return whose record it is: the model's, that of its untrained self or of filterbanks; None for another's."""
+    sides = {(MODEL, False): "trained", (MODEL, True): "untrained", (FILTERBANK, False): FILTERBANK}
+    return sides.get((result.upstream.name, result.upstream.random_init))
+
+
+def newest(folder: Path, side: Callable[[Result], str | None]) -> dict[tuple[str, ...], dict[str, Result]]:
+    """Return the newest record of every question below a folder, by what was asked, then by side."""
     found: dict[tuple[str, ...], dict[str, Result]] = {}
-    for path in paths:
+    for path in sorted(folder.rglob("result.json"), key=lambda path: path.stat().st_mtime):
         result = read_result(path)
-        side = {(MODEL, False): "trained", (MODEL, True): "untrained", (FILTERBANK, False): FILTERBANK}.get(
-            (result.upstream.name, result.upstream.random_init)
-        )
-        if side is not None:
+        own = side(result)
+        if own is not None:
             asked = (result.recipe.name, result.corpus.name, *result.recipe.overrides)
-            found.setdefault(asked, {})[side] = result
+            found.setdefault(asked, {})[own] = result
     return found
 
 

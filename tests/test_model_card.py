@@ -28,6 +28,7 @@ SCORE = {
     "over_untrained": [23.24, -1.0, 30.0],
     "over_fbank_no_cmvn": None,
     "layers": {"0": 30.1, "1": 48.2},
+    "other_trainings": [],
 }
 
 
@@ -76,6 +77,13 @@ def test_scores_have_their_intervals(cards: ModuleType, tmp_path: Path) -> None:
     card = cards.card(folder)
     assert f"| `-d emotion`, RAVDESS | accuracy, % {row}\n" in card
     assert "By layer, accuracy, %, `-d emotion`, RAVDESS: 0: 30.1, 1: 48.2.\n" in card
+    assert "as the table shows" not in card
+    again = {**SCORE, "other_trainings": [[49.0, 45.0, 53.0]]}
+    (folder / "scores.json").write_text(json.dumps([again, SCORE]))
+    card = cards.card(folder)
+    assert "| **50.0 (46.0 to 54.2)** | 49.0 (45.0 to 53.0) | 26.8 |" in card
+    assert "| **50.0 (46.0 to 54.2)** | - | 26.8 |" in card  # this task was not scored again
+    assert "another seed gives others, as the table shows" in card
 
 
 def test_measurements_of_earlier_records_are_read(cards: ModuleType) -> None:
@@ -111,3 +119,6 @@ def test_scores_are_those_of_the_records(tmp_path: Path) -> None:
     assert "-o training.steps=20" in row["task"]
     assert row["untrained"] is row["over_untrained"] is None  # no such run
     assert row["layers"] == {}
+    assert row["other_trainings"] == []
+    (row,) = scores.scores_below(tmp_path / "results", [tmp_path / "results" / "emotion" / "fbank_no_cmvn"])
+    assert row["other_trainings"] == [row["fbank_no_cmvn"]]

@@ -115,8 +115,7 @@ class Pretraining:
             for number in range(self._state.stage, len(recipe.stages)):
                 self._stage(number)
         if ranks.main:
-            codebooks = [self._codebooks(number) for number in range(len(recipe.stages))]
-            record = record_of(recipe, self._speech, self._state, codebooks, folder.parameters(), self._options, ranks)
+            record = record_of(recipe, self._speech, self._state, folder.parameters(), self._options, ranks)
             folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
 
     def _progress(self) -> tqdm[NoReturn]:
@@ -132,7 +131,9 @@ class Pretraining:
     def _stage(self, number: int) -> None:
         """Carry out what is left of a stage, and keep its model."""
         state, stage = self._state, self._recipe.stages[number]
-        learner = self._learner(number, self._codebooks_of_all(number))
+        codebooks = self._codebooks_of_all(number)
+        state.targets[number:] = [[book.described() for book in codebooks]]
+        learner = self._learner(number, codebooks)
         if self._tensors:
             learner.restore(self._tensors)
             self._tensors = {}

@@ -42,8 +42,8 @@ class State:
     """How far a training is.
 
     stage: its number. step: updates of it. place: updates of all stages. audio: seconds learned from. seconds: that it
-    took. norms: of gradients since the last measurement. history: measurements. code: digests of the code that learned,
-    one where no other code went on with it.
+    took. norms: of gradients since the last measurement. history: measurements. targets: of every stage that has begun,
+    as records describe them. code: digests of the code that learned, one where no other code went on with it.
     """
 
     stage: int = 0
@@ -53,6 +53,7 @@ class State:
     seconds: float = 0.0
     norms: list[float] = field(default_factory=list)
     history: list[Measured] = field(default_factory=list)
+    targets: list[list[dict[str, Any]]] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
 
     def learn_by(self, code: str) -> None:

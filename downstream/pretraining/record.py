@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from downstream.pretraining.folder import OTHER_CODE, State
 from downstream.pretraining.options import PretrainingOptions
 from downstream.pretraining.speech import Speech
-from downstream.pretraining.targets import Codebook
 from downstream.recipes import PretrainingRecipe
 from downstream.results import environment
 from upstream.ranks import Ranks
@@ -19,23 +17,17 @@ from upstream.ranks import Ranks
 SCHEMA = 1
 
 
-def described(book: Codebook) -> dict[str, Any]:
-    """Return a codebook for the record."""
-    return book.target.model_dump(mode="json") | {"perplexity": book.perplexity, "mean_run": book.run}
-
-
 def record_of(
     recipe: PretrainingRecipe,
     speech: Speech,
     state: State,
-    codebooks: Sequence[Sequence[Codebook]],
     parameters: int,
     options: PretrainingOptions,
     ranks: Ranks,
 ) -> dict[str, Any]:
     """Return all that a reader of the model should know, as JSON values.
 
-    codebooks: of every stage. parameters: numbers of the encoder.
+    parameters: numbers of the encoder.
     """
     return {
         "schema": SCHEMA,
@@ -48,7 +40,7 @@ def record_of(
         "updates": state.place,
         "hours_learned_from": state.audio / 3600,
         "seconds": state.seconds,
-        "targets": [[described(book) for book in stage] for stage in codebooks],
+        "targets": state.targets,
         "history": [asdict(one) for one in state.history],
         "processes": ranks.world,
         "environment": environment(torch.device(options.device)),

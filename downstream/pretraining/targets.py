@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ class Codebook:
     perplexity: float
     run: float
     file: Path
+
+    def described(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return self.target.model_dump(mode="json") | {"perplexity": self.perplexity, "mean_run": self.run}
 
 
 def codebook(

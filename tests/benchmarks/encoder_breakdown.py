@@ -40,7 +40,7 @@ OUR_NAMES: Names = (
     ("front_end", FRONT_END),
     ("projection", PROJECTION),
     ("positional_conv", POSITIONAL),
-    ("positional_conv.of_utterance", POSITIONAL),
+    ("positional_conv.of_utterances", POSITIONAL),
     ("relative_positions", ATTENTION_SCORES),
     ("blocks.*.attention", ATTENTION_SCORES),
     ("blocks.*.attention.qkv", ATTENTION_PROJECTIONS),

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from upstream.wavlm.attention_kernels import LARGEST_BLOCK, LARGEST_BLOCK_ON_GPU, bias_of_sums
 from upstream.wavlm.dropout import Dropouts, scale_of
+from upstream.wavlm.equal_lengths import equal_runs
 
 LARGEST_IN_CACHE = 2**18  # scores; the backward pass has five such tensors, 1 MB each
 
@@ -52,7 +52,7 @@ def attend_in_training(
 
     probability: with which an attention weight is set to zero. dropouts: of the block; None for no dropout.
     """
-    groups = [(len(list(equal)), frames) for frames, equal in groupby(lengths)]
+    groups = [(len(run), lengths[run.start]) for run in equal_runs(lengths)]
     rows = [utterances * frames for utterances, frames in groups]
     parts = zip(groups, torch.split(projected, rows), torch.split(gate, rows), strict=True)
     attended, first = [], 0

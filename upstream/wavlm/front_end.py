@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upstream.wavlm.config import WavLMConfig
+from upstream.wavlm.equal_lengths import equal_runs
 from upstream.wavlm.products import Convolution, batched_linear
 
 NORM_EPSILON = 1e-5  # of the convolutional layers; no implementation uses layer_norm_eps here
@@ -149,12 +150,15 @@ class FrontEnd(nn.Module):
         return self._one_by_one(waveforms, lengths) if on_cpu else self._together(waveforms, lengths)
 
     def _one_by_one(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
-        channels = len(cast(FirstLayer, self.layers[0]).weight)
-        longest = FRAMES_ON_CPU * max(1, CHANNELS // channels if torch.is_grad_enabled() else 1)
-        for utterance, (waveform, frames) in enumerate(zip(waveforms, lengths, strict=True)):
+        """Yield pieces of one utterance; where they learn, of as many of equal length as are no longer than a piece."""
+        channels, learns = len(cast(FirstLayer, self.layers[0]).weight), torch.is_grad_enabled()
+        longest = FRAMES_ON_CPU * max(1, CHANNELS // channels if learns else 1)
+        for some in equal_runs(lengths, longest if learns else 0):
+            frames = lengths[some.start]
             for begin in range(0, frames, longest):
                 size = min(longest, frames - begin)
-                yield self._span(waveform, begin, size)[None], [utterance], [size]
+                spans = [self._span(waveforms[utterance], begin, size) for utterance in some]
+                yield torch.stack(spans), list(some), [size] * len(some)
 
     def _together(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
         size, hop = self._samples(FRAMES_ON_GPU), FRAMES_ON_GPU * self.samples_per_frame

@@ -22,11 +22,14 @@ from torch import Tensor, nn
 from upstream.wavlm.attention import Attention, RelativePositions
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.dropout import Dropouts
+from upstream.wavlm.equal_lengths import equal_runs
 from upstream.wavlm.feed_forward_training import narrowed
 from upstream.wavlm.front_end import FrontEnd
 from upstream.wavlm.masking import Masks
 from upstream.wavlm.products import Convolution, Linear
 from upstream.wavlm.ways import POSITIONAL
+
+LEARNED_AT_ONCE = 1024  # frames of utterances of equal length
 
 
 class PositionalConv(Convolution):
@@ -41,15 +44,25 @@ class PositionalConv(Convolution):
         dim, groups = config.hidden_size, config.num_conv_pos_embedding_groups
         super().__init__(dim, dim, config.num_conv_pos_embeddings, groups=groups)
 
-    def of_utterance(self, x: Tensor) -> Tensor:
-        """Return the position embedding of one utterance, (T, D) -> (T, D).
+    def of_utterances(self, x: Tensor) -> Tensor:
+        """Return the position embeddings of utterances of equal length, (B, T, D) -> (B, T, D).
 
         Frame t depends on frames t - 64 … t + 63 at kernel 128, zeros beyond the ends. The zeros are added here:
         oneDNN needs ten times as long to prepare a convolution with padding.
         """
         before = self.kernel // 2
-        positions: Tensor = self(F.pad(x, (0, 0, before, self.kernel - 1 - before))[None], gelu=True)[0]
+        positions: Tensor = self(F.pad(x, (0, 0, before, self.kernel - 1 - before)), gelu=True)
         return positions
+
+    def of_batch(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the position embeddings of a packed batch, (N, D) -> (N, D).
+
+        Frozen, an utterance is computed alone: its states do not depend on the rest of its batch, to the bit.
+        """
+        runs = list(equal_runs(lengths, LEARNED_AT_ONCE if torch.is_grad_enabled() else 0))
+        parts = torch.split(x, [len(run) * lengths[run.start] for run in runs])
+        each = [self.of_utterances(part.view(len(run), -1, x.shape[1])) for run, part in zip(runs, parts, strict=True)]
+        return torch.cat([one.flatten(0, 1) for one in each])
 
 
 class Block(nn.Module):
@@ -171,7 +184,7 @@ class WavLM(nn.Module):
             x = dropouts(x, self.config.feat_proj_dropout, "projection")
         if masks is not None:
             x = masks.applied(x, self.mask_embedding)
-        x = x + torch.cat([self.positional_conv.of_utterance(utterance) for utterance in torch.split(x, lengths)])
+        x = x + self.positional_conv.of_batch(x, lengths)
         if not self.config.do_stable_layer_norm:
             x = self.norm(x)
         return x if dropouts is None else dropouts(x, self.config.hidden_dropout, "input"), lengths

@@ -53,7 +53,7 @@ def with_stage(**changes: Any) -> str:
         (["wavlm_tiny", "-o", "batch"], "-o takes key=value"),
         (["wavlm_tiny", "-o", "batch=3"], "That is a section; its keys are batch.seconds"),
         (["wavlm_tiny", "-o", "batch.seconds=no"], "batch.seconds"),
-        (["wavlm_tiny", "-o", "batch.seconds=5"], "a window of 6 s is longer than a batch of 5 s"),
+        (["wavlm_tiny", "-o", "batch.seconds=4"], "a window of 4.8 s is longer than a batch of 4 s"),
         (["wavlm_tiny", "-o", "batch.windows=[]"], "batch.windows"),
         (["wavlm_tiny", "-o", "stages.0.steps=3"], "`stages` is a list, which is set as a whole: -o 'stages=[…]'"),
         (["wavlm_tiny", "-o", "name=other"], "identifies the recipe"),
@@ -137,7 +137,7 @@ def test_pretrainings_are_no_tasks(capsys: pytest.CaptureFixture[str], monkeypat
 def test_they_are_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["validate", str(REPOSITORY / "recipes" / "pretrain" / "wavlm_tiny.yaml"), "--show"]) == 0
     shown = capsys.readouterr().out
-    assert "valid (a pre-training of 4400 updates)" in shown
+    assert "valid (a pre-training of 6000 updates)" in shown
     assert "temperature: 0.1" in shown
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(CONTENT | {"mask": {"lenght": 3}}))

@@ -15,7 +15,7 @@ from torch import Tensor
 import upstream
 from upstream.errors import UserError
 from upstream.learned import Learned
-from upstream.wavlm import dropout, masking, names
+from upstream.wavlm import dropout, front_end, masking, model, names
 from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.config import NANO, WavLMConfig
 from upstream.wavlm.training import TrainableWavLM
@@ -225,6 +225,24 @@ def test_attention_head_by_head_changes_nothing(utterances: list[Tensor], monkey
     monkeypatch.setattr("upstream.wavlm.attention_training.LARGEST_BLOCK", 1)
     found = gradients(tiny(**changes), utterances, SEEDS)
     assert all(relative_error(found[name], expected[name]) < 1e-4 for name in expected)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("samples", [3_000, 30_000])
+def test_utterances_of_equal_length_learn_what_each_learns_alone(
+    norm: str, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together in one call of a convolution, or, where they are long, in pieces; dropout and masks included."""
+    monkeypatch.setattr(front_end, "FRAMES_ON_CPU", 2)
+    monkeypatch.setattr(model, "LEARNED_AT_ONCE", 20)
+    encoder = tiny(ALL, feat_extract_norm=norm, layerdrop=0.0)
+    waveforms = [noise(length, number) for number, length in enumerate([samples, samples, samples, 700, samples])]
+    seeds = list(range(len(waveforms)))
+    together = gradients(encoder, waveforms, seeds)
+    alone = [gradients(encoder, [waveform], [seed]) for waveform, seed in zip(waveforms, seeds, strict=True)]
+    for name, gradient in together.items():
+        expected = sum(one[name] for one in alone)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()) + 1e-6)
 
 
 def test_dropout_keeps_the_mean_and_repeats_itself() -> None:

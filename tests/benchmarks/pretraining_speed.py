@@ -1,11 +1,11 @@
 """Pre-training here against transformers' own model: audio seconds a second, as wall time and as time of the processor.
 
 One update is all of it: a forward pass of windows of equal length, the loss of masked prediction, a backward pass,
-clipping, AdamW. Both are updates of `wavprobe pretrain`; for transformers its WavLMModel, with the attention and the
-front end that it has, takes the encoder's place, and everything else is the same: first weights (untrained, seed 0),
-windows of noise, masks, targets, heads, loss and optimiser; nothing is dropped out. Before anything is timed, the
-losses of two updates are compared in float32. Both take turns in one process, and a ratio is the median over turns of
-transformers' seconds by ours of the same turn.
+clipping, AdamW; a turn has an update of each length. Both are updates of `wavprobe pretrain`; for transformers its
+WavLMModel, with the attention and the front end that it has, takes the encoder's place, and everything else is the
+same: first weights (untrained, seed 0), windows of noise, masks, targets, heads, loss and optimiser; nothing is dropped
+out. Before anything is timed, the losses of two updates are compared in float32. Both take turns in one process, and a
+ratio is the median over turns of transformers' seconds by ours of the same turn.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from downstream.pretraining.speech import frames_of, samples_of
 from downstream.pretraining.targets import Codebook
 from downstream.pretraining.windows import WindowOfSpeech, Windows, drawn_mask
 from downstream.recipes import PretrainingRecipe, Target
+from upstream.base import SAMPLE_RATE
 from upstream.catalog import torch_dtype
 from upstream.ranks import ALONE
 from upstream.wavlm.config import WavLMConfig
@@ -43,7 +44,7 @@ DROPOUTS = "hidden_dropout", "attention_dropout", "activation_dropout", "feat_pr
 PRECISIONS = "float32", "bfloat16"
 SIZES: dict[str, dict[str, Any]] = {RECIPE: {}, "base": dict.fromkeys(DROPOUTS, 0.0)}  # defaults are those of Base
 OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
-SMALL = {"sizes": [RECIPE], "seconds": 2.0, "window": 1.0, "repeats": 1}
+SMALL = {"sizes": [RECIPE], "seconds": 2.0, "windows": [0.5, 1.0], "repeats": 1}
 NEAR = 1e-4  # relative difference of losses
 CHECKED = 1.0  # seconds of the two windows whose losses are compared
 CPU = torch.device("cpu")
@@ -56,7 +57,9 @@ def main() -> None:
         "--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="float32, or of autocast"
     )
     made.add_argument("--seconds", type=float, default=12.0, help="of audio in an update")
-    made.add_argument("--window", type=float, default=4.0, help="seconds of a window")
+    made.add_argument(
+        "--windows", nargs="+", type=float, default=list(load_pretraining(RECIPE).batch.windows), help="their seconds"
+    )
     made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
     made.add_argument("--compile", action="store_true", help="measure `compile: true` of a recipe, too")
     options = common.parse(made, SMALL)
@@ -70,10 +73,11 @@ def main() -> None:
             rows += rows_of(size, precision, options)
     headings = ["model", "precision", "", "audio s a second", "a processor second", "ratio", "processor ratio"]
     notes = [
-        f"{options.seconds:g} s of audio an update in windows of {options.window:g} s; medians of {options.repeats} "
-        "turns after one that warms up.",
+        f"{options.seconds:g} s of audio an update; a turn has one in windows of each of "
+        f"{', '.join(f'{window:g}' for window in options.windows)} s; medians of {options.repeats} turns, after one "
+        "that warms up.",
     ]
-    common.show("One update of pre-training", headings, rows, notes, left=headings[:3])
+    common.show("Updates of pre-training", headings, rows, notes, left=headings[:3])
 
 
 # ---------------------------------------------------------------- the peers
@@ -105,28 +109,32 @@ class TransformersEncoder(nn.Module):
 
 
 class NoiseWindows(Windows):
-    """The same windows of noise in every update."""
+    """Windows of noise: updates take turns among some lengths, and those of one length have the same windows."""
 
-    def __init__(self, recipe: PretrainingRecipe, seconds: float, window: float) -> None:
-        samples = samples_of(window)
-        count = max(1, round(seconds / window))
-        self.all = [WindowOfSpeech(i, 0, samples, drawn_mask(recipe.mask, i, samples), i) for i in range(count)]
+    def __init__(self, recipe: PretrainingRecipe, seconds: float, windows: Sequence[float]) -> None:
+        self.batches: list[list[WindowOfSpeech]] = []
+        for samples in map(samples_of, windows):
+            first, count = sum(map(len, self.batches)), max(1, round(seconds * SAMPLE_RATE / samples))
+            numbers = range(first, first + count)
+            self.batches.append(
+                [WindowOfSpeech(i, 0, samples, drawn_mask(recipe.mask, i, samples), i) for i in numbers]
+            )
 
     def update(self, step: int) -> list[list[WindowOfSpeech]]:
-        return [self.all]
+        return [self.batches[step % len(self.batches)]]
 
     def waveform(self, window: WindowOfSpeech) -> Tensor:
         return common.noise(window.samples, window.seed)
 
     def codebook(self, target: Target) -> Codebook:
         """Codes drawn at random."""
-        shapes = [(frames_of(window.samples),) for window in self.all]
+        shapes = [(frames_of(window.samples),) for batch in self.batches for window in batch]
         generator = torch.Generator().manual_seed(target.clusters)
         codes = tuple(torch.randint(target.clusters, shape, generator=generator) for shape in shapes)
         return Codebook(target, codes, float(target.clusters), 1.0, Path())
 
 
-def learner(peer: str, size: str, precision: str, seconds: float, window: float) -> StageLearner:
+def learner(peer: str, size: str, precision: str, seconds: float, windows: Sequence[float]) -> StageLearner:
     """One peer, ready to learn the last stage of the recipe."""
     recipe = load_pretraining(RECIPE)
     recipe = recipe.model_copy(update={"model": SIZES[size] or recipe.model})
@@ -134,16 +142,16 @@ def learner(peer: str, size: str, precision: str, seconds: float, window: float)
     encoder = TransformersEncoder(config) if peer == THEIRS else TrainableWavLM(drawn(config, 0), EVERYTHING, CPU)
     if peer == COMPILED and isinstance(encoder, TrainableWavLM):
         encoder.compile_blocks()
-    windows = NoiseWindows(recipe, seconds, window)
-    codebooks = [windows.codebook(target) for target in stage.targets]
+    noise = NoiseWindows(recipe, seconds, windows)
+    codebooks = [noise.codebook(target) for target in stage.targets]
     assert stage.objective.kind == "masked_prediction"
     model = PredictsCodes(cast(TrainableWavLM, encoder), stage.objective, codebooks, torch_dtype(precision), 0)
-    return StageLearner(model.train(), stage, windows, 0, ALONE)
+    return StageLearner(model.train(), stage, noise, 0, ALONE)
 
 
 def difference_of_losses(size: str) -> float:
     """The largest difference of both peers' losses in two updates in float32, relative to the loss."""
-    peers = [learner(peer, size, "float32", 2 * CHECKED, CHECKED) for peer in (OURS, THEIRS)]
+    peers = [learner(peer, size, "float32", 2 * CHECKED, [CHECKED]) for peer in (OURS, THEIRS)]
     losses = [[one.learn(step, step).loss for one in peers] for step in (1, 2)]
     return max(abs(ours - theirs) / theirs for ours, theirs in losses)
 
@@ -154,23 +162,23 @@ def difference_of_losses(size: str) -> float:
 def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
     """Measure one size in one precision, in turns."""
     names = [OURS, *([COMPILED] if options.compile else []), THEIRS]
-    peers = {name: learner(name, size, precision, options.seconds, options.window) for name in names}
+    peers = {name: learner(name, size, precision, options.seconds, options.windows) for name in names}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for turn in range(options.repeats + 1):
         for name, peer in peers.items():
             common.say(f"{size}, {precision}: turn {turn} of {options.repeats}, {name}")
-            own = seconds_of(peer, turn + 1)
+            own = seconds_of(peer, turn * len(options.windows), len(options.windows))
             if turn:
                 took[name].append(own)
             elif name == COMPILED:
-                common.say(f"compiling and one update took {own[0] * options.seconds:.0f} s")
+                common.say(f"compiling and one turn took {own[0] * options.seconds * len(options.windows):.0f} s")
     return [[size, precision, name, *speeds(own), *ratios(took[THEIRS], own)] for name, own in took.items()]
 
 
-def seconds_of(peer: StageLearner, step: int) -> tuple[float, float]:
-    """Wall seconds and processor seconds of an update, for each second of audio."""
+def seconds_of(peer: StageLearner, done: int, updates: int) -> tuple[float, float]:
+    """Wall seconds and processor seconds of the updates after `done`, for each second of audio."""
     wall, processor = time.perf_counter(), time.process_time()
-    audio = peer.learn(step, step).seconds
+    audio = sum(peer.learn(step, step).seconds for step in range(done + 1, done + updates + 1))
     return (time.perf_counter() - wall) / audio, (time.process_time() - processor) / audio
 
 

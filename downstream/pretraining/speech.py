@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -164,9 +164,9 @@ def read_speech(recipe: PretrainingRecipe, data: Mapping[str, Path], store: Path
                 hours=sum(item.seconds for item in items) / 3600,
                 hours_at_all_speeds=sum(one.seconds for one in own) / 3600,
                 held_back_hours=sum(one.seconds for one in still) / 3600,
-                fingerprint=corpus.fingerprint({u.id: item.digest for u, item in zip(chosen, items, strict=True)})
-                if len(chosen) == len(corpus.utterances)
-                else digest_of(items, 1.0),
+                fingerprint=replace(corpus, utterances=tuple(chosen)).fingerprint(
+                    {one.id: item.digest for one, item in zip(chosen, items, strict=True)}
+                ),
             )
         )
     if not learned:

@@ -13,7 +13,7 @@ def test_updates_here_and_with_the_model_of_transformers_have_equal_losses() -> 
 
 def test_losses_of_updates_with_other_masks_differ() -> None:
     """Else equal losses would say nothing."""
-    ours, theirs = (learner(peer, RECIPE, "float32", 0.5, 0.5) for peer in (OURS, THEIRS))
+    ours, theirs = (learner(peer, RECIPE, "float32", 0.5, [0.5]) for peer in (OURS, THEIRS))
     windows = theirs._windows.update(1)[0]
     windows[:] = [replace(window, mask=window.mask.roll(3)) for window in windows]
     expected = ours.learn(1, 1).loss

@@ -43,7 +43,6 @@ class Windows:
 
     def __init__(self, recipe: PretrainingRecipe, speech: Speech) -> None:
         self._recipe, self._speech = recipe, speech
-        self._lengths = [samples_of(seconds) for seconds in recipe.batch.windows]
         shares = speech.draws()
         self._edges = np.cumsum(shares) / shares.sum()
 
@@ -53,7 +52,8 @@ class Windows:
 
     def _micro_batch(self, step: int, part: int) -> list[WindowOfSpeech]:
         place = f"part {part} of update {step}"
-        samples = self._lengths[derived(self._recipe.seed, f"length of {place}") % len(self._lengths)]
+        lengths = self._recipe.windows_at(step)
+        samples = samples_of(lengths[derived(self._recipe.seed, f"length of {place}") % len(lengths)])
         # Windows are 80 samples longer than their seconds: one that lacks no more than a hundredth fits.
         count = max(1, int(self._recipe.batch.seconds * SAMPLE_RATE / samples + 0.01))
         return [self._window(derived(self._recipe.seed, f"window {i} of {place}"), samples) for i in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -125,12 +126,6 @@ class BatchSettings(Closed):
     )
     accumulate: Count = Field(default=1, description="micro-batches of an update")
 
-    @model_validator(mode="after")
-    def windows_that_fit(self) -> BatchSettings:
-        if max(self.windows) > self.seconds:
-            raise ValueError(f"a window of {max(self.windows):g} s is longer than a batch of {self.seconds:g} s")
-        return self
-
 
 class DescentSettings(Closed):
     """AdamW and its schedule: a linear warm-up, then linear to `last`."""
@@ -151,6 +146,9 @@ class Stage(Closed):
     targets: tuple[Target, ...] = Field(default=(), description="of masked prediction")
     objective: Annotated[MaskedPredictionSettings | ContrastiveSettings, Field(discriminator="kind")]
     optimizer: DescentSettings = DescentSettings()
+    windows: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = Field(
+        default=None, description="instead of batch.windows, if not null"
+    )
     seed_weights: bool = Field(default=False, description="begin with weights drawn anew, as HuBERT's iterations do")
 
     @model_validator(mode="after")
@@ -204,6 +202,10 @@ class PretrainingRecipe(Closed):
         first = self.stages[0]
         if any(target.features == "layer" and target.model is None for target in first.targets):
             raise ValueError("stages.0: no stage goes before it; name a `model` for the targets of its layer")
+        if self.longest_window > self.batch.seconds:
+            raise ValueError(
+                f"a window of {self.longest_window:g} s is longer than a batch of {self.batch.seconds:g} s"
+            )
         names = [source.called for source in self.speech]
         if len(set(names)) < len(names):
             raise ValueError("speech: two sources have the same name; give each one a `name`")
@@ -217,3 +219,14 @@ class PretrainingRecipe(Closed):
     def steps(self) -> int:
         """Updates of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def windows_at(self, place: int) -> tuple[float, ...]:
+        """Return the lengths of windows, in s, of the stage that an update is in; updates are counted from one."""
+        ends = accumulate(stage.steps for stage in self.stages)
+        stage = next((stage for stage, end in zip(self.stages, ends, strict=True) if place <= end), self.stages[-1])
+        return stage.windows or self.batch.windows
+
+    @property
+    def longest_window(self) -> float:
+        """The longest window of all stages, in s."""
+        return max(max(stage.windows or self.batch.windows) for stage in self.stages)

@@ -172,12 +172,12 @@ def read_speech(recipe: PretrainingRecipe, data: Mapping[str, Path], store: Path
     if not learned:
         raise UserError(
             f"There is no speech to learn from: no source of {recipe.name} has a stretch of one speaker of "
-            f"{recipe.longest_window:g} s. Give its folders with --data NAME=DIR, or shorter batch.windows."
+            f"{recipe.longest_window:g} s. Give its folders with --data NAME=DIR, or shorter windows."
         )
     if not held:
         raise UserError(
             f"No speakers of {', '.join(measured)} could be held back, and nobody would see what is learned: at most "
-            f"half of them are, and they need {recipe.longest_window:g} s of speech, the longest of batch.windows. "
+            f"half of them are, and they need {recipe.longest_window:g} s of speech, the longest window. "
             "Give speech of more known speakers, more -o held_back.seconds, or other -o held_back.sources."
         )
     return Speech(tuple(learned), tuple(held), tuple(noises), tuple(sources), tuple(notes))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_pretraining import recipe_of
+from small_pretraining import MASKED, recipe_of
 from torch import Tensor
 
 from downstream.pretraining import windows as drawing
@@ -80,6 +80,21 @@ def test_micro_batches_have_as_many_windows_as_fit() -> None:
             lengths[samples] += 1
     assert lengths[samples_of(0.5)] / 400 == pytest.approx(2 / 3, abs=0.1)
     assert facts([drawn.update(1)[0]]) != facts([drawn.update(1)[1]])
+
+
+def test_a_stage_may_have_windows_of_its_own() -> None:
+    """Four updates of the first stage, then those of the second, whose windows are the longest of the recipe."""
+    stages = [MASKED, MASKED | {"steps": 3, "windows": [1.0]}]
+    recipe = recipe_of(batch={"seconds": 2.0, "windows": [0.5]}, stages=stages)
+    assert [recipe.windows_at(place) for place in range(1, 8)] == [(0.5,)] * 4 + [(1.0,)] * 3
+    assert recipe.longest_window == 1.0
+    drawn = windows(batch={"seconds": 2.5, "windows": [0.5]}, stages=stages)
+    assert [{one.samples for one in drawn.update(place)[0]} for place in (4, 5)] == [
+        {samples_of(0.5)},
+        {samples_of(1.0)},
+    ]
+    with pytest.raises(ValueError, match=r"a window of 3 s is longer than a batch of 2 s"):
+        recipe_of(batch={"seconds": 2.0, "windows": [0.5]}, stages=[MASKED | {"windows": [3.0]}])
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0.8, 0.55), (0.3, 0.26)])

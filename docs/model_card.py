@@ -131,6 +131,7 @@ def stage_of(record: Content, number: int) -> Content:
     return {
         "steps": settings["steps"],
         "rate": settings["optimizer"]["lr"],
+        "windows": joined(sorted(set(settings.get("windows") or ()))),
         "logits": settings["objective"]["logits"],
         "unmasked": " falling to ".join(dict.fromkeys(f"{weight:g}" for weight in settings["objective"]["unmasked"])),
         "targets": [target_of(one) for one in record["targets"][number]],
@@ -174,7 +175,9 @@ def evenly(points: Sequence[Any], count: int) -> list[Any]:
 
 
 def joined(numbers: Sequence[float]) -> str:
-    """Return numbers in words: "2, 4 and 6"."""
+    """Return numbers in words: "2, 4 and 6"; nothing for none."""
+    if not numbers:
+        return ""
     *first, last = (f"{number:g}" for number in numbers)
     return f"{', '.join(first)} and {last}" if first else last
 

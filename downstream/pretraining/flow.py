@@ -90,7 +90,8 @@ class Pretraining:
                 "-o held_back.window, or more -o held_back.seconds."
             )
         self.folder = Folder(recipe, self._speech, options)
-        self.folder.refuse_other_content(options.fresh)
+        if ranks.main:  # which may be writing when others come
+            self.folder.refuse_other_content(options.fresh)
         self._state = State()
         self._tensors: Mapping[str, Tensor] = {}  # of the snapshot, until its stage has taken them
         self._clock = SnapshotClock(options.snapshot_seconds)

@@ -24,7 +24,7 @@ from downstream.training import read_snapshot, write_snapshot
 from upstream.errors import UserError
 from upstream.files import write_atomically
 from upstream.json_file import read_json_object
-from upstream.unfinished import remove_leftovers, unfinished_folder
+from upstream.unfinished import UNFINISHED, remove_leftovers, unfinished_folder
 from upstream.wavlm import checkpoint
 
 logger = logging.getLogger("wavprobe")
@@ -87,7 +87,7 @@ class Folder:
 
     def refuse_other_content(self, fresh: bool) -> None:
         """Raise UserError where the folder holds another training that is not to be discarded, or files of none."""
-        found = sorted(one.name for one in self.path.glob("*")) if self.path.exists() else []
+        found = sorted(one.name for one in self.path.glob("*") if not one.name.startswith(UNFINISHED))
         if found and not {QUESTION, RECORD, SNAPSHOT} & set(found):
             raise UserError(
                 f"{self.path} holds files that no pre-training wrote ({', '.join(found[:3])}): choose another --name."

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_pretraining import CONTRASTIVE, MASKED, SECOND, pretrained, recipe_of, write_tones
+from small_pretraining import CONTRASTIVE, MASKED, SECOND, options_of, pretrained, recipe_of, write_tones
 
 from downstream.pretraining import flow, folder
 from downstream.pretraining.flow import Outcome
-from downstream.pretraining.folder import OBJECTIVE, RECORD, SNAPSHOT, STAGES, Folder
+from downstream.pretraining.folder import OBJECTIVE, QUESTION, RECORD, SNAPSHOT, STAGES, Folder
 from downstream.pretraining.learner import StageLearner
 from downstream.recipes import PretrainingRecipe
 from upstream.errors import UserError
+from upstream.ranks import Ranks
+from upstream.unfinished import UNFINISHED
 
 DROPPED = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "feat_proj_dropout": 0.1, "layerdrop": 0.5}
 STAGES_OF_ALL = [MASKED | {"steps": 3}, CONTRASTIVE | {"steps": 2}, SECOND | {"steps": 2}]
@@ -161,6 +163,18 @@ def test_a_folder_with_files_of_others_is_left_alone(corpus: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"holds files that no pre-training wrote \(diary.txt\)"):
         pretrained(SMALL, corpus, tmp_path, fresh=True)
     assert mine.read_text() == "Dear diary"
+
+
+def test_a_folder_that_is_being_written_is_not_refused(corpus: Path, tmp_path: Path) -> None:
+    """The first of several processes is making its files, or emptying a folder, when the others come; and a command
+    that was killed before it had written anything leaves the beginning of a file."""
+    place = tmp_path / "results" / SMALL.name / "one"
+    place.mkdir(parents=True)
+    (place / f"{UNFINISHED}0").touch()
+    assert pretrained(SMALL, corpus, tmp_path).folder == place
+    (place / QUESTION).unlink()
+    (place / RECORD).unlink()
+    flow.Pretraining(SMALL, options_of(corpus, tmp_path, name="one"), Ranks(1, 2, 1))
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "", ".hidden", "a/b"])

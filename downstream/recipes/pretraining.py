@@ -224,9 +224,12 @@ class PretrainingRecipe(Closed):
         """Return the lengths of windows, in s, of the stage that an update is in; updates are counted from one."""
         ends = accumulate(stage.steps for stage in self.stages)
         stage = next((stage for stage, end in zip(self.stages, ends, strict=True) if place <= end), self.stages[-1])
-        return stage.windows or self.batch.windows
+        return self._windows_of(stage)
 
     @property
     def longest_window(self) -> float:
         """The longest window of all stages, in s."""
-        return max(max(stage.windows or self.batch.windows) for stage in self.stages)
+        return max(max(self._windows_of(stage)) for stage in self.stages)
+
+    def _windows_of(self, stage: Stage) -> tuple[float, ...]:
+        return stage.windows or self.batch.windows

@@ -52,16 +52,14 @@ def attend_in_training(
 
     probability: with which an attention weight is set to zero. dropouts: of the block; None for no dropout.
     """
-    groups = [(len(run), lengths[run.start]) for run in equal_runs(lengths)]
-    rows = [utterances * frames for utterances, frames in groups]
-    parts = zip(groups, torch.split(projected, rows), torch.split(gate, rows), strict=True)
-    attended, first = [], 0
-    for group, own, gates in parts:
-        draw = partial(_zeros, dropouts, probability, first) if dropouts and probability else None
-        bias = bias_of_sums(by_distance, group[1])
-        tensors = own.view(*group, *own.shape[1:]), gates.view(*group, -1), bias
+    runs = list(equal_runs(lengths))
+    rows = [len(run) * lengths[run.start] for run in runs]
+    attended = []
+    for run, own, gates in zip(runs, torch.split(projected, rows), torch.split(gate, rows), strict=True):
+        draw = partial(_zeros, dropouts, probability, run.start) if dropouts and probability else None
+        group = len(run), lengths[run.start]
+        tensors = own.view(*group, *own.shape[1:]), gates.view(*group, -1), bias_of_sums(by_distance, group[1])
         attended.append(_Attention.apply(*tensors, probability, draw))  # type: ignore[no-untyped-call]
-        first += group[0]
     return torch.cat(attended)
 
 

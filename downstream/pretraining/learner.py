@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from downstream.pretraining.model import PretrainingModel, Progress
+from downstream.pretraining.ahead import Ahead
+from downstream.pretraining.model import PretrainingModel, Progress, masked_frames
 from downstream.pretraining.windows import WindowOfSpeech, Windows
 from downstream.recipes import DescentSettings, Stage
 from downstream.training import KEPT, derived, moments_of, restore_moments, summed, synchronised, under
@@ -32,6 +33,20 @@ class Learned:
     seconds: float
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """The windows of a micro-batch, and this process's part of them.
+
+    windows: of all processes. own: of this one. waveforms: (n, S) float32, of its own. share: of its own in the loss,
+    which is 0 where there are fewer windows than processes and it computes the first one again.
+    """
+
+    windows: Sequence[WindowOfSpeech]
+    own: Sequence[WindowOfSpeech]
+    waveforms: Tensor
+    share: float
+
+
 class StageLearner:
     """Learns the updates of one stage, which are counted from one.
 
@@ -52,33 +67,42 @@ class StageLearner:
         self._synchronised = synchronised(model, ranks, all_used=model.encoder.config.layerdrop == 0.0)
         self._optimizer = optimizer_of(model, stage.optimizer)
         self._skipped = 0
+        self._ahead = Ahead(self._drawn) if model.encoder.device.type != "cpu" else None
 
     def learn(self, step: int, place: int) -> Learned:
         """Carry out update `step` of the stage, which is `place` of the whole training, counted from one each.
 
         Raises UserError where the gradients of many updates in a row are not finite.
         """
-        batches = self._windows.update(place)
-        masked = sum(int(window.mask.sum()) for batch in batches for window in batch)
-        frames = sum(len(window.mask) for batch in batches for window in batch)
+        last = place - step + self.stage.steps
+        batches = self._drawn(place) if self._ahead is None else self._ahead(place, last)
+        windows = [window for batch in batches for window in batch.windows]
+        mask = masked_frames(windows)
+        masked, frames = int(mask.sum()), len(mask)
         progress = Progress(step, self.stage.steps, place, masked, frames - masked)
         self.model.encoder.step_seed = derived(self._seed, f"blocks of update {place}")
         loss = sum(self._micro_batch(batch, progress) for batch in batches)
         norm = self._take_step(progress)
-        samples = sum(window.samples for batch in batches for window in batch)
+        samples = sum(window.samples for window in windows)
         rate = self._optimizer.param_groups[0]["lr"]
         total = summed(loss, self.model.encoder.device, self._ranks)
         return Learned(total, norm, rate, samples / SAMPLE_RATE)
 
-    def _micro_batch(self, batch: Sequence[WindowOfSpeech], progress: Progress) -> float:
+    def _drawn(self, place: int) -> list[MicroBatch]:
+        """Return the micro-batches of an update."""
+        batches = []
+        for windows in self._windows.update(place):
+            own = list(windows[self._ranks.rank :: self._ranks.world]) or [windows[0]]
+            share = 1.0 if self._ranks.rank < len(windows) else 0.0
+            waveforms = torch.stack([self._windows.waveform(window) for window in own])
+            batches.append(MicroBatch(windows, own, waveforms, share))
+        return batches
+
+    def _micro_batch(self, batch: MicroBatch, progress: Progress) -> float:
         """Add one micro-batch to the gradients; return this process's part of the loss."""
-        own = list(batch[self._ranks.rank :: self._ranks.world])
-        share = 1.0
-        if not own:  # fewer windows than processes: compute the first one again, and let it count for nothing
-            own, share = [batch[0]], 0.0
-        waveforms = [self._windows.waveform(window).to(self.model.encoder.device) for window in own]
+        waveforms = list(batch.waveforms.to(self.model.encoder.device))
         with self._ranks.none_lost(KEPT):
-            loss = self._synchronised(waveforms, own, progress) * share
+            loss = self._synchronised(waveforms, batch.own, progress) * batch.share
             (loss * self._ranks.world).backward()  # gradients are averaged over processes, and losses are summed
         return float(loss.detach())
 

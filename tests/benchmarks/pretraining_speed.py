@@ -47,7 +47,6 @@ OURS, COMPILED, THEIRS = "ours", "ours, compiled", "transformers"
 SMALL = {"sizes": [RECIPE], "seconds": 2.0, "windows": [0.5, 1.0], "repeats": 1}
 NEAR = 1e-4  # relative difference of losses
 CHECKED = 1.0  # seconds of the two windows whose losses are compared
-CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -62,10 +61,11 @@ def main() -> None:
     )
     made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
     made.add_argument("--compile", action="store_true", help="measure `compile: true` of a recipe, too")
+    made.add_argument("--device", default="cpu", help="cpu or cuda")
     options = common.parse(made, SMALL)
     rows = []
     for size in options.sizes:
-        difference = difference_of_losses(size)
+        difference = difference_of_losses(size, torch.device(options.device))
         if not difference < NEAR:
             raise SystemExit(f"{size}: losses differ by {difference:.1e}, so these are not the same updates.")
         common.say(f"{size}: losses of two updates differ by {difference:.1e} of their size")
@@ -77,7 +77,7 @@ def main() -> None:
         f"{', '.join(f'{window:g}' for window in options.windows)} s; medians of {options.repeats} turns, after one "
         "that warms up.",
     ]
-    common.show("Updates of pre-training", headings, rows, notes, left=headings[:3])
+    common.show("Updates of pre-training", headings, rows, notes, torch.device(options.device), left=headings[:3])
 
 
 # ---------------------------------------------------------------- the peers
@@ -87,10 +87,10 @@ class TransformersEncoder(nn.Module):
     """transformers' WavLMModel in the place of `TrainableWavLM`, as a pre-training uses it."""
 
     step_seed: int | None = None
-    device = CPU
 
-    def __init__(self, config: WavLMConfig) -> None:
+    def __init__(self, config: WavLMConfig, device: torch.device) -> None:
         super().__init__()
+        self.device = device
         module = import_module("transformers")
         self.config, self.dim = config, config.hidden_size
         self.model = module.WavLMModel(module.WavLMConfig(**config.to_hugging_face()))
@@ -134,25 +134,32 @@ class NoiseWindows(Windows):
         return Codebook(target, codes, float(target.clusters), 1.0, Path())
 
 
-def learner(peer: str, size: str, precision: str, seconds: float, windows: Sequence[float]) -> StageLearner:
+def learner(
+    peer: str, size: str, precision: str, seconds: float, windows: Sequence[float], device: torch.device
+) -> StageLearner:
     """One peer, ready to learn the last stage of the recipe."""
     recipe = load_pretraining(RECIPE)
     recipe = recipe.model_copy(update={"model": SIZES[size] or recipe.model})
     config, stage = config_of(recipe), recipe.stages[-1]
-    encoder = TransformersEncoder(config) if peer == THEIRS else TrainableWavLM(drawn(config, 0), EVERYTHING, CPU)
-    if peer == COMPILED and isinstance(encoder, TrainableWavLM):
-        encoder.compile_blocks()
+    encoder: TransformersEncoder | TrainableWavLM
+    if peer == THEIRS:
+        encoder = TransformersEncoder(config, device)
+    else:
+        encoder = TrainableWavLM(drawn(config, 0), EVERYTHING, device)
+        if peer == COMPILED:
+            encoder.compile_blocks()
     noise = NoiseWindows(recipe, seconds, windows)
     codebooks = [noise.codebook(target) for target in stage.targets]
     assert stage.objective.kind == "masked_prediction"
     model = PredictsCodes(cast(TrainableWavLM, encoder), stage.objective, codebooks, torch_dtype(precision), 0)
-    return StageLearner(model.train(), stage, noise, 0, ALONE)
+    return StageLearner(model.to(device).train(), stage, noise, 0, ALONE)
 
 
-def difference_of_losses(size: str) -> float:
+def difference_of_losses(size: str, device: torch.device) -> float:
     """The largest difference of both peers' losses in two updates in float32, relative to the loss."""
-    peers = [learner(peer, size, "float32", 2 * CHECKED, [CHECKED]) for peer in (OURS, THEIRS)]
-    losses = [[one.learn(step, step).loss for one in peers] for step in (1, 2)]
+    peers = [learner(peer, size, "float32", 2 * CHECKED, [CHECKED], device) for peer in (OURS, THEIRS)]
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        losses = [[one.learn(step, step).loss for one in peers] for step in (1, 2)]
     return max(abs(ours - theirs) / theirs for ours, theirs in losses)
 
 
@@ -162,7 +169,8 @@ def difference_of_losses(size: str) -> float:
 def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
     """Measure one size in one precision, in turns."""
     names = [OURS, *([COMPILED] if options.compile else []), THEIRS]
-    peers = {name: learner(name, size, precision, options.seconds, options.windows) for name in names}
+    device = torch.device(options.device)
+    peers = {name: learner(name, size, precision, options.seconds, options.windows, device) for name in names}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for turn in range(options.repeats + 1):
         for name, peer in peers.items():

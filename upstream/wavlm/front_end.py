@@ -70,8 +70,9 @@ class FirstLayer(ConvLayer):
     def pack(self) -> None:
         """Do nothing: see above."""
 
-    def filters(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weight (512, kernel) and bias (512,) for an utterance (S,), with its group norm folded in, if any.
+    def filters(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weights (B, 512, kernel) and biases (B, 512) for utterances (B, S), with their group norms folded in,
+        if any.
 
         The convolution is linear, so mean and variance over time of each output channel follow from mean μ
         and covariance Σ of the input windows: m = W μ, v = diag(W Σ Wᵀ). The norm is then a change of weights,
@@ -79,12 +80,13 @@ class FirstLayer(ConvLayer):
         """
         weight = self.weight[:, 0].float()
         if self.norm != "group":
-            return weight, weight.new_zeros(len(weight)) if self.bias is None else self.bias.float()
-        mean, covariance = moments(waveform, self.kernel, self.stride)
+            bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias.float()
+            return weight.expand(len(waveforms), -1, -1), bias.expand(len(waveforms), -1)
+        means, covariances = moments(waveforms, self.kernel, self.stride)
         exact = weight.double()
-        variance = ((exact @ covariance) * exact).sum(dim=1).clamp_min(0.0)
+        variance = ((exact @ covariances) * exact).sum(dim=-1).clamp_min(0.0)
         scale = self.norm_weight.double() / (variance + NORM_EPSILON).sqrt()
-        return (exact * scale[:, None]).float(), (self.norm_bias.double() - scale * (exact @ mean)).float()
+        return (exact * scale[..., None]).float(), (self.norm_bias.double() - scale * (means @ exact.T)).float()
 
     def filtered(self, waves: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
         """Apply the filters of each piece, (B, 512, kernel) and (B, 512), to its waveform: (B, S) -> (B, n, 512)."""
@@ -94,18 +96,19 @@ class FirstLayer(ConvLayer):
         return batched_linear(windows, weights, biases, gelu=True)
 
 
-def moments(waveform: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Return the mean (kernel,) and covariance (kernel, kernel) of a waveform's windows, in float64.
+def moments(waveforms: Tensor, kernel: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Return means (B, kernel) and covariances (B, kernel, kernel) of the windows of waveforms (B, S), in float64.
 
-    The utterance's mean is subtracted first. With a large offset, the covariance would otherwise be a small difference
-    of large numbers.
+    The mean of each waveform is subtracted first. With a large offset, the covariance would otherwise be a small
+    difference of large numbers.
     """
-    samples = waveform.double()
-    offset = samples.mean()
-    windows = (samples - offset).unfold(0, kernel, stride)
-    mean = windows.mean(dim=0)
-    products = sum(part.T @ part for part in (some.contiguous() for some in torch.split(windows, MOMENTS_AT_ONCE)))
-    return mean + offset, products / len(windows) - mean[:, None] * mean
+    samples = waveforms.double()
+    offsets = samples.mean(dim=1, keepdim=True)
+    windows = (samples - offsets).unfold(1, kernel, stride)
+    means = windows.mean(dim=1)
+    parts = torch.split(windows, max(1, MOMENTS_AT_ONCE // len(windows)), dim=1)
+    products = sum(part.mT @ part for part in (some.contiguous() for some in parts))
+    return means + offsets, products / windows.shape[1] - means[:, :, None] * means[:, None]
 
 
 class FrontEnd(nn.Module):
@@ -132,16 +135,18 @@ class FrontEnd(nn.Module):
         """Return the concatenated frames (N, 512) of waveforms (S_i,), and the frames of each, (S_i - 80) // 320."""
         lengths = [self.frames(len(waveform)) for waveform in waveforms]
         first, others = cast(FirstLayer, self.layers[0]), self.layers[1:]
+        # A frozen utterance's features must not depend on others, not even by rounding.
+        runs = equal_runs([len(waveform) for waveform in waveforms], None if torch.is_grad_enabled() else 1)
         with torch.autocast(waveforms[0].device.type, enabled=False):  # see `FirstLayer`
-            filters = [first.filters(waveform) for waveform in waveforms]
-        weights, biases = torch.stack([weight for weight, _ in filters]), torch.stack([bias for _, bias in filters])
+            filters = [first.filters(torch.stack([waveforms[one] for one in run])) for run in runs]
+        weights, biases = torch.cat([weight for weight, _ in filters]), torch.cat([bias for _, bias in filters])
         features = []
         for waves, owners, frames in self._pieces(waveforms, lengths):
             with torch.autocast(waves.device.type, enabled=False):
                 rows = first.filtered(waves, weights[owners], biases[owners]).to(first.weight.dtype)
             for layer in others:
                 rows = layer(rows)
-            features += [piece[:valid] for piece, valid in zip(rows, frames, strict=True)]
+            features.append(without_padding(rows, frames))
         return torch.cat(features), lengths
 
     def _pieces(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
@@ -161,23 +166,37 @@ class FrontEnd(nn.Module):
                 yield torch.stack(spans), list(some), [size] * len(some)
 
     def _together(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
-        size, hop = self._samples(FRAMES_ON_GPU), FRAMES_ON_GPU * self.samples_per_frame
+        """Yield pieces of all utterances, of one length: the last ones of an utterance are padded."""
+        longest = min(FRAMES_ON_GPU, max(lengths))
+        size, hop = self._samples(longest), longest * self.samples_per_frame
         spans, owners, valid = [], [], []
-        for utterance, (waveform, frames) in enumerate(zip(waveforms, lengths, strict=True)):
-            sizes = [min(FRAMES_ON_GPU, frames - begin) for begin in range(0, frames, FRAMES_ON_GPU)]
-            spans.append(self._span(waveform, 0, len(sizes) * FRAMES_ON_GPU).unfold(0, size, hop))
-            owners += [utterance] * len(sizes)
-            valid += sizes
+        for run in equal_runs([len(waveform) for waveform in waveforms]):
+            frames = lengths[run.start]
+            sizes = [min(longest, frames - begin) for begin in range(0, frames, longest)]
+            together = torch.stack([waveforms[one] for one in run])
+            spans.append(self._span(together, 0, len(sizes) * longest).unfold(1, size, hop).flatten(0, 1))
+            owners += [one for one in run for _ in sizes]
+            valid += sizes * len(run)
         waves = torch.cat(spans)
         for begin in range(0, len(waves), PIECES_ON_GPU):
             group = slice(begin, begin + PIECES_ON_GPU)
             yield waves[group], owners[group], valid[group]
 
     def _span(self, waveform: Tensor, begin: int, frames: int) -> Tensor:
-        """Return the samples under frames `begin` to `begin + frames`, padded with zeros beyond the waveform."""
-        samples = waveform[begin * self.samples_per_frame :][: self._samples(frames)].float()
-        return F.pad(samples, (0, self._samples(frames) - len(samples)))
+        """Return the samples under frames `begin` to `begin + frames`, padded with zeros beyond the waveform, which
+        is (S,) or (B, S)."""
+        samples = waveform[..., begin * self.samples_per_frame :][..., : self._samples(frames)].float()
+        return F.pad(samples, (0, self._samples(frames) - samples.shape[-1]))
 
     def _samples(self, frames: int) -> int:
         """Return the number of samples under this many consecutive frames."""
         return (frames - 1) * self.samples_per_frame + self.receptive_field
+
+
+def without_padding(rows: Tensor, valid: Sequence[int]) -> Tensor:
+    """Return the first `valid` rows of each of B pieces, (B, n, D) -> (N, D)."""
+    flat, size = rows.flatten(0, 1), rows.shape[1]
+    if all(frames == size for frames in valid):
+        return flat
+    places = torch.cat([torch.arange(frames) + number * size for number, frames in enumerate(valid)])
+    return flat[places.to(rows.device)]

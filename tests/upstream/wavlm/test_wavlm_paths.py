@@ -243,11 +243,12 @@ def test_the_bias_beyond_its_table_is_that_at_its_end() -> None:
 
 def test_moments_are_those_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_end, "MOMENTS_AT_ONCE", 100)
-    waveform = noise(5003, 3) + 0.5
-    windows = waveform.double().unfold(0, 10, 5)
-    mean, covariance = front_end.moments(waveform, 10, 5)
-    assert torch.allclose(mean, windows.mean(dim=0), rtol=1e-12)
-    assert torch.allclose(covariance, torch.cov(windows.T, correction=0), rtol=1e-9, atol=1e-15)
+    waveforms = torch.stack([noise(5003, 3) + 0.5, noise(5003, 4) - 0.2])
+    means, covariances = front_end.moments(waveforms, 10, 5)
+    for waveform, mean, covariance in zip(waveforms, means, covariances, strict=True):
+        windows = waveform.double().unfold(0, 10, 5)
+        assert torch.allclose(mean, windows.mean(dim=0), rtol=1e-12)
+        assert torch.allclose(covariance, torch.cov(windows.T, correction=0), rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("config", [BASE, LARGE])

@@ -74,24 +74,14 @@ def take(trained: Path, to: Path) -> None:
     record = read_json(trained / RECORD)
     for name in WEIGHTS:
         shutil.copyfile(trained / name, to / name)
-    history = [measurement_now(one) for one in record["history"]]
-    write_json(to / RECORD, record | {"command": command_without_paths(record["command"]), "history": history})
+    write_json(to / RECORD, record | {"command": command_without_paths(record["command"], record["recipe"]["name"])})
     (to / SCORES).unlink(missing_ok=True)
 
 
-def measurement_now(kept: Content) -> Content:
-    """Return a measurement as pre-training records it now; its predictions were once called codebooks."""
-    if "codebooks" not in kept:
-        return kept
-    books = [{**book, "ignorant": book["unigram"]} for book in kept["codebooks"]]
-    predictions = [{name: value for name, value in book.items() if name != "unigram"} for book in books]
-    return {**{name: value for name, value in kept.items() if name != "codebooks"}, "predictions": predictions}
-
-
-def command_without_paths(command: str) -> str:
+def command_without_paths(command: str, recipe: str) -> str:
     """Return what decides the weights in a command of `wavprobe pretrain`: recipe, names of folders, seed, settings."""
     words = shlex.split(command)
-    kept = ["wavprobe", *words[words.index("pretrain") :][:2]]
+    kept = ["wavprobe", "pretrain", recipe.removeprefix("pretrain/")]
     for flag, value in pairwise(words):
         if flag == "--data":
             name = value.partition("=")[0]
@@ -114,6 +104,7 @@ def card(folder: Path) -> str:
         scores=read_json(folder / SCORES) if (folder / SCORES).exists() else [],
         bytes=(folder / "model.safetensors").stat().st_size,
         hours=sum(one["hours"] for one in sources),
+        machine=machine_of(record["environment"]),
         lengths=joined(sorted(set(record["recipe"]["batch"]["windows"]))),
         stages=[stage_of(record, number) for number in range(len(record["recipe"]["stages"]))],
         made=[one["name"] for one in sources if one["name"] in LICENCES],
@@ -122,6 +113,14 @@ def card(folder: Path) -> str:
         attribution=attribution_of,
         ends=with_ends,
     )
+
+
+def machine_of(environment: Mapping[str, Any]) -> str:
+    """Return in words what a training ran on."""
+    if "gpu" in environment:
+        return f"an {environment['gpu']}"
+    cores = "one core" if environment["threads"] == "1" else f"{environment['threads']} cores"
+    return f"{cores} of an {environment['processor']}"
 
 
 def stage_of(record: Content, number: int) -> Content:

@@ -86,12 +86,6 @@ def test_scores_have_their_intervals(cards: ModuleType, tmp_path: Path) -> None:
     assert "another seed gives others, as the table shows" in card
 
 
-def test_measurements_of_earlier_records_are_read(cards: ModuleType) -> None:
-    earlier = {"step": 1, "codebooks": [{"name": "mfcc-100", "masked_loss": 4.5, "unigram": 4.4}]}
-    now = {"step": 1, "predictions": [{"name": "mfcc-100", "masked_loss": 4.5, "ignorant": 4.4}]}
-    assert cards.measurement_now(earlier) == now == cards.measurement_now(now)
-
-
 def test_points_of_the_curve_have_both_ends(cards: ModuleType) -> None:
     assert cards.evenly(range(100), 6) == [0, 20, 40, 59, 79, 99]
     assert cards.evenly([1, 2], 6) == [1, 2]

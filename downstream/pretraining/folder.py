@@ -128,7 +128,6 @@ class Folder:
         if found is None:
             return State(), {}
         tensors, facts = found
-        facts.pop("question", None)  # earlier snapshots had it
         history = [Measured.of(one) for one in facts.pop("history")]
         state = State(**facts, history=history)
         logger.info("The training goes on at update %d of stage %d.", state.step, state.stage + 1)

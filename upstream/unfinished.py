@@ -90,6 +90,16 @@ def opened(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Hold a folder; False where another process holds it. Where folders have no locks nobody is kept out."""
+    if fcntl is None:
+        yield True
+        return
+    with opened(folder) as descriptor:
+        yield not held_by_another(descriptor)
+
+
+@contextlib.contextmanager
 def lock_kept(descriptor: int) -> Iterator[None]:
     """Lock an open file, also beyond its closing."""
     kept = os.dup(descriptor)
@@ -105,11 +115,18 @@ def lock(descriptor: int) -> bool:
 
     On a disk without locks, what was changed a short while ago is taken to be held.
     """
+    held = held_by_another(descriptor)
+    return time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER if held is None else not held
+
+
+def held_by_another(descriptor: int) -> bool | None:
+    """Lock an open file or folder until it is closed; return True where another process holds it, None on a disk
+    without locks."""
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return True
     except OSError:
-        return time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER
-    return True
+        return None
+    return False

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,26 +99,31 @@ class Pretraining:
 
     def carry_out(self) -> None:
         """Learn all stages, and write the model and its record."""
-        recipe, ranks, folder = self._recipe, self._ranks, self.folder
+        recipe, ranks = self._recipe, self._ranks
         if recipe.compile:  # before hours of targets
             require_compilable(self._config, self._options.device)
         if ranks.main:
             logger.info(said_of(self._speech))
             if self._speech.notes:
                 logger.warning(" ".join(self._speech.notes))
-            folder.begin(self._options.fresh)
-        ranks.join(self._options.device)
-        ranks.barrier(self._options.device)
-        self._state, self._tensors = folder.resumed()
+        with self.folder.begun(self._options.fresh) if ranks.main else nullcontext():
+            ranks.join(self._options.device)
+            ranks.barrier(self._options.device)
+            self._learn()
+            if ranks.main:
+                record = record_of(recipe, self._speech, self._state, self.folder.parameters(), self._options, ranks)
+                self.folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
+
+    def _learn(self) -> None:
+        """Learn what is left of all stages."""
+        self._state, self._tensors = self.folder.resumed()
         self._state.learn_by(code_version())
         if self._shown:
             tqdm.write(LEGEND)
-        with self._progress() as self._bar, Curves(folder.path, self._state.place, ranks.main) as self._curves:
-            for number in range(self._state.stage, len(recipe.stages)):
+        progress, curves = self._progress(), Curves(self.folder.path, self._state.place, self._ranks.main)
+        with progress as self._bar, curves as self._curves:
+            for number in range(self._state.stage, len(self._recipe.stages)):
                 self._stage(number)
-        if ranks.main:
-            record = record_of(recipe, self._speech, self._state, folder.parameters(), self._options, ranks)
-            folder.finish(len(recipe.stages) - 1, record, half=recipe.saved == "float16")
 
     def _progress(self) -> tqdm[NoReturn]:
         """Return the bar of all updates."""

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from downstream.training import read_snapshot, write_snapshot
 from upstream.errors import UserError
 from upstream.files import write_atomically
 from upstream.json_file import read_json_object
-from upstream.unfinished import UNFINISHED, remove_leftovers, unfinished_folder
+from upstream.unfinished import UNFINISHED, held, remove_leftover, remove_leftovers, unfinished_folder
 from upstream.wavlm import checkpoint
 
 logger = logging.getLogger("wavprobe")
@@ -104,19 +105,30 @@ class Folder:
             return None
         return str(read_json_object(self.path / QUESTION).get("asked"))
 
-    def begin(self, fresh: bool) -> None:
-        """Make the folder, empty for `fresh`; raises UserError where it cannot be made."""
-        try:
-            if fresh and self.path.exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"Cannot make the folder {self.path}: {error.strerror}. Choose another place with --results."
-            ) from error
-        remove_leftovers(self.path)
-        remove_leftovers(self.path / STAGES)
-        write_atomically(self.path / QUESTION, json.dumps({"asked": self.question}).encode() + b"\n")
+    @contextmanager
+    def begun(self, fresh: bool) -> Iterator[None]:
+        """Make the folder, empty for `fresh`, and let no other command learn in it meanwhile.
+
+        Raises UserError where it cannot be made, and where another command is at work in it.
+        """
+        with ExitStack() as until_the_end:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                is_ours = until_the_end.enter_context(held(self.path))
+                for one in self.path.iterdir() if fresh and is_ours else ():
+                    remove_leftover(one)
+            except OSError as error:
+                raise UserError(
+                    f"Cannot make the folder {self.path}: {error.strerror}. Choose another place with --results."
+                ) from error
+            if not is_ours:
+                raise UserError(
+                    f"Another command is pre-training in {self.path}. Wait for it, or choose another --name."
+                )
+            remove_leftovers(self.path)
+            remove_leftovers(self.path / STAGES)
+            write_atomically(self.path / QUESTION, json.dumps({"asked": self.question}).encode() + b"\n")
+            yield
 
     def keep(self, state: State, tensors: Mapping[str, Tensor]) -> None:
         """Write a snapshot; raises UserError where that is impossible, and then the one before is kept."""

@@ -20,7 +20,7 @@ from downstream.pretraining.learner import StageLearner
 from downstream.recipes import PretrainingRecipe
 from upstream.errors import UserError
 from upstream.ranks import Ranks
-from upstream.unfinished import UNFINISHED
+from upstream.unfinished import UNFINISHED, held
 
 DROPPED = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "feat_proj_dropout": 0.1, "layerdrop": 0.5}
 STAGES_OF_ALL = [MASKED | {"steps": 3}, CONTRASTIVE | {"steps": 2}, SECOND | {"steps": 2}]
@@ -208,3 +208,16 @@ def test_results_that_cannot_be_written_are_a_sentence(corpus: Path, tmp_path: P
     (tmp_path / "results").write_text("a file")
     with pytest.raises(UserError, match="Cannot make the folder .* Choose another place with --results"):
         pretrained(SMALL, corpus, tmp_path)
+
+
+def test_a_second_command_in_the_same_folder_is_refused(corpus: Path, tmp_path: Path) -> None:
+    """Also with --fresh, which would empty it under the first one's hands."""
+    folder_of_both = tmp_path / "results" / RECIPE.name / "one"
+    folder_of_both.mkdir(parents=True)
+    with held(folder_of_both) as is_ours:
+        assert is_ours
+        for fresh in (False, True):
+            with pytest.raises(UserError, match=r"Another command is pre-training in .*--name"):
+                pretrained(RECIPE, corpus, tmp_path, fresh=fresh)
+    assert list(folder_of_both.iterdir()) == []
+    assert pretrained(recipe_of(stages=[MASKED | {"steps": 1}]), corpus, tmp_path).folder == folder_of_both

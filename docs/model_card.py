@@ -104,8 +104,7 @@ def card(folder: Path) -> str:
         scores=read_json(folder / SCORES) if (folder / SCORES).exists() else [],
         bytes=(folder / "model.safetensors").stat().st_size,
         hours=sum(one["hours"] for one in sources),
-        machine=machine_of(record["environment"]),
-        lengths=joined(sorted(set(record["recipe"]["batch"]["windows"]))),
+        joined=joined,
         stages=[stage_of(record, number) for number in range(len(record["recipe"]["stages"]))],
         made=[one["name"] for one in sources if one["name"] in LICENCES],
         title=lambda one: one["name"] if one["name"] in LICENCES else one["title"],
@@ -115,14 +114,6 @@ def card(folder: Path) -> str:
     )
 
 
-def machine_of(environment: Mapping[str, Any]) -> str:
-    """Return in words what a training ran on."""
-    if "gpu" in environment:
-        return f"an {environment['gpu']}"
-    cores = "one core" if environment["threads"] == "1" else f"{environment['threads']} cores"
-    return f"{cores} of an {environment['processor']}"
-
-
 def stage_of(record: Content, number: int) -> Content:
     """Return what the card says of a stage: settings, targets, and points of its curve."""
     settings, measured = record["recipe"]["stages"][number], [h for h in record["history"] if h["stage"] == number]
@@ -130,7 +121,8 @@ def stage_of(record: Content, number: int) -> Content:
     return {
         "steps": settings["steps"],
         "rate": settings["optimizer"]["lr"],
-        "windows": joined(sorted(set(settings.get("windows") or ()))),
+        "batch": settings["batch"] or record["recipe"]["batch"],
+        "inner": settings["objective"]["inner"],
         "logits": settings["objective"]["logits"],
         "unmasked": " falling to ".join(dict.fromkeys(f"{weight:g}" for weight in settings["objective"]["unmasked"])),
         "targets": [target_of(one) for one in record["targets"][number]],
@@ -174,10 +166,8 @@ def evenly(points: Sequence[Any], count: int) -> list[Any]:
 
 
 def joined(numbers: Sequence[float]) -> str:
-    """Return numbers in words: "2, 4 and 6"; nothing for none."""
-    if not numbers:
-        return ""
-    *first, last = (f"{number:g}" for number in numbers)
+    """Return numbers in words, each once: "2, 4 and 6"."""
+    *first, last = (f"{number:g}" for number in sorted(set(numbers)))
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -25,15 +25,19 @@ PITCH_SIZE = 1024  # of the Fourier transform: no lag below wraps around
 LOWEST, HIGHEST = 60.0, 450.0  # Hz
 QUIET = 1e-6  # power under which there is no pitch
 
+# Prosody
+AROUND = 25  # frames, half a second
+LOW_BANDS, HIGH_BANDS = 14, 16  # of the mel bands: centred below 1 kHz, and above 2.5 kHz
+
 
 def features(kind: str, stream: Stream) -> Tensor:
     """Return features of a stream, (T, dim) float32, frame t of samples 320 t … 320 t + 399.
 
     kind: "mfcc": 13 coefficients and their first and second differences, standardised over the stream.
     "log_mel": 40 bands, averaged over 3 frames, without the stream's mean level. "pitch": log F0, voicing, level, and
-    the differences of log F0 and level, standardised over the stream.
+    the differences of log F0 and level, standardised over the stream. "prosody": how half a second sounds.
     """
-    made = {"mfcc": mfcc, "log_mel": log_mel, "pitch": pitch}[kind](stream.samples)
+    made = {"mfcc": mfcc, "log_mel": log_mel, "pitch": pitch, "prosody": prosody}[kind](stream.samples)
     return made.contiguous()
 
 
@@ -68,6 +72,28 @@ def pitch(samples: Tensor) -> Tensor:
     height = (log_f0 - middle) * voicing.clamp(0.0, 1.0)
     both = torch.stack([height, level], dim=1)
     return standardised(torch.cat([height[:, None], voicing[:, None], level[:, None], differences(both)], dim=1))
+
+
+def prosody(samples: Tensor) -> Tensor:
+    """(S,) int16 -> (T, 9): means over half a second of pitch, level, voicing, tilt, of how fast bands and pitch move,
+    and the deviations of pitch, level and tilt, standardised over the stream.
+
+    Emotions are heard by height, range, loudness, brightness and tempo (Scherer 2003, Speech Communication 40), which
+    are no properties of a frame.
+    """
+    height, voicing, level, slope, _ = pitch(samples).unbind(1)
+    bands = log_bands(samples)
+    tilt = bands[:, :LOW_BANDS].mean(dim=1) - bands[:, -HIGH_BANDS:].mean(dim=1)
+    change = F.pad((bands[1:] - bands[:-1]).abs().mean(dim=1)[None], (1, 0), mode="replicate")[0]
+    means = [around(one) for one in (height, level, voicing, tilt, change, slope.abs())]
+    deviations = [(around(one.square()) - around(one).square()).clamp_min(0).sqrt() for one in (height, level, tilt)]
+    return standardised(torch.stack([*means, *deviations], dim=1))
+
+
+def around(values: Tensor) -> Tensor:
+    """Return the means over `AROUND` frames around each frame, (T,) -> (T,)."""
+    half = AROUND // 2
+    return F.avg_pool1d(F.pad(values[None, None], (half, half), mode="replicate"), AROUND, 1)[0, 0]
 
 
 def fundamental(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:

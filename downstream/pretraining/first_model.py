@@ -39,6 +39,12 @@ def config_of(recipe: PretrainingRecipe) -> WavLMConfig:
 def refuse_missing_models(recipe: PretrainingRecipe, config: WavLMConfig) -> None:
     """Raise UserError for targets of a layer or a model that will not be there when their stage begins."""
     for number, stage in enumerate(recipe.stages):
+        inner = stage.objective.inner if stage.objective.kind == "masked_prediction" else ()
+        if max(inner, default=-1) >= config.num_hidden_layers:
+            raise UserError(
+                f"stages.{number}: layer {max(inner)} of objective.inner is not an inner one, for the model's last "
+                f"layer is {config.num_hidden_layers}. Correct `inner`."
+            )
         for target in stage.targets:
             if target.model is not None:
                 refuse_unknown(target.model)

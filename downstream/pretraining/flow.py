@@ -30,6 +30,7 @@ from downstream.pretraining.targets import Codebook, codebook
 from downstream.pretraining.watch import LEGEND, Measured, line_of, warnings_of
 from downstream.pretraining.windows import Windows, held_windows
 from downstream.recipes import PretrainingRecipe
+from downstream.results import machine
 from downstream.training import SnapshotClock, code_version, derived
 from upstream.base import Upstream
 from upstream.catalog import load, torch_dtype
@@ -117,7 +118,7 @@ class Pretraining:
     def _learn(self) -> None:
         """Learn what is left of all stages."""
         self._state, self._tensors = self.folder.resumed()
-        self._state.learn_by(code_version())
+        self._state.learn_by(code_version(), machine(self._options.device))
         if self._shown:
             tqdm.write(LEGEND)
         progress, curves = self._progress(), Curves(self.folder.path, self._state.place, self._ranks.main)

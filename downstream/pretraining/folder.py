@@ -45,6 +45,7 @@ class State:
     stage: its number. step: updates of it. place: updates of all stages. audio: seconds learned from. seconds: that it
     took. norms: of gradients since the last measurement. history: measurements. targets: of every stage that has begun,
     as records describe them. code: digests of the code that learned, one where no other code went on with it.
+    machines: on which it did, one after the other.
     """
 
     stage: int = 0
@@ -56,13 +57,16 @@ class State:
     history: list[Measured] = field(default_factory=list)
     targets: list[list[dict[str, Any]]] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
+    machines: list[str] = field(default_factory=list)
 
-    def learn_by(self, code: str) -> None:
-        """Note the code that goes on; one that began with other code ends in bits that neither code gives alone."""
+    def learn_by(self, code: str, machine: str) -> None:
+        """Note the code and the machine that go on; what other code began ends in bits that neither gives alone."""
         if self.code and self.code[-1] != code:
             logger.warning(OTHER_CODE)
         if code not in self.code[-1:]:
             self.code.append(code)
+        if machine not in self.machines[-1:]:
+            self.machines.append(machine)
 
 
 class Folder:

@@ -20,7 +20,8 @@ from upstream.wavlm.training import TrainableWavLM
 class PredictsCodes(PretrainingModel):
     """Predicts the codes of masked frames, and of the others with a smaller weight, from the last layer.
 
-    The loss of each codebook is divided by the logarithm of its size, so that all count alike.
+    The loss of each codebook is divided by the logarithm of its size, so that all count alike. Where inner layers
+    predict them too, the loss is the mean over layers; what is measured is the last one's.
     """
 
     objective: MaskedPrediction
@@ -35,24 +36,21 @@ class PredictsCodes(PretrainingModel):
     ) -> None:
         """seed: of the objective's first weights."""
         clusters = {book.target.called: book.target.clusters for book in codebooks}
-        objective = MaskedPrediction(
-            encoder.dim, clusters, settings.logits, settings.projection, settings.temperature, seed
-        )
+        kind = encoder.dim, clusters, settings.logits, settings.projection, settings.temperature, seed
+        objective = MaskedPrediction(*kind, settings.inner)
         super().__init__(encoder, objective, dtype)
         self._settings, self._codebooks = settings, codebooks
         self._weights = torch.tensor([1.0 / math.log(count) for count in clusters.values()])
 
     def forward(self, waveforms: Sequence[Tensor], windows: Sequence[WindowOfSpeech], progress: Progress) -> Tensor:
         states, _ = self.encode(waveforms, windows)
-        predicted = self.objective(states[-1], self._codes(windows))
-        return weighted_loss(
-            predicted,
-            masked_frames(windows).to(states.device),
-            self._weights.to(states.device),
-            self._settings.masked,
-            progress.between(self._settings.unmasked),
-            (progress.masked, progress.unmasked),
-        )
+        predicted = self.objective.of_layers(states, self._codes(windows))
+        masked, weights = masked_frames(windows).to(states.device), self._weights.to(states.device)
+        shares = self._settings.masked, progress.between(self._settings.unmasked)
+        losses = [
+            weighted_loss(one, masked, weights, *shares, (progress.masked, progress.unmasked)) for one in predicted
+        ]
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def measure(self, held: Sequence[tuple[Stream, WindowOfSpeech]]) -> tuple[tuple[Prediction, ...], list[float]]:

@@ -43,6 +43,7 @@ def record_of(
         "targets": state.targets,
         "history": [asdict(one) for one in state.history],
         "processes": ranks.world,
+        "machines": state.machines,
         "environment": environment(torch.device(options.device)),
         "command": options.command,
     }

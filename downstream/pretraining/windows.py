@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from downstream.pretraining.speech import Speech, Stream, frames_of, samples_of
-from downstream.recipes import HeldBack, MaskSettings, PretrainingRecipe
+from downstream.recipes import BatchSettings, HeldBack, MaskSettings, PretrainingRecipe
 from downstream.training import derived
 from upstream.base import SAMPLE_RATE
 from upstream.wavlm.dropout import generator_of
@@ -48,14 +48,13 @@ class Windows:
 
     def update(self, step: int) -> list[list[WindowOfSpeech]]:
         """Return the windows of every micro-batch of an update."""
-        return [self._micro_batch(step, part) for part in range(self._recipe.batch.accumulate)]
+        batch = self._recipe.batch_at(step)
+        return [self._micro_batch(batch, f"part {part} of update {step}") for part in range(batch.accumulate)]
 
-    def _micro_batch(self, step: int, part: int) -> list[WindowOfSpeech]:
-        place = f"part {part} of update {step}"
-        lengths = self._recipe.windows_at(step)
-        samples = samples_of(lengths[derived(self._recipe.seed, f"length of {place}") % len(lengths)])
+    def _micro_batch(self, batch: BatchSettings, place: str) -> list[WindowOfSpeech]:
+        samples = samples_of(batch.windows[derived(self._recipe.seed, f"length of {place}") % len(batch.windows)])
         # Windows are 80 samples longer than their seconds: one that lacks no more than a hundredth fits.
-        count = max(1, int(self._recipe.batch.seconds * SAMPLE_RATE / samples + 0.01))
+        count = max(1, int(batch.seconds * SAMPLE_RATE / samples + 0.01))
         return [self._window(derived(self._recipe.seed, f"window {i} of {place}"), samples) for i in range(count)]
 
     def _window(self, seed: int, samples: int) -> WindowOfSpeech:

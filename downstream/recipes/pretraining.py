@@ -49,7 +49,7 @@ class HeldBack(Closed):
 class Target(Closed):
     """One codebook: k-means of acoustic features, or of a layer of an earlier model."""
 
-    features: Literal["mfcc", "log_mel", "pitch", "layer"]
+    features: Literal["mfcc", "log_mel", "pitch", "prosody", "layer"]
     clusters: Clusters
     layer: Layer | None = Field(default=None, description="of `features: layer`: 0 is the input of the first block")
     model: str | None = Field(
@@ -74,6 +74,9 @@ class MaskedPredictionSettings(Closed):
     """Predict the targets of masked frames from the last layer (Hsu et al. 2021, HuBERT; Chen et al. 2022, WavLM)."""
 
     kind: Literal["masked_prediction"] = "masked_prediction"
+    inner: tuple[Layer, ...] = Field(
+        default=(), description="layers that predict them too, with heads of their own (Wang et al. 2022, ILS-SSL)"
+    )
     logits: Literal["cosine", "linear"] = Field(
         default="cosine", description="cosine similarity to learned codes, as in WavLM, or a linear softmax"
     )
@@ -146,9 +149,7 @@ class Stage(Closed):
     targets: tuple[Target, ...] = Field(default=(), description="of masked prediction")
     objective: Annotated[MaskedPredictionSettings | ContrastiveSettings, Field(discriminator="kind")]
     optimizer: DescentSettings = DescentSettings()
-    windows: Annotated[tuple[Seconds, ...], Field(min_length=1)] | None = Field(
-        default=None, description="instead of batch.windows, if not null"
-    )
+    batch: BatchSettings | None = Field(default=None, description="instead of the recipe's, if not null")
     seed_weights: bool = Field(default=False, description="begin with weights drawn anew, as HuBERT's iterations do")
 
     @model_validator(mode="after")
@@ -202,10 +203,9 @@ class PretrainingRecipe(Closed):
         first = self.stages[0]
         if any(target.features == "layer" and target.model is None for target in first.targets):
             raise ValueError("stages.0: no stage goes before it; name a `model` for the targets of its layer")
-        if self.longest_window > self.batch.seconds:
-            raise ValueError(
-                f"a window of {self.longest_window:g} s is longer than a batch of {self.batch.seconds:g} s"
-            )
+        for batch in map(self._batch_of, self.stages):
+            if max(batch.windows) > batch.seconds:
+                raise ValueError(f"a window of {max(batch.windows):g} s is longer than a batch of {batch.seconds:g} s")
         names = [source.called for source in self.speech]
         if len(set(names)) < len(names):
             raise ValueError("speech: two sources have the same name; give each one a `name`")
@@ -220,16 +220,16 @@ class PretrainingRecipe(Closed):
         """Updates of all stages."""
         return sum(stage.steps for stage in self.stages)
 
-    def windows_at(self, place: int) -> tuple[float, ...]:
-        """Return the lengths of windows, in s, of the stage that an update is in; updates are counted from one."""
+    def batch_at(self, place: int) -> BatchSettings:
+        """Return the batch of the stage that an update is in; updates are counted from one."""
         ends = accumulate(stage.steps for stage in self.stages)
         stage = next((stage for stage, end in zip(self.stages, ends, strict=True) if place <= end), self.stages[-1])
-        return self._windows_of(stage)
+        return self._batch_of(stage)
 
     @property
     def longest_window(self) -> float:
         """The longest window of all stages, in s."""
-        return max(max(self._windows_of(stage)) for stage in self.stages)
+        return max(max(self._batch_of(stage).windows) for stage in self.stages)
 
-    def _windows_of(self, stage: Stage) -> tuple[float, ...]:
-        return stage.windows or self.batch.windows
+    def _batch_of(self, stage: Stage) -> BatchSettings:
+        return stage.batch or self.batch

@@ -6,7 +6,7 @@ from downstream.results.build import build_record
 from downstream.results.caveats import CHANGED
 from downstream.results.checking import CheckedRecord, Records, Refused, asked_layer, checked, checked_records
 from downstream.results.earlier import Earlier, finished, learned_before
-from downstream.results.environment import environment
+from downstream.results.environment import environment, machine
 from downstream.results.final import final_config, lacks_final_head, record_final
 from downstream.results.folder import ENCODERS, HEADS, LEARNED, RECORD, SNAPSHOT, begin, discard, tidy
 from downstream.results.given import GIVEN_PROTOCOL, GivenHeads
@@ -102,6 +102,7 @@ __all__ = [
     "discard",
     "family_and_recipe",
     "environment",
+    "machine",
     "final_config",
     "finished",
     "given_heads",

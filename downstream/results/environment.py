@@ -11,6 +11,7 @@ import torch
 
 from downstream.recipes import CHECKOUT
 from upstream.processor import processor
+from upstream.text import counted
 
 PACKAGES = ("wavprobe", "torch", "torchaudio", "numpy", "av", "transformers", "jiwer", "flashlight-text", "kenlm")
 
@@ -34,6 +35,13 @@ def environment(device: torch.device) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return record
+
+
+def machine(device: torch.device) -> str:
+    """Return what computes, in words: "NVIDIA H200", or "AMD EPYC, 2 threads"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def git_revision(checkout: Path = CHECKOUT) -> str | None:

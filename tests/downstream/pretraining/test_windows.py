@@ -82,19 +82,21 @@ def test_micro_batches_have_as_many_windows_as_fit() -> None:
     assert facts([drawn.update(1)[0]]) != facts([drawn.update(1)[1]])
 
 
-def test_a_stage_may_have_windows_of_its_own() -> None:
+def test_a_stage_may_have_batches_of_its_own() -> None:
     """Four updates of the first stage, then those of the second, whose windows are the longest of the recipe."""
-    stages = [MASKED, MASKED | {"steps": 3, "windows": [1.0]}]
+    stages = [MASKED, MASKED | {"steps": 3, "batch": {"seconds": 3.0, "windows": [1.0], "accumulate": 2}}]
     recipe = recipe_of(batch={"seconds": 2.0, "windows": [0.5]}, stages=stages)
-    assert [recipe.windows_at(place) for place in range(1, 8)] == [(0.5,)] * 4 + [(1.0,)] * 3
+    assert [recipe.batch_at(place).windows for place in range(1, 8)] == [(0.5,)] * 4 + [(1.0,)] * 3
     assert recipe.longest_window == 1.0
-    drawn = windows(batch={"seconds": 2.5, "windows": [0.5]}, stages=stages)
-    assert [{one.samples for one in drawn.update(place)[0]} for place in (4, 5)] == [
-        {samples_of(0.5)},
-        {samples_of(1.0)},
+    drawn = windows(batch={"seconds": 2.0, "windows": [0.5]}, stages=stages)
+    assert [[[one.samples for one in batch] for batch in drawn.update(place)] for place in (4, 5)] == [
+        [[samples_of(0.5)] * 3],  # which are 80 samples longer
+        [[samples_of(1.0)] * 3] * 2,
     ]
     with pytest.raises(ValueError, match=r"a window of 3 s is longer than a batch of 2 s"):
-        recipe_of(batch={"seconds": 2.0, "windows": [0.5]}, stages=[MASKED | {"windows": [3.0]}])
+        recipe_of(
+            batch={"seconds": 2.0, "windows": [0.5]}, stages=[MASKED | {"batch": {"seconds": 2.0, "windows": [3.0]}}]
+        )
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0.8, 0.55), (0.3, 0.26)])

@@ -33,6 +33,7 @@ class MaskedPrediction(nn.Module):
     Cosine logits: the state is projected and compared with a learned vector of every code; the cosine is divided by the
     temperature. HuBERT divides by 0.1 and projects to 256 dimensions, with a projection of its own for each codebook.
     Linear logits: a softmax layer (MelHuBERT, Lin et al. 2023, found it to learn as well in less time).
+    Inner layers may have heads of their own, which predict the same codes (Wang et al. 2022, ILS-SSL).
     """
 
     def __init__(
@@ -43,8 +44,12 @@ class MaskedPrediction(nn.Module):
         projection: int = 256,
         temperature: float = 0.1,
         seed: int = 0,
+        inner: Sequence[int] = (),
     ) -> None:
-        """dim: of the states. seed: of the initial weights, which are those of nn.Linear and, for codes, of HuBERT."""
+        """dim: of the states. seed: of the initial weights, which are those of nn.Linear and, for codes, of HuBERT.
+
+        inner: layers with heads of their own; 0 is the input of the first block.
+        """
         super().__init__()
         self.clusters, self.names, self.temperature = dict(clusters), tuple(clusters), temperature
         self.cosine = logits == "cosine"
@@ -53,6 +58,8 @@ class MaskedPrediction(nn.Module):
             self.projections = nn.ModuleDict({name: nn.Linear(dim, width[name]) for name in self.names})
             codes = {name: nn.Parameter(torch.empty(clusters[name], projection)) for name in self.names if self.cosine}
             self.codes = nn.ParameterDict(codes)
+        kind = dim, clusters, logits, projection, temperature, seed
+        self.inner = nn.ModuleDict({str(layer): MaskedPrediction(*kind) for layer in inner})
         self.to_empty(device="cpu")
         self._draw(seed, dim)
 
@@ -60,8 +67,8 @@ class MaskedPrediction(nn.Module):
     def _draw(self, seed: int, dim: int) -> None:
         for name, parameter in self.named_parameters():  # a codebook's numbers do not depend on the others
             generator = generator_of(seed, name, torch.device("cpu"))
-            bound = 1.0 if name.startswith("codes.") else dim**-0.5
-            parameter.uniform_(0.0 if name.startswith("codes.") else -bound, bound, generator=generator)
+            low, high = (0.0, 1.0) if "codes" in name.split(".") else (-(dim**-0.5), dim**-0.5)
+            parameter.uniform_(low, high, generator=generator)
 
     def logits(self, states: Tensor) -> list[Tensor]:
         """Return the logits of every codebook, (N, K) float32, for states (N, D)."""
@@ -74,6 +81,11 @@ class MaskedPrediction(nn.Module):
                 F.linear(F.normalize(one.float(), dim=-1), F.normalize(self.codes[name], dim=-1)) / self.temperature
                 for one, name in pairs
             ]
+
+    def of_layers(self, states: Tensor, targets: Tensor) -> list[Predicted]:
+        """Return what the last layer and then each inner one predicts: states (L, N, D), targets (C, N)."""
+        inner = [head(states[int(layer)], targets) for layer, head in self.inner.items()]
+        return [self(states[-1], targets), *inner]
 
     def forward(self, states: Tensor, targets: Tensor) -> Predicted:
         """Return what is predicted of frames with these states, (N, D), and targets, (C, N)."""

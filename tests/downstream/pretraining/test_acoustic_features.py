@@ -64,6 +64,29 @@ def test_a_rising_tone_has_a_rising_pitch() -> None:
     assert levels[2] - levels[0] > 1.0
 
 
+def of_half_seconds(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean prosody of two stretches of one stream, away from where they meet and end."""
+    rows = features("prosody", stream_of(torch.cat([one, other])))
+    half = len(rows) // 2
+    return rows[25 : half - 25].mean(dim=0), rows[half + 25 : -25].mean(dim=0)
+
+
+def test_prosody_tells_how_half_a_second_sounds() -> None:
+    height, level, voicing, tilt, change, slope, range_of_height, range_of_level, _ = range(9)
+    flat = tone(160.0, 3.0)
+    lively = torch.cat([tone(frequency, 0.1) for frequency in (130.0, 160.0, 195.0) * 10])
+    before, after = of_half_seconds(flat, lively)
+    assert all(float(after[column] - before[column]) > 1.0 for column in (change, slope, range_of_height))
+    before, after = of_half_seconds(flat, 2 * tone(200.0, 3.0))
+    assert all(float(after[column] - before[column]) > 1.0 for column in (height, level))
+    beats = torch.cat([torch.full((1_600,), amplitude) for amplitude in (0.2, 1.0)] * 15)
+    before, after = of_half_seconds(flat, flat * beats)
+    assert float(after[range_of_level] - before[range_of_level]) > 1.0
+    hiss = 0.3 * noise(3.0).diff(prepend=torch.zeros(1))
+    before, after = of_half_seconds(flat, hiss)
+    assert all(float(after[column] - before[column]) < -1.0 for column in (voicing, tilt))
+
+
 def test_bands_are_torchaudios() -> None:
     """Windows, filters and frames of torchaudio.transforms with the same settings; theirs is not scaled by the window's
     length, and has no floor."""
@@ -94,7 +117,7 @@ def test_mfcc_are_cosines_of_the_bands_and_their_slopes() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "dim"), [("mfcc", 39), ("log_mel", 40), ("pitch", 5)])
+@pytest.mark.parametrize(("kind", "dim"), [("mfcc", 39), ("log_mel", 40), ("pitch", 5), ("prosody", 9)])
 @pytest.mark.parametrize("samples", [6_400, 6_719, 6_720, 48_000])
 def test_there_is_one_row_a_frame(kind: str, dim: int, samples: int) -> None:
     stream = stream_of(noise(3.0)[:samples])
@@ -103,7 +126,7 @@ def test_there_is_one_row_a_frame(kind: str, dim: int, samples: int) -> None:
     assert bool(rows.isfinite().all())
 
 
-@pytest.mark.parametrize(("kind", "reach"), [("mfcc", 4), ("log_mel", 1), ("pitch", 4)])
+@pytest.mark.parametrize(("kind", "reach"), [("mfcc", 4), ("log_mel", 1), ("pitch", 4), ("prosody", 16)])
 def test_an_impulse_moves_rows_around_its_frame_alone(kind: str, reach: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what is relative to the whole stream. Slopes of slopes reach over four frames on each side, and the
     window of pitch is longer than a frame."""
@@ -119,12 +142,12 @@ def test_an_impulse_moves_rows_around_its_frame_alone(kind: str, reach: int, mon
     assert frame in places
     assert frame - reach - 1 <= min(places)
     assert max(places) <= frame + reach + 1
-    assert abs(int(change.argmax()) - frame) <= 1
+    assert abs(int(change.argmax()) - frame) <= (12 if kind == "prosody" else 1)
 
 
 def test_long_streams_are_computed_in_parts_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = stream_of(noise(2.0) + tone(150.0, 2.0))
-    whole = {kind: features(kind, stream) for kind in ("mfcc", "log_mel", "pitch")}
+    whole = {kind: features(kind, stream) for kind in ("mfcc", "log_mel", "pitch", "prosody")}
     monkeypatch.setattr(made, "FRAMES_AT_ONCE", 17)
     for kind, rows in whole.items():
         torch.testing.assert_close(features(kind, stream), rows, rtol=1e-4, atol=1e-4)

@@ -14,6 +14,7 @@ from small_pretraining import CONTRASTIVE, MASKED, NOTHING_DROPPED, SECOND, pret
 
 import upstream
 from downstream.pretraining.flow import Outcome
+from downstream.pretraining.folder import OBJECTIVE, STAGES
 from downstream.pretraining.learner import SKIPPED_AT_MOST, StageLearner, rate
 from downstream.pretraining.masked_prediction import PredictsCodes
 from downstream.pretraining.watch import Measured
@@ -129,6 +130,26 @@ def test_the_head_of_a_target_that_stays_goes_on(corpus: Path, tmp_path: Path) -
     outcome = pretrained(recipe_of(stages=[MASKED, stays]), corpus, tmp_path)
     before, after = (outcome.record["history"][at]["predictions"][-1] for at in (2, 3))
     assert before == after
+
+
+def test_inner_layers_learn_to_predict_too(corpus: Path, tmp_path: Path) -> None:
+    deep = MASKED | {"objective": MASKED["objective"] | {"inner": [0, 1]}, "steps": 6}
+    outcome = pretrained(recipe_of(stages=[deep, deep | {"steps": 1}]), corpus, tmp_path, name="deep")
+    plain = pretrained(recipe_of(stages=[MASKED | {"steps": 6}]), corpus, tmp_path, name="plain")
+    begun, gone_on = (load_file(outcome.folder / STAGES / stage / OBJECTIVE) for stage in ("1", "2"))
+    heads = {f"inner.{layer}.projections.{name}.weight" for layer in (0, 1) for name in ("mfcc-8", "pitch-4")}
+    assert heads < begun.keys()
+    assert not any(torch.equal(begun[name], begun[name.split(".", 2)[2]]) for name in heads)
+    assert all(float((gone_on[name] - begun[name]).abs().max()) < 0.01 for name in heads)  # they went on
+    assert not any("inner" in name for name in load_file(plain.folder / STAGES / "1" / OBJECTIVE))
+    assert outcome.record["history"][0] == plain.record["history"][0]  # the last layer is what is measured
+    assert outcome.record["history"][1] != plain.record["history"][1]
+
+
+def test_a_layer_that_is_no_inner_one_is_refused(corpus: Path, tmp_path: Path) -> None:
+    objective = {"kind": "masked_prediction", "inner": [2]}
+    with pytest.raises(UserError, match=r"stages\.0: layer 2 of objective\.inner .* last layer is 2"):
+        pretrained(recipe_of(stages=[MASKED | {"objective": objective}]), corpus, tmp_path)
 
 
 @pytest.mark.parametrize("objective", [MASKED, CONTRASTIVE], ids=["masked", "contrastive"])

@@ -84,7 +84,7 @@ def test_micro_batches_have_as_many_windows_as_fit() -> None:
 
 def test_a_stage_may_have_batches_of_its_own() -> None:
     """Four updates of the first stage, then those of the second, whose windows are the longest of the recipe."""
-    stages = [MASKED, MASKED | {"steps": 3, "batch": {"seconds": 3.0, "windows": [1.0], "accumulate": 2}}]
+    stages = [MASKED, MASKED | {"steps": 3, "batch": {"seconds": 3.1, "windows": [1.0], "accumulate": 2}}]
     recipe = recipe_of(batch={"seconds": 2.0, "windows": [0.5]}, stages=stages)
     assert [recipe.batch_at(place).windows for place in range(1, 8)] == [(0.5,)] * 4 + [(1.0,)] * 3
     assert recipe.longest_window == 1.0

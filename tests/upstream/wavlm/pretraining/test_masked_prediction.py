@@ -140,3 +140,20 @@ def test_first_weights_have_the_usual_distributions() -> None:
     bound = DIM**-0.5
     assert -bound <= float(weight.min()) < -0.95 * bound
     assert 0.95 * bound < float(weight.max()) <= bound
+
+
+@pytest.mark.parametrize("logits", ["cosine", "linear"])
+def test_inner_layers_have_heads_of_their_own(logits: str) -> None:
+    clusters = {"a": 7, "b": 5}
+    plain = MaskedPrediction(6, clusters, logits, projection=4, seed=3)
+    deep = MaskedPrediction(6, clusters, logits, projection=4, seed=3, inner=[0, 2])
+    own = deep.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in plain.state_dict().items())
+    states = torch.randn(4, 9, 6, generator=torch.Generator().manual_seed(0))
+    targets = torch.stack([torch.arange(9) % 7, torch.arange(9) % 5])
+    last, *inner = deep.of_layers(states, targets)
+    assert torch.equal(last.losses, plain(states[-1], targets).losses)
+    for layer, predicted in zip((0, 2), inner, strict=True):
+        plain.load_state_dict({name: own[f"inner.{layer}.{name}"] for name in plain.state_dict()})
+        assert torch.equal(predicted.losses, plain(states[layer], targets).losses)
+        assert not torch.equal(predicted.losses, deep(states[layer], targets).losses)

@@ -92,11 +92,8 @@ def opened(path: Path) -> Iterator[int]:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[bool]:
     """Hold a folder; False where another process holds it. Where folders have no locks nobody is kept out."""
-    if fcntl is None:
-        yield True
-        return
-    with opened(folder) as descriptor:
-        yield not held_by_another(descriptor)
+    with contextlib.ExitStack() as until_the_end:
+        yield fcntl is None or not held_by_another(until_the_end.enter_context(opened(folder)))
 
 
 @contextlib.contextmanager

@@ -227,12 +227,15 @@ def test_attention_head_by_head_changes_nothing(utterances: list[Tensor], monkey
     assert all(relative_error(found[name], expected[name]) < 1e-4 for name in expected)
 
 
+@pytest.mark.parametrize("way", ["of a CPU", "of a GPU"])
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("samples", [3_000, 30_000])
 def test_utterances_of_equal_length_learn_what_each_learns_alone(
-    norm: str, samples: int, monkeypatch: pytest.MonkeyPatch
+    way: str, norm: str, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Together in one call of a convolution, or, where they are long, in pieces; dropout and masks included."""
+    if way == "of a GPU":
+        monkeypatch.setattr(front_end.FrontEnd, "_pieces", front_end.FrontEnd._together)
     monkeypatch.setattr(front_end, "FRAMES_ON_CPU", 2)
     monkeypatch.setattr(model, "LEARNED_AT_ONCE", 20)
     encoder = tiny(ALL, feat_extract_norm=norm, layerdrop=0.0)

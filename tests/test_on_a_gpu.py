@@ -15,7 +15,6 @@ import upstream
 from downstream.pretraining.flow import Outcome
 from downstream.pretraining.learner import StageLearner
 from downstream.recipes import PretrainingRecipe
-from upstream.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU.")
 
@@ -68,19 +67,26 @@ def test_pre_training_goes_on(
     changes: dict[str, object], tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe: PretrainingRecipe = recipe_of(**changes)
+    monkeypatch.setattr("downstream.training.snapshot.SNAPSHOT_SHARE", 1e9)  # one after every update
     whole = pretrained(recipe, tones, tmp_path / "whole", device=GPU)
-    learn = StageLearner.learn
+    learn, learned = StageLearner.learn, list[int]()
 
     def interrupted(self: StageLearner, step: int, place: int) -> object:
         if step == 3:
             raise KeyboardInterrupt
         return learn(self, step, place)
 
+    def noted(self: StageLearner, step: int, place: int) -> object:
+        learned.append(step)
+        return learn(self, step, place)
+
     with monkeypatch.context() as patched:
         patched.setattr(StageLearner, "learn", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrained(recipe, tones, tmp_path / "resumed", device=GPU)
+    monkeypatch.setattr(StageLearner, "learn", noted)
     resumed = pretrained(recipe, tones, tmp_path / "resumed", device=GPU)
+    assert learned == [3, 4]
     torch.testing.assert_close(losses_of(resumed), losses_of(whole), rtol=1e-4, atol=0.0)
 
 
@@ -92,23 +98,9 @@ def test_compiled_blocks_learn_the_same(tones: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(losses_of(compiled), losses_of(plain), rtol=1e-3, atol=0.0)
 
 
-def test_a_process_of_nccl_learns_the_same(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group of one process: more would need as many GPUs."""
-    alone = pretrained(recipe_of(model=NOTHING_DROPPED), tones, tmp_path / "alone", device=GPU)
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
-    monkeypatch.setenv("MASTER_PORT", "29511")
-    torch.distributed.init_process_group("nccl", rank=0, world_size=1)
-    try:
-        group = Ranks(0, 1, 0)
-        shared = pretrained(recipe_of(model=NOTHING_DROPPED), tones, tmp_path / "group", ranks=group, device=GPU)
-    finally:
-        torch.distributed.destroy_process_group()
-    torch.testing.assert_close(losses_of(shared), losses_of(alone), rtol=1e-4, atol=0.0)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_runs(family: str, words: Path, tmp_path: Path) -> None:
-    """Of every family; heads learn on the GPU too, and one answer of ten may differ."""
+    """Of every family; heads learn on the GPU too. A score is a share: one answer of ten may differ."""
     recipe, *own = FAMILIES[family]
     results = [
         run_on(
@@ -121,7 +113,7 @@ def test_frozen_runs(family: str, words: Path, tmp_path: Path) -> None:
         for device in (CPU, GPU)
     ]
     expected, found = (one.layers[0].scores[0].value for one in results if one is not None)
-    assert found == pytest.approx(expected, abs=10.0)
+    assert found == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

@@ -112,8 +112,8 @@ def lock(descriptor: int) -> bool:
 
     On a disk without locks, what was changed a short while ago is taken to be held.
     """
-    held = held_by_another(descriptor)
-    return time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER if held is None else not held
+    is_held = held_by_another(descriptor)
+    return time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER if is_held is None else not is_held
 
 
 def held_by_another(descriptor: int) -> bool | None:

@@ -32,12 +32,13 @@ def config_of(recipe: PretrainingRecipe) -> WavLMConfig:
             f"{where} has mask_time_prob: 0, and a checkpoint of such a model has no mask vector, which pre-training "
             "needs. Leave it out: what is masked in pre-training is in the section mask."
         )
-    refuse_missing_models(recipe, config)
+    refuse_missing_layers(recipe, config)
     return config
 
 
-def refuse_missing_models(recipe: PretrainingRecipe, config: WavLMConfig) -> None:
-    """Raise UserError for targets of a layer or a model that will not be there when their stage begins."""
+def refuse_missing_layers(recipe: PretrainingRecipe, config: WavLMConfig) -> None:
+    """Raise UserError for inner layers that the model does not have, and for targets of a layer or a model that will
+    not be there when their stage begins."""
     for number, stage in enumerate(recipe.stages):
         inner = stage.objective.inner if stage.objective.kind == "masked_prediction" else ()
         if max(inner, default=-1) >= config.num_hidden_layers:

@@ -97,6 +97,8 @@ class Pretraining:
         self._state = State()
         self._tensors: Mapping[str, Tensor] = {}  # of the snapshot, until its stage has taken them
         self._clock = SnapshotClock(options.snapshot_seconds)
+        several = f"{ranks.world} processes, each " if ranks.world > 1 else ""
+        self._machine = several + machine(options.device)
 
     def carry_out(self) -> None:
         """Learn all stages, and write the model and its record."""
@@ -110,6 +112,8 @@ class Pretraining:
         with self.folder.begun(self._options.fresh) if ranks.main else nullcontext():
             ranks.join(self._options.device)
             ranks.barrier(self._options.device)
+            if self.folder.is_finished:  # by another command that ended a moment ago
+                return
             self._learn()
             if ranks.main:
                 record = record_of(recipe, self._speech, self._state, self.folder.parameters(), self._options, ranks)
@@ -118,7 +122,7 @@ class Pretraining:
     def _learn(self) -> None:
         """Learn what is left of all stages."""
         self._state, self._tensors = self.folder.resumed()
-        self._state.learn_by(code_version(), machine(self._options.device))
+        self._state.learn_by(code_version())
         if self._shown:
             tqdm.write(LEGEND)
         progress, curves = self._progress(), Curves(self.folder.path, self._state.place, self._ranks.main)
@@ -153,6 +157,7 @@ class Pretraining:
             state.norms.append(learned.norm)
             state.step, state.place = state.step + 1, state.place + 1
             state.audio += learned.seconds
+            state.learned_on(self._machine)
             state.seconds += time.perf_counter() - began
             self._bar.update()
             self._bar.set_postfix_str(f"{state.audio / state.seconds:.0f} audio s/s", refresh=False)

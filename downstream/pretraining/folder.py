@@ -59,12 +59,15 @@ class State:
     code: list[str] = field(default_factory=list)
     machines: list[str] = field(default_factory=list)
 
-    def learn_by(self, code: str, machine: str) -> None:
-        """Note the code and the machine that go on; what other code began ends in bits that neither gives alone."""
+    def learn_by(self, code: str) -> None:
+        """Note the code that goes on; one that began with other code ends in bits that neither code gives alone."""
         if self.code and self.code[-1] != code:
             logger.warning(OTHER_CODE)
         if code not in self.code[-1:]:
             self.code.append(code)
+
+    def learned_on(self, machine: str) -> None:
+        """Note the machine of an update."""
         if machine not in self.machines[-1:]:
             self.machines.append(machine)
 
@@ -77,7 +80,9 @@ class Folder:
 
     def __init__(self, recipe: PretrainingRecipe, speech: Speech, options: PretrainingOptions) -> None:
         """Find the folder; nothing is written."""
-        content = recipe.model_dump(mode="json", exclude={"title", "watch", "compile"}) | {"data": speech.digest()}
+        # Without defaults: a setting that is new changes no training that does not name it.
+        settings = recipe.model_dump(mode="json", exclude={"title", "watch", "compile"}, exclude_defaults=True)
+        content = settings | {"data": speech.digest()}
         self.question = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         self.path = options.results / recipe.name / (options.name or f"seed{recipe.seed}-{self.question[:8]}")
 
@@ -123,12 +128,14 @@ class Folder:
                     remove_leftover(one)
             except OSError as error:
                 raise UserError(
-                    f"Cannot make the folder {self.path}: {error.strerror}. Choose another place with --results."
+                    f"Cannot make or empty the folder {self.path}: {error.strerror}. Choose another place with "
+                    "--results."
                 ) from error
             if not is_ours:
                 raise UserError(
                     f"Another command is pre-training in {self.path}. Wait for it, or choose another --name."
                 )
+            self.refuse_other_content(fresh)  # again: another command may have ended in the meantime
             remove_leftovers(self.path)
             remove_leftovers(self.path / STAGES)
             write_atomically(self.path / QUESTION, json.dumps({"asked": self.question}).encode() + b"\n")

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from downstream.recipes.finetuning import share_of_updates
 from downstream.recipes.sections import Closed, Count, Name, Number, PositiveNumber, Seconds, Seed, Whole
@@ -87,6 +87,13 @@ class MaskedPredictionSettings(Closed):
         default=(0.0, 0.0), description="weight of the loss on unmasked frames, at the first and the last update"
     )
 
+    @field_validator("inner")
+    @classmethod
+    def inner_layers_once(cls, inner: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(inner)) < len(inner):
+            raise ValueError(f"a layer is listed twice: {list(inner)}")
+        return inner
+
 
 class ContrastiveSettings(Closed):
     """Tell the quantised features of a masked frame from those of others (Baevski et al. 2020, wav2vec 2.0)."""
@@ -149,7 +156,7 @@ class Stage(Closed):
     targets: tuple[Target, ...] = Field(default=(), description="of masked prediction")
     objective: Annotated[MaskedPredictionSettings | ContrastiveSettings, Field(discriminator="kind")]
     optimizer: DescentSettings = DescentSettings()
-    batch: BatchSettings | None = Field(default=None, description="instead of the recipe's, if not null")
+    batch: BatchSettings | None = Field(default=None, description="what differs from the recipe's batch")
     seed_weights: bool = Field(default=False, description="begin with weights drawn anew, as HuBERT's iterations do")
 
     @model_validator(mode="after")
@@ -160,6 +167,12 @@ class Stage(Closed):
         if twice:
             raise ValueError(f"the target {twice[0]} is listed twice")
         return self
+
+
+def with_batch(stage: Any, common: dict[str, Any]) -> Any:
+    """Return the content of a stage, its batch completed by the common one."""
+    own = stage.get("batch") if isinstance(stage, dict) else None
+    return stage | {"batch": common | own} if isinstance(own, dict) else stage
 
 
 class ProbeSettings(Closed):
@@ -197,6 +210,17 @@ class PretrainingRecipe(Closed):
     saved: Literal["float32", "float16"] = Field(default="float32", description="of the weights that are written")
     compile: bool = Field(default=False, description="torch.compile what follows attention in every block")
     watch: WatchSettings = WatchSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def batches_of_stages(cls, content: Any) -> Any:
+        """Complete the batch of every stage by what the recipe's says, so that a record has all of it."""
+        if not isinstance(content, dict):
+            return content
+        common, stages = content.get("batch"), content.get("stages")
+        if not (isinstance(common, dict) and isinstance(stages, list | tuple)):
+            return content
+        return content | {"stages": [with_batch(stage, common) for stage in stages]}
 
     @model_validator(mode="after")
     def stages_that_follow(self) -> PretrainingRecipe:

@@ -101,11 +101,11 @@ class TransformersEncoder(nn.Module):
         return torch.stack(waveforms)
 
     def states_of(self, batch: Tensor, masks: Masks, _: Sequence[int]) -> Tensor:
-        """Return the last layer, (1, N, D)."""
+        """Return all layers, (L, N, D)."""
         assert masks.frames is not None
-        output = self.model(batch, mask_time_indices=masks.frames.view(len(batch), -1))
-        last: Tensor = output.last_hidden_state
-        return last.flatten(0, 1)[None]
+        where = masks.frames.view(len(batch), -1)
+        output = self.model(batch, mask_time_indices=where, output_hidden_states=True)
+        return torch.stack(output.hidden_states).flatten(1, 2)
 
 
 class NoiseWindows(Windows):

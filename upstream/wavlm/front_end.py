@@ -135,7 +135,7 @@ class FrontEnd(nn.Module):
         """Return the concatenated frames (N, 512) of waveforms (S_i,), and the frames of each, (S_i - 80) // 320."""
         lengths = [self.frames(len(waveform)) for waveform in waveforms]
         first, others = cast(FirstLayer, self.layers[0]), self.layers[1:]
-        # A frozen utterance's features must not depend on others, not even by rounding.
+        # The features of a frozen utterance must not depend on others, not even by rounding.
         runs = equal_runs([len(waveform) for waveform in waveforms], None if torch.is_grad_enabled() else 1)
         with torch.autocast(waveforms[0].device.type, enabled=False):  # see `FirstLayer`
             filters = [first.filters(torch.stack([waveforms[one] for one in run])) for run in runs]
@@ -167,7 +167,7 @@ class FrontEnd(nn.Module):
 
     def _together(self, waveforms: Sequence[Tensor], lengths: Sequence[int]) -> Iterator[Pieces]:
         """Yield pieces of all utterances, of one length: the last ones of an utterance are padded."""
-        longest = min(FRAMES_ON_GPU, max(lengths))
+        longest = min(FRAMES_ON_GPU, max(lengths)) if torch.is_grad_enabled() else FRAMES_ON_GPU
         size, hop = self._samples(longest), longest * self.samples_per_frame
         spans, owners, valid = [], [], []
         for run in equal_runs([len(waveform) for waveform in waveforms]):

@@ -150,6 +150,8 @@ def test_a_layer_that_is_no_inner_one_is_refused(corpus: Path, tmp_path: Path) -
     objective = {"kind": "masked_prediction", "inner": [2]}
     with pytest.raises(UserError, match=r"stages\.0: layer 2 of objective\.inner .* last layer is 2"):
         pretrained(recipe_of(stages=[MASKED | {"objective": objective}]), corpus, tmp_path)
+    with pytest.raises(ValueError, match=r"a layer is listed twice: \[1, 1\]"):
+        recipe_of(stages=[MASKED | {"objective": objective | {"inner": [1, 1]}}])
 
 
 @pytest.mark.parametrize("objective", [MASKED, CONTRASTIVE], ids=["masked", "contrastive"])

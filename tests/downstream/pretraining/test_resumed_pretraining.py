@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from small_pretraining import CONTRASTIVE, MASKED, SECOND, options_of, pretrained, recipe_of, write_tones
 
-from downstream.pretraining import flow, folder
+from downstream.pretraining import PretrainingOptions, flow, folder
 from downstream.pretraining.flow import Outcome
 from downstream.pretraining.folder import OBJECTIVE, QUESTION, RECORD, SNAPSHOT, STAGES, Folder
 from downstream.pretraining.learner import StageLearner
+from downstream.pretraining.speech import Speech
 from downstream.recipes import PretrainingRecipe
 from upstream.errors import UserError
 from upstream.ranks import Ranks
@@ -221,3 +222,46 @@ def test_a_second_command_in_the_same_folder_is_refused(corpus: Path, tmp_path: 
                 pretrained(RECIPE, corpus, tmp_path, fresh=fresh)
     assert list(folder_of_both.iterdir()) == []
     assert pretrained(recipe_of(stages=[MASKED | {"steps": 1}]), corpus, tmp_path).folder == folder_of_both
+
+
+def test_a_setting_that_is_new_changes_no_training_that_does_not_name_it() -> None:
+    """Digests of small recipes, pinned: with another one nobody's interrupted training would go on."""
+    nothing = Speech((), (), (), (), ())
+    place = PretrainingOptions()
+    assert Folder(recipe_of(), nothing, place).question[:12] == "8cadba476a81"
+    assert Folder(recipe_of(title="Another", watch={"every": 3}), nothing, place).question[:12] == "8cadba476a81"
+    assert Folder(recipe_of(mask={"length": 5}), nothing, place).question[:12] != "8cadba476a81"
+
+
+def test_what_another_command_finished_in_the_meantime_is_read_back(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not finished when the second command looked first."""
+    recipe = recipe_of()
+    first = pretrained(recipe, corpus, tmp_path)
+    looks = iter([False])
+    is_finished = Folder.is_finished.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Folder, "is_finished", property(lambda self: next(looks, None) or is_finished(self)))
+    monkeypatch.setattr(StageLearner, "learn", None)  # nothing is learned again
+    second = pretrained(recipe, corpus, tmp_path)
+    assert next(looks, None) is None
+    assert second.record == first.record
+
+
+def test_a_record_names_the_machines_that_learned(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that only wrote the record."""
+    recipe = recipe_of(stages=[MASKED | {"steps": 4}])
+    for machine, place, name, call in (
+        ("an old one", StageLearner, "learn", 3),
+        ("a new one", flow, "record_of", 1),
+        ("a third one", None, "", 0),
+    ):
+        monkeypatch.setattr(flow, "machine", lambda _, machine=machine: machine)
+        with monkeypatch.context() as patched:
+            if place is not None:
+                interrupting(patched, place, name, call)
+                with pytest.raises(KeyboardInterrupt):
+                    pretrained(recipe, corpus, tmp_path)
+    assert pretrained(recipe, corpus, tmp_path).record["machines"] == ["an old one", "a new one"]

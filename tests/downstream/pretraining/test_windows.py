@@ -11,9 +11,11 @@ import torch
 from small_pretraining import MASKED, recipe_of
 from torch import Tensor
 
+from downstream.pretraining import load_pretraining
 from downstream.pretraining import windows as drawing
 from downstream.pretraining.speech import HOP, Speech, Stream, frames_of, samples_of
 from downstream.pretraining.windows import WindowOfSpeech, Windows, held_windows
+from downstream.recipes import BatchSettings
 
 RATE = 16_000
 
@@ -97,6 +99,15 @@ def test_a_stage_may_have_batches_of_its_own() -> None:
         recipe_of(
             batch={"seconds": 2.0, "windows": [0.5]}, stages=[MASKED | {"batch": {"seconds": 2.0, "windows": [3.0]}}]
         )
+
+
+def test_the_batch_of_a_stage_says_what_differs() -> None:
+    """Also from what is changed on the command line, which names the recipe's batch alone."""
+    stages = [MASKED, MASKED | {"batch": {"seconds": 3.1}}]
+    recipe = recipe_of(batch={"seconds": 2.0, "windows": [0.5], "accumulate": 4}, stages=stages)
+    assert recipe.stages[1].batch == BatchSettings(seconds=3.1, windows=(0.5,), accumulate=4)
+    (_, second) = load_pretraining("wavlm_tiny", ["batch.windows=[1.5]", "batch.seconds=48"]).stages
+    assert second.batch == BatchSettings(seconds=24.0, windows=(1.5,))
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0.8, 0.55), (0.3, 0.26)])

@@ -71,7 +71,8 @@ def draw_scores(
         value = factor * curve.chosen.value
         axes.axhline(value, color=COLOURS[5], linestyle="-.", label="layer that development chose")
     for number, (name, value) in enumerate((others or {}).items()):
-        axes.axhline(factor * value, color=COLOURS[3 + number % 4], linestyle="--", label=name)
+        # Dashes begin one after the other: of two equal baselines both are seen.
+        axes.axhline(factor * value, color=COLOURS[3 + number % 4], linestyle=(3 * number, (3, 3)), label=name)
     draw_chance(axes, curve)
     number_layers(axes, curve.result.upstream.layers)
     label_score(axes, curve)

@@ -124,7 +124,7 @@ class Folder:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 is_ours = until_the_end.enter_context(held(self.path))
-                for one in self.path.iterdir() if fresh and is_ours else ():
+                for one in list(self.path.iterdir()) if fresh and is_ours else ():
                     remove_leftover(one)
             except OSError as error:
                 raise UserError(

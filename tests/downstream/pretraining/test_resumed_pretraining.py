@@ -207,7 +207,7 @@ def test_a_full_disk_is_a_sentence_and_the_last_snapshot_is_kept(
 
 def test_results_that_cannot_be_written_are_a_sentence(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(UserError, match="Cannot make the folder .* Choose another place with --results"):
+    with pytest.raises(UserError, match="Cannot make or empty the folder .* Choose another place with --results"):
         pretrained(SMALL, corpus, tmp_path)
 
 

@@ -129,7 +129,7 @@ def test_pretrainings_are_no_tasks(capsys: pytest.CaptureFixture[str], monkeypat
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
     assert "pre-trainings (wavprobe pretrain)" in shown
-    assert "A small WavLM, within two hours of two CPU cores" in shown
+    assert "A small WavLM, about two hours of two CPU cores" in shown
     assert main(["run", "-u", "fbank", "-d", "pretrain/wavlm_tiny"]) == 2
     assert "`wavprobe pretrain pretrain/wavlm_tiny` carries out" in capsys.readouterr().err
 

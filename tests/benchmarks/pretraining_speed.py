@@ -61,11 +61,11 @@ def main() -> None:
     )
     made.add_argument("--repeats", type=int, default=3, help="turns, after one that warms up")
     made.add_argument("--compile", action="store_true", help="measure `compile: true` of a recipe, too")
-    made.add_argument("--device", default="cpu", help="cpu or cuda")
+    made.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
     options = common.parse(made, SMALL)
     rows = []
     for size in options.sizes:
-        difference = difference_of_losses(size, torch.device(options.device))
+        difference = difference_of_losses(size, options.device)
         if not difference < NEAR:
             raise SystemExit(f"{size}: losses differ by {difference:.1e}, so these are not the same updates.")
         common.say(f"{size}: losses of two updates differ by {difference:.1e} of their size")
@@ -77,7 +77,7 @@ def main() -> None:
         f"{', '.join(f'{window:g}' for window in options.windows)} s; medians of {options.repeats} turns, after one "
         "that warms up.",
     ]
-    common.show("Updates of pre-training", headings, rows, notes, torch.device(options.device), left=headings[:3])
+    common.show("Updates of pre-training", headings, rows, notes, options.device, left=headings[:3])
 
 
 # ---------------------------------------------------------------- the peers
@@ -169,8 +169,8 @@ def difference_of_losses(size: str, device: torch.device) -> float:
 def rows_of(size: str, precision: str, options: argparse.Namespace) -> list[list[str]]:
     """Measure one size in one precision, in turns."""
     names = [OURS, *([COMPILED] if options.compile else []), THEIRS]
-    device = torch.device(options.device)
-    peers = {name: learner(name, size, precision, options.seconds, options.windows, device) for name in names}
+    settings = precision, options.seconds, options.windows, options.device
+    peers = {name: learner(name, size, *settings) for name in names}
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for turn in range(options.repeats + 1):
         for name, peer in peers.items():

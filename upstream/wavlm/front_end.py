@@ -198,5 +198,9 @@ def without_padding(rows: Tensor, valid: Sequence[int]) -> Tensor:
     flat, size = rows.flatten(0, 1), rows.shape[1]
     if all(frames == size for frames in valid):
         return flat
-    places = torch.cat([torch.arange(frames) + number * size for number, frames in enumerate(valid)])
-    return flat[places.to(rows.device)]
+    return flat[valid_rows(valid, size).to(rows.device)]
+
+
+def valid_rows(valid: Sequence[int], size: int) -> Tensor:
+    """Return the numbers of the first `valid` rows of each of B pieces of `size` rows, among all rows, (N,)."""
+    return torch.cat([torch.arange(frames) + number * size for number, frames in enumerate(valid)])

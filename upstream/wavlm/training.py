@@ -23,7 +23,7 @@ from upstream.wavlm.checkpoint import Checkpoint
 from upstream.wavlm.compiled import compile_blocks, require_compilable
 from upstream.wavlm.config import WavLMConfig
 from upstream.wavlm.dropout import Dropouts, generator_of
-from upstream.wavlm.front_end import FrontEnd
+from upstream.wavlm.front_end import FrontEnd, valid_rows
 from upstream.wavlm.masking import Masks, drawn_masks
 from upstream.wavlm.model import Block, WavLM
 from upstream.wavlm.standardisation import as_trained
@@ -225,8 +225,7 @@ def packed_front_end(front_end: FrontEnd, config: WavLMConfig) -> FrontEnd:
 def padded(layers: list[Tensor], lengths: list[int]) -> HiddenStates:
     """Return packed layers, (N, D) each, as one padded batch."""
     longest, dim = max(lengths), layers[0].shape[1]
-    rows = torch.cat([torch.arange(frames) + index * longest for index, frames in enumerate(lengths)])
     packed = torch.stack(layers)
     states = packed.new_zeros(len(layers), len(lengths) * longest, dim)
-    states[:, rows.to(packed.device)] = packed  # index_copy would keep `packed`, too
+    states[:, valid_rows(lengths, longest).to(packed.device)] = packed  # index_copy would keep `packed`, too
     return HiddenStates(states.view(len(layers), len(lengths), longest, dim), torch.tensor(lengths))
